@@ -1,0 +1,1 @@
+"""Formulas of continual learning and of single tasks."""

@@ -1,0 +1,198 @@
+"""What a task is: one record. Nothing in the package ever asks for a task's name to decide what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+PROBLEM_TYPES = (
+    "single_label_classification",
+    "multi_label_classification",
+    "multiple_choice",
+    "image_pair",
+    "regression",
+)
+METRICS = ("accuracy", "soft_accuracy", "pearson")
+DEFAULT_METRICS = {"multi_label_classification": "soft_accuracy", "regression": "pearson"}
+
+_NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+
+
+def check_task_name(name: str) -> str:
+    """Return `name` if it can be a folder, a git tag and a PEFT adapter name at once.
+
+    Raises:
+        ValueError: for anything but lower-case words of letters and digits joined by `-` or `_`, 64 characters at
+            most, beginning with a letter. (PEFT keys tensors by adapter name inside module paths, so a dot or a bare
+            digit would be taken for a path.)
+    """
+    if not isinstance(name, str) or len(name) > 64 or not _NAME.fullmatch(name):
+        raise ValueError(
+            f"Task name {name!r} is not allowed. A task name is lower-case letters and digits, words joined by '-' or "
+            "'_', begins with a letter and has at most 64 characters, for example 'vqa' or 'visual-choice'."
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One data set with its head.
+
+    Args:
+        name: the task's name; also its PEFT adapter name, its folder and part of its tag on the Hub.
+        problem_type: one of `PROBLEM_TYPES` (the first two and the last are transformers' own words).
+        image_columns: no column (text only), one, or two for `image_pair`.
+        text_columns: columns joined, in this order, with the tokenizer's separator; empty for image only.
+        choices_column: for `multiple_choice`: a column with `num_choices` strings per row.
+        label_column: class id; list of class ids for `multi_label_classification`; number for `regression`.
+        score_column: for `multi_label_classification`: the soft score in [0, 1] of each id in `label_column`.
+            Without it every listed id has the score 1.
+        label_names: the classes in the order of their ids. None for `multiple_choice` and `regression`.
+        num_choices: for `multiple_choice`.
+        metric: one of `METRICS`; higher is better. By default accuracy, `soft_accuracy` (the score of the answer
+            given) for multi-label, `pearson` for regression.
+        random_baseline: the metric of somebody who guesses the most frequent label, in [0, 1].
+        dataset_id: where the data comes from (a Hub id, or a name), for the card.
+        description: one sentence for the card.
+    """
+
+    name: str
+    problem_type: str
+    image_columns: tuple[str, ...] = ()
+    text_columns: tuple[str, ...] = ()
+    choices_column: str | None = None
+    label_column: str = "label"
+    score_column: str | None = None
+    label_names: tuple[str, ...] | None = None
+    num_choices: int | None = None
+    metric: str | None = None
+    random_baseline: float = 0.0
+    dataset_id: str | None = None
+    description: str | None = None
+
+    def __post_init__(self) -> None:
+        check_task_name(self.name)
+        if self.problem_type not in PROBLEM_TYPES:
+            raise self._error(f"problem_type is {self.problem_type!r}; possible are {', '.join(PROBLEM_TYPES)}.")
+        for name in ("image_columns", "text_columns", "label_names"):
+            object.__setattr__(self, name, self._strings(name))
+        if self.metric is None:
+            object.__setattr__(self, "metric", DEFAULT_METRICS.get(self.problem_type, "accuracy"))
+        self._check_shape()
+        self._check_metric()
+
+    def _strings(self, name: str) -> tuple[str, ...] | None:
+        value = getattr(self, name)
+        if value is None and name == "label_names":
+            return None
+        if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
+            raise self._error(f"{name} is {value!r}; give a list of strings.")
+        return tuple(value)
+
+    def _check_shape(self) -> None:
+        if not self.image_columns and not self.text_columns and not self.choices_column:
+            raise self._error("it has no input; give image_columns, text_columns or choices_column.")
+        images = {"image_pair": (2,)}.get(self.problem_type, (0, 1))
+        if len(self.image_columns) not in images:
+            raise self._error(
+                f"image_columns is {list(self.image_columns)}; {self.problem_type} takes "
+                f"{' or '.join(map(str, images))} image column(s)."
+            )
+        if self.problem_type == "multiple_choice":
+            if not self.choices_column or not isinstance(self.num_choices, int) or self.num_choices < 2:
+                raise self._error(
+                    f"choices_column is {self.choices_column!r} and num_choices {self.num_choices!r}; multiple_choice "
+                    "needs the column that holds the choices and how many there are (2 or more)."
+                )
+        elif self.problem_type != "regression" and (self.label_names is None or len(self.label_names) < 2):
+            raise self._error(f"label_names is {self.label_names!r}; {self.problem_type} needs two or more.")
+        elif self.label_names is not None and len(set(self.label_names)) < len(self.label_names):
+            raise self._error("label_names holds a name twice.")
+
+    def _check_metric(self) -> None:
+        if self.metric not in METRICS:
+            raise self._error(f"metric is {self.metric!r}; possible are {', '.join(METRICS)}.")
+        needed = DEFAULT_METRICS.get(self.problem_type, "accuracy")
+        if self.metric != needed:
+            raise self._error(f"metric is {self.metric!r}; {self.problem_type} is measured by {needed!r}.")
+        if not 0 <= self.random_baseline < 1:
+            raise self._error(f"random_baseline is {self.random_baseline!r}; give a fraction in [0, 1).")
+
+    def _error(self, text: str) -> ValueError:
+        return ValueError(f"Task '{self.name}': {text}")
+
+    @property
+    def num_labels(self) -> int:
+        """Width of the head's output: classes, or 1 for a score per choice or a number."""
+        return len(self.label_names) if self.label_names else 1
+
+    @property
+    def rows_per_example(self) -> int:
+        """How many backbone rows one example is flattened into: choices, images of a pair, or 1."""
+        return self.num_choices if self.problem_type == "multiple_choice" else max(1, len(self.image_columns))
+
+    @property
+    def modality(self) -> str:
+        """`"multi-modal"`, `"image"` or `"text"`."""
+        has_text = bool(self.text_columns or self.choices_column)
+        return "multi-modal" if self.image_columns and has_text else "image" if self.image_columns else "text"
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        choices = (self.choices_column,) if self.choices_column else ()
+        return self.image_columns + self.text_columns + choices
+
+    def check_dataset(self, dataset: Dataset, split: str) -> None:
+        """Raise a `ValueError` if the split is empty, lacks a column, or holds labels that the head cannot express."""
+        if len(dataset) == 0:
+            raise self._error(f"the split '{split}' is empty; give at least one example.")
+        needed = self.input_columns + (self.label_column,) + ((self.score_column,) if self.score_column else ())
+        missing = [column for column in needed if column not in dataset.column_names]
+        if missing:
+            raise self._error(
+                f"the split '{split}' has no column {', '.join(map(repr, missing))}; it has "
+                f"{', '.join(map(repr, dataset.column_names))}. Name the columns in the TaskSpec."
+            )
+        if self.problem_type != "regression":
+            self._check_labels(dataset[self.label_column], split)
+
+    def _check_labels(self, labels: Sequence[Any], split: str) -> None:
+        limit = self.num_choices if self.problem_type == "multiple_choice" else self.num_labels
+        several = self.problem_type == "multi_label_classification"
+        for row, label in enumerate(labels):
+            for value in label if several and isinstance(label, Sequence) else [label]:
+                if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < limit:
+                    raise self._error(
+                        f"row {row} of '{split}' has {value!r} in '{self.label_column}'; possible are the whole "
+                        f"numbers 0 to {limit - 1}. Map the labels to class ids, and leave unlabelled rows out."
+                    )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TaskSpec:
+        """The reverse of `to_dict`; unknown or missing fields are a `ValueError` that names them."""
+        if not isinstance(values, Mapping):
+            raise ValueError(f"A task's record is a JSON object, not {type(values).__name__}.")
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        missing = sorted({"name", "problem_type"} - set(values))
+        if unknown or missing:
+            raise ValueError(
+                f"A task's record has unknown fields {unknown} and lacks {missing}; known are {sorted(known)}."
+            )
+        return cls(**values)
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> TaskSpec:
+        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
