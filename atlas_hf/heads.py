@@ -1,0 +1,124 @@
+"""One head per task shape. A head maps pooled vectors to logits and knows its loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+
+from atlas_hf.tasks import TaskSpec
+
+
+class Head(nn.Module):
+    """Linear(D, 2D) - LayerNorm - GELU - Linear(2D, C), as in the released code (Model/vilt_model.py).
+
+    Args:
+        in_features: D, the size of a pooled vector.
+        num_labels: C.
+        rows_per_example: how many backbone rows, and so pooled vectors, belong to one example.
+    """
+
+    def __init__(self, in_features: int, num_labels: int, rows_per_example: int = 1) -> None:
+        super().__init__()
+        self.rows_per_example = rows_per_example
+        size = in_features * self.joined_rows
+        self.dense = nn.Linear(size, 2 * in_features)
+        self.norm = nn.LayerNorm(2 * in_features)
+        self.out = nn.Linear(2 * in_features, num_labels)
+
+    @property
+    def joined_rows(self) -> int:
+        """How many pooled vectors are joined into one input."""
+        return 1
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B x rows, D) -> logits (B, C)."""
+        rows = pooled.to(self.dense.weight.dtype).reshape(-1, self.dense.in_features)
+        return self.out(nn.functional.gelu(self.norm(self.dense(rows))))
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Logits (B, C) -> what a user reads, (B, C)."""
+        return logits.float().softmax(-1)
+
+
+class ClassificationHead(Head):
+    """One of C classes; labels (B,), whole numbers."""
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(logits.float(), labels)
+
+
+class PairHead(ClassificationHead):
+    """One of C classes for the joined pooled vectors of an example's rows (NLVR2: two images)."""
+
+    @property
+    def joined_rows(self) -> int:
+        return self.rows_per_example
+
+
+class MultipleChoiceHead(ClassificationHead):
+    """A score per choice; labels (B,): the index of the right one."""
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B x choices, D) -> logits (B, choices)."""
+        return super().forward(pooled).view(-1, self.rows_per_example)
+
+
+class MultiLabelHead(Head):
+    """A score for each of C answers; labels (B, C), soft scores in [0, 1] (VQA).
+
+    The loss is binary cross-entropy summed over the answers: the mean times C, as in the released code.
+    """
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return binary_cross_entropy_with_logits(logits.float(), labels.float()) * logits.shape[-1]
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return logits.float().sigmoid()
+
+
+class RegressionHead(Head):
+    """A number; labels (B,)."""
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return mse_loss(logits.float().squeeze(-1), labels.float())
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return logits.float()
+
+
+HEADS: dict[str, type[Head]] = {
+    "single_label_classification": ClassificationHead,
+    "multi_label_classification": MultiLabelHead,
+    "multiple_choice": MultipleChoiceHead,
+    "image_pair": PairHead,
+    "regression": RegressionHead,
+}
+
+
+def head_arguments(spec: TaskSpec, in_features: int) -> dict[str, int | str]:
+    """What `build_head` needs for a task, as plain JSON for the adapter's config."""
+    return {
+        "problem_type": spec.problem_type,
+        "in_features": in_features,
+        "num_labels": spec.num_labels,
+        "rows_per_example": spec.rows_per_example,
+    }
+
+
+def build_head(problem_type: str, in_features: int, num_labels: int, rows_per_example: int = 1) -> Head:
+    """The head of a problem type, weights drawn from torch's global generator."""
+    if problem_type not in HEADS:
+        raise ValueError(f"problem_type is {problem_type!r}; possible are {', '.join(HEADS)}.")
+    for name, value in (("in_features", in_features), ("num_labels", num_labels), ("rows", rows_per_example)):
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000_000:
+            raise ValueError(f"A head's {name} is {value!r}; give a whole number from 1 to 1,000,000.")
+    return HEADS[problem_type](in_features, num_labels, rows_per_example)
+
+
+def predictions(logits: Tensor) -> Tensor:
+    """The index of the best class or choice of each example: (B, C) -> (B,)."""
+    return torch.as_tensor(logits).argmax(-1)

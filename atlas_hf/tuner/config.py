@@ -1,0 +1,97 @@
+"""`AtlasConfig`: one task's settings, saved as PEFT's `adapter_config.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from peft import PeftConfig
+
+from atlas_hf.fusion import VARIANTS, WEIGHTINGS
+
+STAGES = ("experience", "expansion", "complete")
+CHANNEL_QUERIES = 24
+
+
+class AtlasPeftType(str, Enum):
+    """PEFT's own `PeftType` is closed, and transformers reads `.value`, so a plain string would not do."""
+
+    ATLAS = "ATLAS"
+
+
+@dataclass
+class AtlasConfig(PeftConfig):
+    """Configuration of one task's adapter.
+
+    Args:
+        r: width of the bottleneck.
+        target_modules: names (or a regex) of the linear modules whose output is adapted. By default the attention
+            output and the MLP output projections of the model types that are known.
+        exclude_modules: names (or a regex) of modules to leave out.
+        layers_to_transform, layers_pattern: as everywhere in PEFT.
+        num_heads: heads of the pooling attention; by default the backbone's.
+        variant: `"paper"` or `"reference"`, see `atlas_hf.fusion.fuse`.
+        weighting: `"adapter"` (one coefficient per adapter) or `"channel"` (one per hidden channel).
+        num_queries: rows of each query and key; 1 for `"adapter"`, 24 by default for `"channel"` (the number in the
+            released code).
+        experience: earlier tasks that this one reuses, in order.
+        experience_sha256: digest of each reused task's adapter and key, checked whenever this task is loaded.
+        stage: what trains while the task is active: `"experience"` its queries over the experience and the head,
+            `"expansion"` its own adapter, key and query and the head, `"complete"` nothing.
+        head: the arguments of `atlas_hf.heads.build_head`; None for no head.
+        init_weights: True starts the up projection at zero, so that a new adapter changes nothing.
+    """
+
+    r: int = field(default=48, metadata={"help": "Width of the bottleneck."})
+    target_modules: list[str] | str | None = field(default=None, metadata={"help": "Names or regex of the sites."})
+    exclude_modules: list[str] | str | None = field(default=None, metadata={"help": "Names or regex to leave out."})
+    layers_to_transform: list[int] | int | None = field(default=None, metadata={"help": "Layer indices to adapt."})
+    layers_pattern: list[str] | str | None = field(default=None, metadata={"help": "Name of the list of layers."})
+    num_heads: int | None = field(default=None, metadata={"help": "Heads of the pooling attention."})
+    variant: str = field(default="paper", metadata={"help": f"One of {VARIANTS}."})
+    weighting: str = field(default="adapter", metadata={"help": f"One of {WEIGHTINGS}."})
+    num_queries: int | None = field(default=None, metadata={"help": "Rows of each query and key."})
+    experience: list[str] = field(default_factory=list, metadata={"help": "Earlier tasks that are reused."})
+    experience_sha256: dict[str, str] = field(default_factory=dict, metadata={"help": "Digests of what is reused."})
+    stage: str = field(default="expansion", metadata={"help": f"One of {STAGES}."})
+    head: dict[str, Any] | None = field(default=None, metadata={"help": "Arguments of build_head."})
+    init_weights: bool = field(default=True, metadata={"help": "Start the up projection at zero."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.peft_type = AtlasPeftType.ATLAS
+        if self.num_queries is None:
+            self.num_queries = 1 if self.weighting == "adapter" else CHANNEL_QUERIES
+        self._check_choices()
+        self._check_numbers()
+        self._check_experience()
+        if isinstance(self.target_modules, str) and (self.layers_to_transform or self.layers_pattern) is not None:
+            raise ValueError(
+                "layers_to_transform and layers_pattern go with a list of target_modules; with a regex "
+                f"({self.target_modules!r}) write the layers into the regex."
+            )
+
+    def _check_choices(self) -> None:
+        for name, possible in (("variant", VARIANTS), ("weighting", WEIGHTINGS), ("stage", STAGES)):
+            if getattr(self, name) not in possible:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; possible are {', '.join(possible)}.")
+
+    def _check_numbers(self) -> None:
+        for name in ("r", "num_queries") + (() if self.num_heads is None else ("num_heads",)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65536:
+                raise ValueError(f"{name} is {value!r}; give a whole number from 1 to 65536.")
+        if self.weighting == "adapter" and self.num_queries != 1:
+            raise ValueError(f"num_queries is {self.num_queries}; weighting='adapter' takes 1, 'channel' takes more.")
+
+    def _check_experience(self) -> None:
+        names = self.experience
+        if isinstance(names, str) or len(set(names)) < len(names):
+            raise ValueError(f"experience is {names!r}; give a list of task names, each once.")
+        if self.stage == "experience" and not names:
+            raise ValueError("stage='experience' needs an experience; a first task begins with stage='expansion'.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """PEFT turns `target_modules` into a set, whose order differs between processes: saved sorted."""
+        return {k: sorted(v) if isinstance(v, set) else v for k, v in super().to_dict().items()}

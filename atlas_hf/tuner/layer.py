@@ -1,0 +1,198 @@
+"""`AtlasLayer`: a linear module with the adapters of every task that passes through it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from atlas_hf.fusion import fuse, orthogonality
+from atlas_hf.tuner.config import AtlasConfig
+
+# What stays frozen while a task is active, by the task's stage. PEFT takes "active" for "trainable".
+FROZEN = {
+    "experience": ("atlas_down", "atlas_up", "atlas_key", "atlas_query"),
+    "expansion": ("atlas_experience_query",),
+    "complete": ("atlas_down", "atlas_up", "atlas_key", "atlas_query", "atlas_experience_query"),
+}
+
+
+@dataclass
+class Route:
+    """What one forward call tells the sites. Kept per call, not on the modules, so that threads do not meet.
+
+    Args:
+        task: the task to compute; None for PEFT's active adapter.
+        mask: (B, L), non-zero where a token is not padding.
+        coefficients: where the sites leave theirs, (B, K) or (B, K, D), if a dict is given.
+    """
+
+    task: str | None = None
+    mask: Tensor | None = None
+    coefficients: dict[AtlasLayer, Tensor] | None = None
+
+
+ROUTE: ContextVar[Route | None] = ContextVar("atlas_route", default=None)
+
+
+@contextmanager
+def routed(**changes: Any) -> Iterator[Route]:
+    """Within the block, forward calls of this thread follow the current route with the given changes."""
+    route = replace(ROUTE.get() or Route(), **changes)
+    token = ROUTE.set(route)
+    try:
+        yield route
+    finally:
+        ROUTE.reset(token)
+
+
+class AtlasLayer(nn.Module, BaseTunerLayer):
+    """Wraps a linear module; its output `x` goes through the fused adapters of the task at hand.
+
+    Per task: `atlas_down` (r, D), `atlas_up` (D, r), `atlas_key` and `atlas_query` (Q, D), and, if the task reuses K
+    others, `atlas_experience_query` (K, Q, D).
+    """
+
+    adapter_layer_names = ("atlas_down", "atlas_up", "atlas_key", "atlas_query", "atlas_experience_query")
+    other_param_names = ("atlas_config",)
+
+    def __init__(self, base_layer: nn.Module, adapter_name: str, config: AtlasConfig) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.atlas_down = nn.ModuleDict()
+        self.atlas_up = nn.ModuleDict()
+        self.atlas_key = nn.ParameterDict()
+        self.atlas_query = nn.ParameterDict()
+        self.atlas_experience_query = nn.ParameterDict()
+        self.atlas_config: dict[str, AtlasConfig] = {}
+        self._disable_adapters = False
+        self._active_adapter = adapter_name
+        self.merged_adapters = []
+        self.update_layer(adapter_name, config)
+
+    @property
+    def out_features(self) -> int:
+        return self.get_base_layer().out_features
+
+    @property
+    def in_features(self) -> int:
+        return self.get_base_layer().in_features
+
+    @property
+    def frozen_peft_weight_names(self) -> dict[str, tuple[str, ...]]:
+        """PEFT asks this whenever it makes an adapter trainable."""
+        return {name: FROZEN[config.stage] for name, config in self.atlas_config.items()}
+
+    def update_layer(self, adapter_name: str, config: AtlasConfig) -> None:
+        """Add a task's parameters. Raises `ValueError` if `num_heads` does not divide this site's width."""
+        size, rows = self.out_features, config.num_queries
+        check_heads(size, config.num_heads)
+        self.atlas_config[adapter_name] = config
+        self.atlas_down[adapter_name] = nn.Linear(size, config.r)
+        self.atlas_up[adapter_name] = nn.Linear(config.r, size)
+        self.atlas_key[adapter_name] = nn.Parameter(torch.randn(rows, size))
+        self.atlas_query[adapter_name] = nn.Parameter(torch.randn(rows, size))
+        if config.experience:
+            queries = torch.randn(len(config.experience), rows, size)
+            self.atlas_experience_query[adapter_name] = nn.Parameter(queries)
+        if config.init_weights:
+            nn.init.zeros_(self.atlas_up[adapter_name].weight)
+            nn.init.zeros_(self.atlas_up[adapter_name].bias)
+        self._move_adapter_to_device_of_base_layer(adapter_name)
+        self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+
+    def members(self, task: str) -> list[str]:
+        """The tasks whose adapters `task` adds up: its experience and, past the first stage, its own."""
+        config = self.atlas_config[task]
+        return config.experience + ([task] if config.stage != "experience" else [])
+
+    def queries(self, task: str) -> Tensor:
+        """(K, Q, D), in the order of `members`."""
+        own = [] if self.atlas_config[task].stage == "experience" else [self.atlas_query[task][None]]
+        reused = [self.atlas_experience_query[task]] if task in self.atlas_experience_query else []
+        return torch.cat(reused + own)
+
+    def keys(self, task: str) -> Tensor:
+        """(K, Q, D), in the order of `members`."""
+        return torch.stack([self.atlas_key[name] for name in self.members(task)])
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        result = self.base_layer(x, *args, **kwargs)
+        if self.disable_adapters:
+            return result
+        route = ROUTE.get() or Route()
+        for task in self.active_adapters if route.task is None else [route.task]:
+            if task in self.atlas_config:
+                result = self._adapt(result, task, route)
+        return result
+
+    def _adapt(self, result: Tensor, task: str, route: Route) -> Tensor:
+        """(..., D) -> (..., D); a result without a token axis is one token per example."""
+        config = self.atlas_config[task]
+        x = self._cast_input_dtype(result, self.atlas_key[task].dtype)
+        x = x[:, None] if x.dim() == 2 else x
+        mask = route.mask if route.mask is not None and route.mask.shape == x.shape[:2] else None
+        output, coefficients = fuse(
+            x,
+            *self._stacked(self.members(task)),
+            self.queries(task),
+            self.keys(task),
+            num_heads=config.num_heads,
+            variant=config.variant,
+            weighting=config.weighting,
+            mask=mask,
+        )
+        if route.coefficients is not None:
+            route.coefficients[self] = coefficients.detach()
+        return output.view(result.shape).to(result.dtype)
+
+    def _stacked(self, members: list[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Down weights (K, r, D) and biases (K, r), up weights (K, D, r) and biases (K, D).
+
+        Narrower bottlenecks are filled up with zeros, which add nothing: silu(0) = 0.
+        """
+        down, up = ([layers[name] for name in members] for layers in (self.atlas_down, self.atlas_up))
+        width = max(layer.out_features for layer in down)
+        gaps = [width - layer.out_features for layer in down]
+        pad = nn.functional.pad
+        return (
+            torch.stack([pad(layer.weight, (0, 0, 0, gap)) for layer, gap in zip(down, gaps, strict=True)]),
+            torch.stack([pad(layer.bias, (0, gap)) for layer, gap in zip(down, gaps, strict=True)]),
+            torch.stack([pad(layer.weight, (0, gap)) for layer, gap in zip(up, gaps, strict=True)]),
+            torch.stack([layer.bias for layer in up]),
+        )
+
+    def orthogonality(self, task: str) -> Tensor:
+        """Penalty of the queries, and once the own adapter trains of the keys too. A scalar."""
+        penalty = orthogonality(self.queries(task).flatten(1))
+        if self.atlas_config[task].stage != "experience":
+            penalty = penalty + orthogonality(self.keys(task).flatten(1))
+        return penalty
+
+    def reusable_digest(self, task: str, digest: hashlib._Hash) -> None:
+        """Feed what other tasks reuse (adapter and key) into a hash, as float32."""
+        down, up = self.atlas_down[task], self.atlas_up[task]
+        for tensor in (down.weight, down.bias, up.weight, up.bias, self.atlas_key[task]):
+            digest.update(repr(tuple(tensor.shape)).encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        raise NotImplementedError(
+            "An ATLAS adapter cannot be merged into the weights: its coefficients depend on the input. "
+            "Use `unload()` to get the bare backbone back."
+        )
+
+    def __repr__(self) -> str:
+        return "atlas." + super().__repr__()
+
+
+def check_heads(size: int, num_heads: int) -> None:
+    if size % num_heads:
+        raise ValueError(f"num_heads is {num_heads}, which does not divide the site's width {size}; give one that does.")

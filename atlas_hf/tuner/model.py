@@ -1,0 +1,226 @@
+"""`AtlasTuner`: puts ATLAS into a model (PEFT's word for this class would be `AtlasModel`)."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, inspect_matched_modules
+from peft.utils.integrations import init_empty_weights
+from torch import Tensor, nn
+
+from atlas_hf.heads import build_head
+from atlas_hf.tuner.config import AtlasConfig
+from atlas_hf.tuner.layer import ROUTE, AtlasLayer, check_heads, routed
+
+# The attention output and the MLP output projection of each layer.
+TARGET_MODULES: dict[str, list[str] | str] = {
+    **dict.fromkeys(("vilt", "bert", "roberta", "xlm-roberta", "electra", "deberta", "deberta-v2"), ["output.dense"]),
+    **dict.fromkeys(("vit", "dinov2"), ["o_proj", "fc2"]),
+    "distilbert": ["out_lin", "lin2"],
+    # SigLIP's pooling head has an out_proj and an fc2 of its own, outside the layers.
+    **dict.fromkeys(("clip", "siglip"), r".*\.layers\.\d+\.(self_attn\.out_proj|mlp\.fc2)"),
+}
+
+
+class AtlasTuner(BaseTuner):
+    """Adapters at every site, one head per task.
+
+    Attributes:
+        atlas_head: the heads by task. They live here and not in the base model, because each task's has its own
+            width; PEFT saves and loads them with the task's adapter.
+    """
+
+    prefix = "atlas_"
+    tuner_layer_cls = AtlasLayer
+    target_module_mapping = TARGET_MODULES
+
+    def _pre_injection_hook(self, model: nn.Module, config: AtlasConfig, adapter_name: str) -> None:
+        """PEFT calls this once, when the tuner is made (not for later adapters)."""
+        self.atlas_head = nn.ModuleDict()
+        _share_padding_mask(model)
+
+    @property
+    def sites(self) -> dict[str, AtlasLayer]:
+        """The adapted modules by their path in the base model."""
+        return {name: module for name, module in self.model.named_modules() if isinstance(module, AtlasLayer)}
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        """Check everything that can be wrong with a new task, then add it: an error leaves the model as it was."""
+        config = self.peft_config[adapter_name]
+        self._check_name(adapter_name)
+        self._prepare_adapter_config(config, self.get_model_config(model))
+        self._check_sites(model, adapter_name)
+        self._check_experience(adapter_name, config)
+        with init_empty_weights() if kwargs.get("low_cpu_mem_usage") else nullcontext():
+            head = nn.ModuleDict() if config.head is None else nn.ModuleDict({adapter_name: build_head(**config.head)})
+        super().inject_adapter(model, adapter_name, *args, **kwargs)
+        parameter = next(model.parameters(), None)
+        if parameter is not None and not kwargs.get("low_cpu_mem_usage"):
+            head.to(parameter.device)
+        self.atlas_head.update(head)
+        self._train_heads(self.active_adapters, not config.inference_mode)
+
+    def _prepare_adapter_config(self, peft_config: AtlasConfig, model_config: dict[str, Any]) -> AtlasConfig:
+        if peft_config.target_modules is None and model_config.get("model_type") not in TARGET_MODULES:
+            raise ValueError(
+                f"There are no default sites for model_type {model_config.get('model_type')!r}; known are "
+                f"{', '.join(TARGET_MODULES)}. Set AtlasConfig(target_modules=...) to the names of the attention "
+                "output and MLP output projections."
+            )
+        if peft_config.num_heads is None:
+            peft_config.num_heads = _attention_heads(model_config)
+        return super()._prepare_adapter_config(peft_config, model_config)
+
+    def _check_name(self, name: str) -> None:
+        """PEFT finds an adapter's tensors by `.name.` in their paths, so a name must not be part of another path."""
+        paths = [path for path, _ in self.model.named_parameters() if ".atlas_" not in path]
+        taken = {part for path in paths for part in path.split(".")} | {"base_model", "model", "atlas_head"}
+        if name in taken or name.isdigit() or "." in name or hasattr(nn.ModuleDict(), name):
+            raise ValueError(
+                f"Task name {name!r} is not allowed: it is a digit, holds a dot, or is part of a module path of this "
+                f"model ({', '.join(sorted(taken)[:12])}, ...), so PEFT could not tell its tensors from others. "
+                f"Choose another, for example 'task-{name.replace('.', '-')}'."
+            )
+
+    def _check_sites(self, model: nn.Module, adapter_name: str) -> None:
+        config = self.peft_config[adapter_name]
+        for path in inspect_matched_modules(self, adapter_name)["matched"]:
+            module = model.get_submodule(path)
+            base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+            if not (hasattr(base, "in_features") and hasattr(base, "out_features")):
+                raise ValueError(
+                    f"The site '{path}' is a {type(base).__name__}; a site must be a linear module. Name linear "
+                    f"modules in target_modules (given: {config.target_modules!r})."
+                )
+            check_heads(base.out_features, config.num_heads)
+
+    def _check_experience(self, name: str, config: AtlasConfig) -> None:
+        """Every reused task is here, fits, and is what it was when this task was learned."""
+        missing = [task for task in config.experience if task not in self.peft_config or task == name]
+        if missing:
+            raise ValueError(
+                f"Task '{name}' reuses {missing}, which this model does not hold (it holds {self._others(name)}). "
+                "Load or learn the reused tasks first."
+            )
+        for task in config.experience:
+            self._check_fits(name, config, task)
+            digest = self.reusable_sha256(task)
+            if config.experience_sha256.setdefault(task, digest) != digest:
+                raise ValueError(
+                    f"Task '{name}' was learned on another version of '{task}': sha256 {digest[:12]}... now, "
+                    f"{config.experience_sha256[task][:12]}... then. Restore the '{task}' it was learned with."
+                )
+
+    def _check_fits(self, name: str, config: AtlasConfig, task: str) -> None:
+        for field in ("target_modules", "exclude_modules", "layers_to_transform", "weighting", "num_queries"):
+            mine, theirs = (getattr(c, field) for c in (config, self.peft_config[task]))
+            if _plain(mine) != _plain(theirs):
+                raise ValueError(
+                    f"Task '{name}' has {field}={mine!r} and reuses '{task}', which has {theirs!r}; a task and what "
+                    "it reuses must agree in this. Use the same value, or leave the task out of experience."
+                )
+
+    def _others(self, name: str) -> list[str]:
+        return [task for task in self.peft_config if task != name]
+
+    def _create_and_replace(
+        self, config: AtlasConfig, adapter_name: str, target: nn.Module, target_name: str, parent: nn.Module, **_: Any
+    ) -> None:
+        if isinstance(target, AtlasLayer):
+            target.update_layer(adapter_name, config)
+        else:
+            new_module = AtlasLayer(target, adapter_name, config)
+            if adapter_name not in self.active_adapters:
+                new_module.requires_grad_(False)
+            self._replace_module(parent, target_name, new_module, target)
+
+    def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
+        super().set_adapter(adapter_name, inference_mode=inference_mode)
+        self._train_heads([adapter_name] if isinstance(adapter_name, str) else adapter_name, not inference_mode)
+
+    def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
+        super().set_requires_grad(adapter_names, requires_grad)
+        names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
+        for name in set(names) & set(self.atlas_head):
+            self.atlas_head[name].requires_grad_(requires_grad and self.peft_config[name].stage != "complete")
+
+    def _train_heads(self, active: list[str], trainable: bool) -> None:
+        for name, head in self.atlas_head.items():
+            head.requires_grad_(trainable and name in active and self.peft_config[name].stage != "complete")
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Delete a task that no other reuses."""
+        users = [name for name, config in self.peft_config.items() if adapter_name in getattr(config, "experience", ())]
+        if users:
+            raise ValueError(
+                f"Task '{adapter_name}' cannot be deleted: {', '.join(map(repr, users))} reuse(s) it. Delete those "
+                "first, or keep it."
+            )
+        super().delete_adapter(adapter_name)
+        if adapter_name in self.atlas_head:
+            del self.atlas_head[adapter_name]
+
+    def reusable_sha256(self, task: str) -> str:
+        """Digest of what later tasks reuse of a task: its adapters and keys at all sites."""
+        digest = hashlib.sha256()
+        for path, site in self.sites.items():
+            if task in site.atlas_config:
+                digest.update(path.encode())
+                site.reusable_digest(task, digest)
+        return digest.hexdigest()
+
+    def orthogonality(self, task: str) -> Tensor:
+        """The penalty of `task`, summed over its sites. A scalar."""
+        return torch.stack([site.orthogonality(task) for site in self.sites.values() if task in site.atlas_config]).sum()
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
+        """PEFT enters this around every forward call: tell the sites which tokens are padding."""
+        if kwargs.pop("adapter_names", None) is not None:
+            raise NotImplementedError("adapter_names is not supported; call the model once per task.")
+        bound = inspect.signature(self.model.forward).bind_partial(*args, **kwargs).arguments
+        mask = bound.get("attention_mask", bound.get("kwargs", {}).get("attention_mask"))
+        with routed(mask=mask if isinstance(mask, Tensor) and mask.dim() == 2 else None):
+            yield
+
+    @classmethod
+    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
+        """A head is a module of several layers, so the name stands in the middle of its keys."""
+        if f"atlas_head.{adapter_name}." in key:
+            return key.replace(f"atlas_head.{adapter_name}.", "atlas_head.", 1)
+        return super()._remove_adapter_name_from_key(key, adapter_name)
+
+
+def _plain(value: Any) -> Any:
+    """Lists and sets of names compare by what they hold."""
+    return sorted(value) if isinstance(value, (list, set, tuple)) else value
+
+
+def _attention_heads(model_config: dict[str, Any]) -> int:
+    """`num_attention_heads`, under the names that configurations give it; 1 if there is none."""
+    for config in (model_config, model_config.get("vision_config") or {}, model_config.get("text_config") or {}):
+        for name in ("num_attention_heads", "n_heads", "num_heads"):
+            if isinstance(config.get(name), int):
+                return config[name]
+    return 1
+
+
+def _share_padding_mask(model: nn.Module) -> None:
+    """Multi-modal encoders (ViLT) make the mask of the joint sequence in their embeddings: pass it to the sites."""
+
+    def share(module: nn.Module, args: Any, output: Any) -> None:
+        route = ROUTE.get()
+        if route is None or not isinstance(output, tuple) or len(output) != 2:
+            return
+        tokens, mask = output
+        if isinstance(mask, Tensor) and isinstance(tokens, Tensor) and mask.shape == tokens.shape[:2]:
+            route.mask = mask
+
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] == "embeddings":
+            module.register_forward_hook(share)

@@ -1,0 +1,15 @@
+"""Makes ATLAS known to PEFT, as its own `register_peft_method` does for the methods of its closed enum."""
+
+from __future__ import annotations
+
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+
+from atlas_hf.tuner.config import AtlasConfig, AtlasPeftType
+from atlas_hf.tuner.model import AtlasTuner
+
+
+def register() -> None:
+    """Idempotent: importing the package twice, or reloading it, changes nothing."""
+    PEFT_TYPE_TO_CONFIG_MAPPING[AtlasPeftType.ATLAS] = AtlasConfig
+    PEFT_TYPE_TO_TUNER_MAPPING[AtlasPeftType.ATLAS] = AtlasTuner
+    PEFT_TYPE_TO_PREFIX_MAPPING[AtlasPeftType.ATLAS] = AtlasTuner.prefix
