@@ -3,9 +3,23 @@
 Importing the package makes the method known to PEFT.
 """
 
+from atlas_hf.collator import AtlasCollator
+from atlas_hf.modeling import AtlasModel
+from atlas_hf.storage import AtlasFormatError
+from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig, AtlasLayer, AtlasTuner
 from atlas_hf.tuner.registration import register
+from atlas_hf.version import __version__
 
 register()
 
-__version__ = "0.1.0"
+__all__ = [
+    "AtlasCollator",
+    "AtlasConfig",
+    "AtlasFormatError",
+    "AtlasLayer",
+    "AtlasModel",
+    "AtlasTuner",
+    "TaskSpec",
+    "__version__",
+]

@@ -195,4 +195,6 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
 
 def check_heads(size: int, num_heads: int) -> None:
     if size % num_heads:
-        raise ValueError(f"num_heads is {num_heads}, which does not divide the site's width {size}; give one that does.")
+        raise ValueError(
+            f"num_heads is {num_heads}, which does not divide the site's width {size}; give one that does."
+        )

@@ -155,7 +155,9 @@ class AtlasTuner(BaseTuner):
 
     def delete_adapter(self, adapter_name: str) -> None:
         """Delete a task that no other reuses."""
-        users = [name for name, config in self.peft_config.items() if adapter_name in getattr(config, "experience", ())]
+        users = [
+            name for name, config in self.peft_config.items() if adapter_name in getattr(config, "experience", ())
+        ]
         if users:
             raise ValueError(
                 f"Task '{adapter_name}' cannot be deleted: {', '.join(map(repr, users))} reuse(s) it. Delete those "
@@ -176,7 +178,9 @@ class AtlasTuner(BaseTuner):
 
     def orthogonality(self, task: str) -> Tensor:
         """The penalty of `task`, summed over its sites. A scalar."""
-        return torch.stack([site.orthogonality(task) for site in self.sites.values() if task in site.atlas_config]).sum()
+        return torch.stack(
+            [site.orthogonality(task) for site in self.sites.values() if task in site.atlas_config]
+        ).sum()
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:

@@ -1,0 +1,205 @@
+"""From rows of a data set to one batch of the backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from atlas_hf.tasks import TaskSpec
+
+NEUTRAL_SENTENCE = "an image"
+NEUTRAL_COLOUR = (128, 128, 128)
+
+
+@dataclass
+class Encoder:
+    """Texts and images to the backbone's inputs, with any processor, tokenizer or image processor.
+
+    Args:
+        processor: a transformers processor (tokenizer and image processor), or one of the two.
+        max_length: tokens after which a text is cut.
+    """
+
+    processor: Any
+    max_length: int | None = None
+
+    @property
+    def tokenizer(self) -> Any:
+        return getattr(self.processor, "tokenizer", self.processor if hasattr(self.processor, "vocab_size") else None)
+
+    @property
+    def image_processor(self) -> Any:
+        single = self.processor if hasattr(self.processor, "image_mean") else None
+        return getattr(self.processor, "image_processor", single)
+
+    def encode_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """N strings -> input_ids, attention_mask ..., each (N, L)."""
+        limit = {"truncation": True, "max_length": self.max_length} if self.max_length else {"truncation": True}
+        return dict(self.tokenizer(list(texts), padding=True, return_tensors="pt", **limit))
+
+    def encode_images(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
+        """N images -> pixel_values (N, 3, H, W) ...; images of several sizes are padded if the processor does that."""
+        try:
+            return dict(self.image_processor([image.convert("RGB") for image in images], return_tensors="pt"))
+        except ValueError as error:
+            sizes = sorted({image.size for image in images})
+            raise ValueError(
+                f"The images of a batch, of sizes {sizes[:5]}, do not fit into one tensor: {error} Use an image "
+                "processor that resizes or pads, or give images of one size."
+            ) from error
+
+    @cached_property
+    def neutral_image(self) -> dict[str, Tensor]:
+        """One grey image of the processor's own size, for tasks without images: (1, 3, H, W)."""
+        size = dict(self.image_processor.size)
+        edge = size.get("height") or size.get("shortest_edge") or 224
+        return self.encode_images([Image.new("RGB", (size.get("width") or edge, edge), NEUTRAL_COLOUR)])
+
+    @cached_property
+    def neutral_text(self) -> dict[str, Tensor]:
+        """One fixed sentence, for tasks without text: (1, L)."""
+        return self.encode_texts([NEUTRAL_SENTENCE])
+
+    def join(self, texts: Sequence[str]) -> str:
+        """Several texts of one example, with the tokenizer's separator in between."""
+        return f" {self.tokenizer.sep_token or ''} ".join(texts)
+
+    def check(self, spec: TaskSpec) -> None:
+        """Raise a `ValueError` if the backbone cannot take what the task gives."""
+        if spec.image_columns and self.image_processor is None:
+            raise ValueError(f"Task '{spec.name}' has images, but the backbone's processor takes text only.")
+        if spec.modality != "image" and self.tokenizer is None:
+            raise ValueError(f"Task '{spec.name}' has text, but the backbone's processor takes images only.")
+
+
+@dataclass
+class AtlasCollator:
+    """Rows of a task's data set -> a batch for `AtlasModel.forward`.
+
+    An example's choices and images are flattened into the batch, so that five choices are one forward pass. An image
+    or text that several rows of the backbone share is encoded once.
+
+    Returns a dict: input_ids (B x rows, L), attention_mask, pixel_values (B x rows, 3, H, W) ..., labels.
+    """
+
+    spec: TaskSpec
+    encoder: Encoder
+    columns: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.encoder.check(self.spec)
+        self.columns = self.spec.input_columns
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        batch = self.inputs(rows)
+        if self.spec.label_column in rows[0]:
+            batch["labels"] = self.labels(rows)
+        return batch
+
+    def inputs(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """The backbone's inputs, each with B x rows_per_example rows."""
+        total = len(rows) * self.spec.rows_per_example
+        batch = {}
+        if self.encoder.tokenizer is not None:
+            has_text = self.spec.modality != "image"
+            encoded = self.encoder.encode_texts(self._texts(rows)) if has_text else self.encoder.neutral_text
+            batch.update(_spread(encoded, total))
+        if self.encoder.image_processor is not None:
+            has_image = bool(self.spec.image_columns)
+            encoded = self.encoder.encode_images(self._images(rows)) if has_image else self.encoder.neutral_image
+            batch.update(_spread(encoded, total))
+        return batch
+
+    def _images(self, rows: Sequence[Mapping[str, Any]]) -> list[Image.Image]:
+        images = [(i, column, row[column]) for i, row in enumerate(rows) for column in self.spec.image_columns]
+        for i, column, image in images:
+            if not isinstance(image, Image.Image):
+                raise ValueError(
+                    f"Task '{self.spec.name}': row {i} of the batch has {type(image).__name__} in the image column "
+                    f"'{column}'; give a PIL image (a column with the `datasets.Image` feature)."
+                )
+        return [image for _, _, image in images]
+
+    def _texts(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        texts = []
+        for i, row in enumerate(rows):
+            parts = [row[column] for column in self.spec.text_columns]
+            choices = [[choice] for choice in row[self.spec.choices_column]] if self.spec.choices_column else [[]]
+            self._check_row(i, parts, choices)
+            texts.extend(self.encoder.join(parts + choice) for choice in choices)
+        return texts
+
+    def _check_row(self, i: int, parts: list[Any], choices: list[list[Any]]) -> None:
+        if any(not isinstance(text, str) for text in parts + sum(choices, [])):
+            raise ValueError(f"Task '{self.spec.name}': row {i} of the batch has a text that is not a string.")
+        if self.spec.choices_column and len(choices) != self.spec.num_choices:
+            raise ValueError(
+                f"Task '{self.spec.name}': row {i} of the batch has {len(choices)} choices; the task has "
+                f"{self.spec.num_choices} in every row. Fill up or drop choices, or make two tasks of it."
+            )
+
+    def labels(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """(B,) class ids or numbers, or (B, C) soft scores for multi-label."""
+        values = [row[self.spec.label_column] for row in rows]
+        if self.spec.problem_type == "regression":
+            return torch.tensor(values, dtype=torch.float32)
+        if self.spec.problem_type != "multi_label_classification":
+            return torch.tensor(values, dtype=torch.long)
+        labels = torch.zeros(len(rows), self.spec.num_labels)
+        for i, (row, ids) in enumerate(zip(rows, values, strict=True)):
+            scores = row[self.spec.score_column] if self.spec.score_column else [1.0] * len(ids)
+            labels[i, ids] = torch.tensor(scores, dtype=torch.float32)
+        return labels
+
+
+def _spread(encoded: Mapping[str, Tensor], total: int) -> dict[str, Tensor]:
+    """Repeat each row for the backbone rows that share it: (N, ...) -> (total, ...)."""
+    return {name: tensor.repeat_interleave(total // len(tensor), dim=0) for name, tensor in encoded.items()}
+
+
+def example_rows(spec: TaskSpec, images: Any, texts: Any, choices: Any) -> tuple[list[dict[str, Any]], bool]:
+    """What a user passes to `predict`, as rows of the task's data set, and whether it was a single example.
+
+    Raises a `ValueError` if an input is missing or too much, or if the numbers of examples differ.
+    """
+    given = {"images": images, "texts": texts, "choices": choices}
+    wanted = {"images": spec.image_columns, "texts": spec.text_columns, "choices": spec.choices_column}
+    wrong = [name for name in given if (given[name] is not None) != bool(wanted[name])]
+    if wrong:
+        needed = [name for name in wanted if wanted[name]]
+        raise ValueError(
+            f"Task '{spec.name}' takes {' and '.join(needed)}; given were "
+            f"{' and '.join(name for name in given if given[name] is not None) or 'none'}."
+        )
+    columns, single = {}, True
+    if images is not None:
+        single = not isinstance(images, list)
+        columns.update(_columns(spec, spec.image_columns, images if isinstance(images, list) else [images], _image))
+    if texts is not None:
+        single = not isinstance(texts, list)
+        columns.update(_columns(spec, spec.text_columns, texts if isinstance(texts, list) else [texts], str))
+    if choices is not None:
+        single = single and not isinstance(choices[0], list)
+        columns[spec.choices_column] = choices if isinstance(choices[0], list) else [choices]
+    counts = {name: len(values) for name, values in columns.items()}
+    if len(set(counts.values())) != 1 or not columns:
+        raise ValueError(f"Task '{spec.name}': the numbers of examples differ: {counts}. Give as many of each.")
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)], single
+
+
+def _columns(spec: TaskSpec, names: tuple[str, ...], values: list[Any], convert: Any) -> dict[str, list[Any]]:
+    """Split values that are tuples, one item per column."""
+    rows = [value if isinstance(value, tuple) else (value,) for value in values]
+    if any(len(row) != len(names) for row in rows):
+        raise ValueError(f"Task '{spec.name}' takes {len(names)} item(s) per example, as a tuple: {', '.join(names)}.")
+    return {name: [convert(row[i]) for row in rows] for i, name in enumerate(names)}
+
+
+def _image(value: Any) -> Image.Image:
+    return value if isinstance(value, Image.Image) else Image.open(value)

@@ -1,0 +1,288 @@
+"""`AtlasModel`: one frozen backbone and the tasks it has learned."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.utils.constants import DUMMY_TARGET_MODULES
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import ModelOutput
+
+from atlas_hf.collator import AtlasCollator, Encoder, example_rows
+from atlas_hf.heads import head_arguments
+from atlas_hf.persistence import SaveLoadMixin
+from atlas_hf.tasks import TaskSpec
+from atlas_hf.tuner import AtlasConfig
+from atlas_hf.tuner.config import STAGES
+from atlas_hf.tuner.layer import routed
+
+BASE = "__base__"
+
+
+@dataclass
+class AtlasOutput(ModelOutput):
+    """`loss`: a scalar, if labels were given. `logits`: (B, C), or (B, choices)."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+
+
+class AtlasModel(SaveLoadMixin, PeftModel):
+    """A frozen backbone with one adapter, set of queries and head per task.
+
+    Made by `AtlasModel.from_pretrained`, from a backbone or from a folder or repository of learned tasks.
+
+    Args:
+        backbone: any transformers encoder; it is frozen, and its linear modules are wrapped in place.
+        processor: its processor, tokenizer or image processor; None if `predict` and the Trainer are not used.
+        config: the defaults of every task (`AtlasConfig`: variant, width, sites ...).
+        base_id, base_revision: where the backbone can be loaded from; by default its own `name_or_path`.
+
+    Attributes:
+        specs: the tasks in the order of learning, by name.
+        metrics: what was measured of each task, by name.
+    """
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        processor: Any = None,
+        config: AtlasConfig | None = None,
+        base_id: str | None = None,
+        base_revision: str | None = None,
+    ) -> None:
+        base_id = base_id or getattr(backbone, "name_or_path", None) or None
+        nothing = AtlasConfig(target_modules=DUMMY_TARGET_MODULES, inference_mode=True)
+        with warnings.catch_warnings():
+            # PEFT reads a property that transformers 5 has renamed.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            super().__init__(backbone, nothing, adapter_name=BASE)
+        self.task_config = config or AtlasConfig()
+        self.task_config.base_model_name_or_path = base_id
+        self.task_config.revision = base_revision
+        self.base_dtype = str(backbone.dtype).removeprefix("torch.")
+        self.processor = processor
+        self.specs: dict[str, TaskSpec] = {}
+        self.metrics: dict[str, dict[str, float]] = {}
+
+    # Tasks ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the tasks, in the order of learning."""
+        return list(self.specs)
+
+    @property
+    def task(self) -> str | None:
+        """The active task; None while the backbone is bare."""
+        return None if self.active_adapter == BASE else self.active_adapter
+
+    def add_task(self, spec: TaskSpec, experience: Sequence[str] | None = None, **overrides: Any) -> None:
+        """Add a task: its adapter, key, queries and head, ready for its first stage, and make it the active one.
+
+        Args:
+            spec: what the task is.
+            experience: the earlier tasks to reuse; by default every one of them, `()` for none.
+            overrides: fields of `AtlasConfig` that differ for this task.
+
+        Raises:
+            ValueError: the name is taken or not allowed, an experienced task is unknown, a site does not fit. The
+                model is then as it was before.
+        """
+        if spec.name in self.specs:
+            raise ValueError(f"There is a task {spec.name!r} already; there are {self.tasks}. Choose another name.")
+        reused = self.tasks if experience is None else list(experience)
+        self._check_known(reused)
+        config = replace(
+            deepcopy(self.task_config),
+            **overrides,
+            experience=reused,
+            stage="experience" if reused else "expansion",
+            head=head_arguments(spec, self.pooled_size),
+        )
+        self.add_adapter(spec.name, config)
+        self.specs[spec.name] = spec
+        self.set_stage(spec.name, config.stage)
+
+    def _check_known(self, names: Sequence[str]) -> None:
+        unknown = [name for name in names if name not in self.specs]
+        if unknown:
+            raise ValueError(f"There is no task {', '.join(map(repr, unknown))}; there are {self.tasks}.")
+
+    def set_task(self, task: str | None) -> None:
+        """Make a task the active one, for inference; None for the bare backbone."""
+        self._check_known([] if task is None else [task])
+        self.set_adapter(task or BASE, inference_mode=True)
+
+    def set_stage(self, task: str, stage: str) -> None:
+        """Put a task into a stage: what the stage trains becomes trainable, everything else is frozen.
+
+        `"experience"`: the queries over the experience, and the head. `"expansion"`: the task's own adapter, key and
+        query, and the head. `"complete"`: nothing.
+        """
+        self._check_known([task])
+        if stage not in STAGES:
+            raise ValueError(f"stage is {stage!r}; possible are {', '.join(STAGES)}.")
+        self.peft_config[task].stage = stage
+        self.set_adapter(task, inference_mode=stage == "complete")
+
+    def delete_task(self, task: str) -> None:
+        """Forget a task that no other reuses."""
+        self._check_known([task])
+        self.base_model.delete_adapter(task)
+        self.metrics.pop(task, None)
+        del self.specs[task]
+        if self.active_adapter == task or self.active_adapter not in self.peft_config:
+            self.set_task(None)
+
+    def get_base_model(self) -> nn.Module:
+        return self.base_model.model
+
+    # Computation ---------------------------------------------------------------------------------------------------
+
+    def forward(self, task: str | None = None, labels: Tensor | None = None, **inputs: Any) -> AtlasOutput:
+        """Logits of a task, and its loss if labels are given.
+
+        Args:
+            task: which one; by default the active task. Other calls are not affected.
+            labels: (B,) class ids or numbers, (B, C) soft scores for multi-label.
+            inputs: what the backbone takes, B x rows_per_example rows each (see `AtlasCollator`).
+        """
+        task = task or self.task
+        if task is None:
+            raise ValueError(f"No task is active. Call set_task, or pass task=...; there are {self.tasks}.")
+        self._check_known([task])
+        head = self.base_model.atlas_head[task]
+        logits = head(self.pooled(task, **inputs))
+        return AtlasOutput(loss=None if labels is None else head.loss(logits, labels), logits=logits)
+
+    def pooled(self, task: str | None = None, **inputs: Any) -> Tensor:
+        """The backbone's pooled vectors with the adapters of a task, (rows, D); `"__base__"` for the bare backbone."""
+        with routed(task=task) as route, self._enable_peft_forward_hooks(**inputs):
+            outputs = self.get_base_model()(**inputs)
+            return pool(outputs, route.mask)
+
+    @property
+    def pooled_size(self) -> int:
+        config = self.get_base_model().config
+        if hasattr(config, "text_config") and hasattr(config, "projection_dim"):
+            return 2 * config.projection_dim
+        return getattr(config, "hidden_size", None) or config.dim
+
+    def coefficients(self, task: str, **inputs: Any) -> dict[str, Tensor]:
+        """How much each adapter counts for each example, by site: (B, K), or (B, K, D) for channel weighting.
+
+        Column k belongs to the k-th of `members(task)`.
+        """
+        self._check_known([task])
+        with torch.no_grad(), routed(coefficients={}) as route:
+            self.pooled(task, **inputs)
+        return {path: route.coefficients[site] for path, site in self.base_model.sites.items()}
+
+    def members(self, task: str) -> list[str]:
+        """The tasks whose adapters a task adds up: its experience, then itself (once it is past the first stage)."""
+        self._check_known([task])
+        return next(iter(self.base_model.sites.values())).members(task)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        if self.processor is None:
+            raise ValueError("This AtlasModel has no processor; pass processor=AutoProcessor.from_pretrained(...).")
+        config = self.get_base_model().config
+        limits = [
+            getattr(config, "max_position_embeddings", None),
+            getattr(self._tokenizer(), "model_max_length", None),
+        ]
+        limits = [limit for limit in limits if limit is not None and limit < 1_000_000]
+        return Encoder(self.processor, min(limits) if limits else None)
+
+    def _tokenizer(self) -> Any:
+        return Encoder(self.processor).tokenizer
+
+    def collator(self, task: str) -> AtlasCollator:
+        """What turns rows of a task's data set into batches of this model."""
+        self._check_known([task])
+        return AtlasCollator(self.specs[task], self.encoder)
+
+    def predict(
+        self,
+        task: str,
+        images: Any = None,
+        texts: Any = None,
+        choices: Any = None,
+        *,
+        top_k: int | None = None,
+        batch_size: int = 32,
+    ) -> list[Any]:
+        """Answers with scores, best first.
+
+        Args:
+            task: which task's question is asked.
+            images: a PIL image or path, a pair of them for a task about pairs, or a list of such.
+            texts: a string, a tuple of strings for a task with several text columns, or a list of such.
+            choices: a list of strings, or a list of such lists, for a multiple-choice task.
+            top_k: how many answers per example; by default all.
+            batch_size: examples per forward pass.
+
+        Returns:
+            For each example a list of `{"label": ..., "score": ...}`; for a single example that list alone.
+        """
+        self._check_known([task])
+        spec, collate, scores = self.specs[task], self.collator(task), []
+        rows, single = example_rows(spec, images, texts, choices)
+        with torch.no_grad(), evaluating(self):
+            for start in range(0, len(rows), batch_size):
+                inputs = collate.inputs(rows[start : start + batch_size])
+                logits = self(task=task, **{name: tensor.to(self.device) for name, tensor in inputs.items()}).logits
+                scores.extend(self.base_model.atlas_head[task].scores(logits).tolist())
+        answers = [_ranked(spec, row, values, top_k) for row, values in zip(rows, scores, strict=True)]
+        return answers[0] if single else answers
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.get_base_model().parameters()).device
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode under a fixed seed: the same input gives the same bits, and nobody's random state moves.
+
+    ViLT orders its patches with torch's global generator even in evaluation mode.
+    """
+    was_training = model.training
+    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(0)
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(was_training)
+
+
+def _ranked(spec: TaskSpec, row: Mapping[str, Any], scores: list[float], top_k: int | None) -> list[dict[str, Any]]:
+    names = row[spec.choices_column] if spec.choices_column else spec.label_names or ("value",)
+    answers = [{"label": name, "score": score} for name, score in zip(names, scores, strict=True)]
+    return sorted(answers, key=lambda answer: -answer["score"])[:top_k]
+
+
+def pool(outputs: ModelOutput, mask: Tensor | None) -> Tensor:
+    """One vector per row, (rows, D): the pooler's, both towers' joined, or the mean over the unmasked tokens."""
+    if getattr(outputs, "pooler_output", None) is not None:
+        return outputs.pooler_output
+    if getattr(outputs, "image_embeds", None) is not None:
+        return torch.cat([outputs.image_embeds, outputs.text_embeds], dim=-1)
+    hidden = outputs.last_hidden_state
+    if mask is None or mask.shape != hidden.shape[:2]:
+        return hidden.mean(1)
+    weight = mask.to(hidden.dtype)[..., None]
+    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)

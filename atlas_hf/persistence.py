@@ -1,0 +1,222 @@
+"""How an `AtlasModel` is written to and read from the layout of `atlas_hf.storage`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from huggingface_hub import snapshot_download
+from torch import Tensor, nn
+from transformers import AutoModel, AutoProcessor, PreTrainedModel
+
+from atlas_hf import storage
+from atlas_hf.heads import head_arguments
+from atlas_hf.tasks import TaskSpec
+from atlas_hf.tuner import AtlasConfig
+
+if TYPE_CHECKING:
+    from atlas_hf.modeling import AtlasModel
+
+SHIPPED_BACKBONES = {"atlas-hf/digits-vilt": Path(__file__).parent / "streams" / "digits_vilt"}
+
+
+class SaveLoadMixin:
+    """`save_pretrained` and `from_pretrained` of `AtlasModel`."""
+
+    @cached_property
+    def base_sha256(self) -> str:
+        """Digest of the backbone's parameters and buffers: their names (unwrapped), shapes and values."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.get_base_model().state_dict().items()):
+            if ".atlas_" not in name:
+                digest.update(f"{name.replace('.base_layer.', '.')} {tuple(tensor.shape)}".encode())
+                digest.update(tensor_bytes(tensor))
+        return digest.hexdigest()
+
+    def index(self) -> storage.Index:
+        """What `atlas.json` says of this model, but for the digests of the files."""
+        base = storage.BaseModel(
+            self.task_config.base_model_name_or_path, self.task_config.revision, self.base_sha256, self.base_dtype
+        )
+        records = {
+            name: storage.TaskRecord(
+                position=position,
+                experience=self.peft_config[name].experience,
+                stage=self.peft_config[name].stage,
+                adapter_sha256=self.base_model.reusable_sha256(name),
+                files={},
+                metrics=self.metrics.get(name, {}),
+            )
+            for position, name in enumerate(self.specs, start=1)
+        }
+        return storage.Index(base, records, storage.library_versions())
+
+    def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:
+        """Write every task to its own folder and `atlas.json` last, so that a reader never meets half a state.
+
+        The layout is that of the Hub repository. A task folder also loads with plain PEFT.
+        """
+        folder = Path(save_directory)
+        if folder.is_file():
+            raise ValueError(f"{folder} is a file; give a folder.")
+        index = self.index()
+        for name, spec in self.specs.items():
+            with storage.replacing(folder / name) as temporary:
+                self.save_adapter(name, temporary.parent)
+                spec.save(temporary / storage.SPEC)
+            files = {file: storage.file_sha256(folder / name / file) for file in storage.TASK_FILES}
+            index.tasks[name] = replace(index.tasks[name], files=files)
+        index.save(folder)
+
+    def save_adapter(self, task: str, folder: Path) -> None:
+        """PEFT's two files, in `folder/<task>`."""
+        super().save_pretrained(str(folder), selected_adapters=[task], save_embedding_layers=False)
+
+    def create_or_update_model_card(self, output_dir: str) -> None:
+        """PEFT's card would name local paths; ours is written by `atlas_hf.model_card`."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_id: str | Path,
+        revision: str | None = None,
+        tasks: Sequence[str] | None = None,
+        *,
+        backbone: PreTrainedModel | str | Path | None = None,
+        config: AtlasConfig | None = None,
+        dtype: torch.dtype | None = None,
+        token: str | None = None,
+    ) -> AtlasModel:
+        """Load learned tasks with their backbone, or begin on a bare backbone.
+
+        Args:
+            model_id: a folder or Hub repository that `save_pretrained` or `push_to_hub` wrote, or a backbone (folder,
+                Hub id, or one that the package ships: `"atlas-hf/digits-vilt"`).
+            revision: a commit, branch or tag; `"task-02-vqa"` is the model as it was after its second task.
+            tasks: load only these and what they reuse; by default all.
+            backbone: instead of the one named in `atlas.json`: a model, or where to load one. Its weights must be
+                the same.
+            config: defaults of the tasks to be learned; by default those of the last task learned.
+            dtype: what to convert the backbone to; by default it stays in the type it was trained with.
+            token: for private repositories.
+
+        Raises:
+            AtlasFormatError: a file is missing, altered, or not safetensors.
+            ValueError: unknown task, or a backbone other than the one trained on.
+        """
+        folder = _locate(model_id, revision, token)
+        if folder is None or not (folder / storage.INDEX).is_file():
+            return cls._from_backbone(backbone or model_id, revision, config, dtype or torch.float32, token)
+        index = storage.Index.load(folder)
+        names = index.closure(None if tasks is None else list(tasks))
+        for name in names:
+            storage.check_task_folder(folder, name, index.tasks[name])
+        base = index.base_model
+        source = backbone or base.id
+        if source is None:
+            raise ValueError(f"{storage.INDEX} does not say which backbone to load; pass backbone=...")
+        model = cls._from_backbone(source, base.revision, config, getattr(torch, base.dtype), token)
+        model._check_base(base)
+        model.task_config.base_model_name_or_path, model.task_config.revision = base.id, base.revision
+        for name in names:
+            model._load_task(folder, name, index.tasks[name])
+        if dtype is not None:
+            model.get_base_model().to(dtype)
+        if config is None and names:
+            model.task_config = model._defaults_of(names[-1])
+        return model.eval()
+
+    @classmethod
+    def _from_backbone(
+        cls,
+        source: PreTrainedModel | str | Path,
+        revision: str | None,
+        config: AtlasConfig | None,
+        dtype: torch.dtype,
+        token: str | None,
+    ) -> AtlasModel:
+        """A model without tasks. Nothing in a repository is run: `trust_remote_code=False`."""
+        if isinstance(source, nn.Module):
+            return cls(source, _processor(source.name_or_path, None, token), config).eval()
+        path = str(SHIPPED_BACKBONES.get(str(source), source))
+        options = {"revision": revision, "token": token, "trust_remote_code": False}
+        backbone = AutoModel.from_pretrained(path, dtype=dtype, use_safetensors=True, **options)
+        return cls(backbone, _processor(path, revision, token), config, str(source), revision).eval()
+
+    def _check_base(self, base: storage.BaseModel) -> None:
+        if self.base_sha256 != base.sha256:
+            raise ValueError(
+                f"The backbone differs from the one that the tasks were trained on ({base.id!r}, revision "
+                f"{base.revision!r}, in {base.dtype}): sha256 {self.base_sha256[:12]}... here, {base.sha256[:12]}... "
+                "then. Pass backbone=... with the same weights, loaded in that dtype."
+            )
+
+    def _load_task(self, folder: Path, name: str, record: storage.TaskRecord) -> None:
+        """Add a task from its folder; every tensor must be there with its shape."""
+        spec = TaskSpec.load(folder / name / storage.SPEC)
+        config = AtlasConfig(**storage.read_json(folder / name / storage.CONFIG))
+        self._check_task_files(name, spec, config, record)
+        config.inference_mode = True
+        self.add_adapter(name, config, low_cpu_mem_usage=True)
+        try:
+            result = super().load_adapter(
+                str(folder / name), name, torch_device=str(self.device), low_cpu_mem_usage=True
+            )
+        except RuntimeError as error:
+            raise storage.AtlasFormatError(f"The weights of task '{name}' do not fit: {error}") from error
+        if result.missing_keys or result.unexpected_keys:
+            raise storage.AtlasFormatError(
+                f"{name}/{storage.WEIGHTS} lacks {result.missing_keys} and has unknown {result.unexpected_keys}. "
+                "Restore the file."
+            )
+        digest = self.base_model.reusable_sha256(name)
+        if digest != record.adapter_sha256:
+            raise storage.AtlasFormatError(f"The adapter of task '{name}' is not the one that {storage.INDEX} names.")
+        self.base_model.atlas_head[name].to(self.device)
+        self.specs[name] = spec
+        self.metrics[name] = dict(record.metrics)
+        self.set_task(name)
+
+    def _check_task_files(self, name: str, spec: TaskSpec, config: AtlasConfig, record: storage.TaskRecord) -> None:
+        if spec.name != name or config.experience != record.experience or config.stage != record.stage:
+            raise storage.AtlasFormatError(
+                f"The files of task '{name}' disagree with {storage.INDEX} in name, experience or stage."
+            )
+        if config.head != head_arguments(spec, self.pooled_size):
+            raise storage.AtlasFormatError(f"{name}/{storage.CONFIG} describes a head that {storage.SPEC} does not.")
+
+    def _defaults_of(self, task: str) -> AtlasConfig:
+        """A task's settings without what belongs to the task."""
+        config = deepcopy(self.peft_config[task])
+        return replace(
+            config, experience=[], experience_sha256={}, head=None, stage="expansion", inference_mode=False
+        )
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """A tensor's values as bytes, of any dtype."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _processor(path: str, revision: str | None, token: str | None) -> Any:
+    """The backbone's processor; None if it has none (then `predict` and the Trainer need one to be passed)."""
+    try:
+        return AutoProcessor.from_pretrained(path, revision=revision, token=token, trust_remote_code=False)
+    except (OSError, ValueError):
+        return None
+
+
+def _locate(model_id: str | Path, revision: str | None, token: str | None) -> Path | None:
+    """The local folder of a path or repository of learned tasks; None for a backbone's id."""
+    if str(model_id) in SHIPPED_BACKBONES:
+        return SHIPPED_BACKBONES[str(model_id)]
+    if Path(model_id).is_dir():
+        return Path(model_id)
+    patterns = [storage.INDEX, storage.RESULTS, *(f"*/{file}" for file in storage.TASK_FILES)]
+    return Path(snapshot_download(str(model_id), revision=revision, token=token, allow_patterns=patterns))

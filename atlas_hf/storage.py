@@ -1,0 +1,191 @@
+"""The layout on disk and on the Hub: `atlas.json` and one folder per task. Knows files, not models.
+
+    atlas.json      format version, base model, tasks in order, library versions
+    results.json    accuracy matrix and what the card and the plots are drawn from
+    <task>/         adapter_config.json, adapter_model.safetensors, task.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from atlas_hf.tasks import check_task_name
+from atlas_hf.version import __version__
+
+FORMAT_VERSION = 1
+INDEX, RESULTS = "atlas.json", "results.json"
+WEIGHTS, CONFIG, SPEC = "adapter_model.safetensors", "adapter_config.json", "task.json"
+TASK_FILES = (CONFIG, WEIGHTS, SPEC)
+LIBRARIES = ("peft", "transformers", "torch")
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+
+
+class AtlasFormatError(ValueError):
+    """A folder is not, or no longer, what `save_pretrained` wrote."""
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """Which backbone the adapters belong to; `sha256` is of its tensors in `dtype`."""
+
+    id: str | None
+    revision: str | None
+    sha256: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """One learned task: where it stands, what it reuses, and the digests that hold it to that."""
+
+    position: int
+    experience: list[str]
+    stage: str
+    adapter_sha256: str
+    files: dict[str, str]
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Index:
+    """`atlas.json`. `tasks` is in the order of learning."""
+
+    base_model: BaseModel
+    tasks: dict[str, TaskRecord]
+    versions: dict[str, str]
+    format_version: int = FORMAT_VERSION
+
+    def save(self, folder: Path) -> None:
+        write_json(folder / INDEX, asdict(self))
+
+    @classmethod
+    def load(cls, folder: Path) -> Index:
+        """Read and check `atlas.json`. Raises `AtlasFormatError` with the field that is wrong."""
+        values = read_json(folder / INDEX)
+        if values.get("format_version") != FORMAT_VERSION:
+            raise AtlasFormatError(
+                f"{INDEX} has format_version {values.get('format_version')!r}; this version of atlas_hf reads "
+                f"{FORMAT_VERSION}. Update atlas_hf."
+            )
+        try:
+            tasks = {check_task_name(name): TaskRecord(**record) for name, record in values["tasks"].items()}
+            index = cls(BaseModel(**values["base_model"]), tasks, dict(values["versions"]))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise AtlasFormatError(f"{INDEX} is not what atlas_hf writes: {error}.") from error
+        index._check_tasks()
+        return index
+
+    def _check_tasks(self) -> None:
+        seen: list[str] = []
+        for name, record in self.tasks.items():
+            if not isinstance(record.files, dict) or set(record.files) != set(TASK_FILES):
+                raise AtlasFormatError(f"{INDEX}: the files of task '{name}' are not {', '.join(TASK_FILES)}.")
+            if not isinstance(record.experience, list) or not set(record.experience) <= set(seen):
+                raise AtlasFormatError(
+                    f"{INDEX}: task '{name}' reuses {record.experience!r}, but only {seen} were learned before it."
+                )
+            seen.append(name)
+
+    def closure(self, tasks: list[str] | None) -> list[str]:
+        """The named tasks (None: all) and everything that they reuse, in the order of learning."""
+        wanted = set(self.tasks) if tasks is None else set(tasks)
+        unknown = sorted(wanted - set(self.tasks))
+        if unknown:
+            raise ValueError(f"There is no task {', '.join(map(repr, unknown))}; there are {list(self.tasks)}.")
+        for name in reversed(self.tasks):
+            if name in wanted:
+                wanted.update(self.tasks[name].experience)
+        return [name for name in self.tasks if name in wanted]
+
+
+def library_versions() -> dict[str, str]:
+    return {"atlas_hf": __version__} | {name: version(name) for name in LIBRARIES}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file, with an error that names the file."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise AtlasFormatError(f"There is no {path.name} in {path.parent}. Is this a folder of atlas_hf?") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise AtlasFormatError(f"{path} is not JSON: {error}. Restore the file.") from error
+    if not isinstance(values, dict):
+        raise AtlasFormatError(f"{path} holds a {type(values).__name__}, not an object. Restore the file.")
+    return values
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write at once or not at all: a reader never sees half a file."""
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place, file or folder, when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        temporary = scratch / path.name
+        yield temporary
+        for file in [temporary] if temporary.is_file() else temporary.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_task_folder(folder: Path, name: str, record: TaskRecord) -> None:
+    """Every file of a task is there, is what was written, and its weights can be read."""
+    task = folder / name
+    pickles = sorted(p.name for p in task.glob("*") if p.suffix in _PICKLES) if task.is_dir() else []
+    if pickles:
+        raise AtlasFormatError(
+            f"Task '{name}' has {', '.join(pickles)}: pickled weights can run code and are never read. "
+            f"Only {WEIGHTS} is. Save the task again with atlas_hf."
+        )
+    for file, expected in record.files.items():
+        if not (task / file).is_file():
+            raise AtlasFormatError(f"Task '{name}' lacks {file}. Restore it from where the folder came from.")
+        if file == WEIGHTS:
+            check_safetensors(task / file)
+        if (digest := file_sha256(task / file)) != expected:
+            raise AtlasFormatError(
+                f"{name}/{file} was altered: its sha256 is {digest[:12]}..., {INDEX} says {str(expected)[:12]}.... "
+                "Restore the file; if it came from the Hub's cache, delete it there and load again."
+            )
+
+
+def check_safetensors(path: Path) -> None:
+    try:
+        with safe_open(path, framework="np") as file:
+            file.keys()
+    except (SafetensorError, OSError) as error:
+        raise AtlasFormatError(
+            f"{path.parent.name}/{path.name} is truncated or not a safetensors file ({error}). Restore the file."
+        ) from error

@@ -1,0 +1,266 @@
+"""`AtlasTrainer`: learns one task in its two stages."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import set_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import EarlyStoppingCallback, Trainer, set_seed
+from transformers.trainer_utils import EvalPrediction, TrainOutput
+
+from atlas_hf.metrics.single import METRIC_FUNCTIONS
+from atlas_hf.modeling import AtlasModel, evaluating
+from atlas_hf.persistence import tensor_bytes
+from atlas_hf.storage import CONFIG, WEIGHTS, read_json
+from atlas_hf.training_args import AtlasTrainingArguments
+
+STAGE_TITLES = {"experience": "experience-based learning", "expansion": "novel knowledge expansion"}
+_PARTS = {
+    "atlas_experience_query": "queries over the experience",
+    "atlas_query": "own query",
+    "atlas_key": "own key",
+    "atlas_down": "adapter, down",
+    "atlas_up": "adapter, up",
+    "atlas_head": "head",
+}
+
+
+class AtlasTrainer(Trainer):
+    """Trains a task of an `AtlasModel`: experience-based learning, if it reuses others, then its own adapter.
+
+    Each stage has its own optimizer, schedule, length and learning rate, evaluation, best state and early stopping,
+    and is checked to have changed nothing but what it trains.
+
+    Args:
+        model: holds the task already (`model.add_task`).
+        args: see `AtlasTrainingArguments`.
+        task: the task's name; by default the model's active task.
+        train_dataset, eval_dataset: with the columns that the task's `TaskSpec` names. Without `eval_dataset` a stage
+            ends with its last state.
+        kwargs: further arguments of `Trainer`, but for an optimizer (each stage makes its own).
+    """
+
+    def __init__(
+        self,
+        model: AtlasModel,
+        args: AtlasTrainingArguments,
+        task: str | None = None,
+        train_dataset: Dataset | None = None,
+        eval_dataset: Dataset | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.task = task or model.task
+        if self.task is None or self.task not in model.specs:
+            raise ValueError(f"There is no task {self.task!r}; there are {model.tasks}. Call model.add_task first.")
+        if "optimizers" in kwargs or "optimizer_cls_and_kwargs" in kwargs:
+            raise ValueError("Each stage makes its own optimizer; choose it with args.optim and its settings.")
+        self.spec = model.specs[self.task]
+        for split, dataset in (("train", train_dataset), ("validation", eval_dataset)):
+            if dataset is not None:
+                self.spec.check_dataset(dataset, split)
+        self.stage: str | None = None
+        self.stage_metrics: dict[str, dict[str, float]] = {}
+        kwargs.setdefault("data_collator", model.collator(self.task))
+        kwargs.setdefault("compute_metrics", self._metrics)
+        super().__init__(
+            model=model,
+            args=_matching(args, self.spec.metric, eval_dataset is not None),
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            **kwargs,
+        )
+        # ViLT and others take **kwargs, from which Trainer would conclude that they scale the loss themselves.
+        self.model_accepts_loss_kwargs = False
+        self.task_args = self.args
+
+    def _metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        function = METRIC_FUNCTIONS[self.spec.metric]
+        return {self.spec.metric: function(prediction.predictions, prediction.label_ids)}
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages of this task, in order."""
+        return (["experience"] if self.model.peft_config[self.task].experience else []) + ["expansion"]
+
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> TrainOutput:
+        """Run the stages; the task is complete, and frozen, afterwards.
+
+        Args:
+            resume_from_checkpoint: a checkpoint of one of the stages: earlier stages are skipped, this one goes on.
+
+        Returns:
+            Steps and loss of the last stage, with the metrics of every stage.
+        """
+        stages, checkpoint = self.stages, None
+        if resume_from_checkpoint:
+            checkpoint = str(resume_from_checkpoint)
+            stages = stages[stages.index(self._stage_of(checkpoint)) :]
+        for stage in stages:
+            output = self._train_stage(stage, checkpoint, **kwargs)
+            checkpoint = None
+        self.model.set_stage(self.task, "complete")
+        self.stage, self.args = None, self.task_args
+        metrics = {f"{stage}/{name}": value for stage, m in self.stage_metrics.items() for name, value in m.items()}
+        return TrainOutput(output.global_step, output.training_loss, metrics)
+
+    def _train_stage(self, stage: str, checkpoint: str | None, **kwargs: Any) -> TrainOutput:
+        self._enter(stage)
+        frozen = self._check_trainable()
+        before = {name: _digest(tensor) for name, tensor in frozen.items()}
+        if self.is_world_process_zero():
+            print(self.stage_table(), flush=True)
+        output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        # Mixed precision leaves a wrapper around `forward`, which would be wrapped once more by the next stage.
+        self.model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        moved = [name for name, tensor in self._frozen().items() if _digest(tensor) != before.get(name)]
+        if moved:
+            raise RuntimeError(f"Stage '{stage}' of task '{self.task}' changed what it must not train: {moved[:5]}.")
+        self.stage_metrics[stage] = self._summary(output)
+        return output
+
+    def _enter(self, stage: str) -> None:
+        """Freeze and unfreeze for the stage, and forget the optimizer and wrapper of the stage before."""
+        self.stage = stage
+        self.args = self.task_args.for_stage(self.task, stage)
+        self.model.set_stage(self.task, stage)
+        self.model_wrapped = self.model
+        self.optimizer, self.lr_scheduler = None, None
+        self.remove_callback(EarlyStoppingCallback)
+        if self.args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
+        set_seed(self.args.seed)
+
+    def _summary(self, output: TrainOutput) -> dict[str, float]:
+        names = ("train_runtime", "train_samples_per_second", "train_loss", "epoch")
+        summary = {name: float(output.metrics[name]) for name in names if name in output.metrics}
+        best = {} if self.state.best_metric is None else {f"best_{self.spec.metric}": float(self.state.best_metric)}
+        return summary | {"steps": output.global_step} | best
+
+    # What trains ---------------------------------------------------------------------------------------------------
+
+    def _frozen(self) -> dict[str, Tensor]:
+        trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        return {name: tensor for name, tensor in self.model.state_dict().items() if name not in trained}
+
+    def _check_trainable(self) -> dict[str, Tensor]:
+        """The tensors that this stage must not touch. A stray trainable one is an error that names it."""
+        trainable = [name for name, p in self.model.named_parameters() if p.requires_grad]
+        wanted = {"experience": ("atlas_experience_query", "atlas_head")}.get(
+            self.stage, tuple(part for part in _PARTS if part != "atlas_experience_query")
+        )
+        stray = [n for n in trainable if not re.search(rf"\.({'|'.join(wanted)})\.{re.escape(self.task)}(\.|$)", n)]
+        if stray:
+            raise RuntimeError(
+                f"Stage '{self.stage}' of task '{self.task}' would train {stray[:5]}, which it must not: only "
+                f"{', '.join(_PARTS[part] for part in wanted)} of '{self.task}'. Freeze it, or call model.set_stage "
+                "after your own changes."
+            )
+        return self._frozen()
+
+    def stage_table(self) -> str:
+        """What the current stage trains, as text: parts, tensors, parameters."""
+        experience = self.model.peft_config[self.task].experience
+        number, title = self.stages.index(self.stage) + 1, STAGE_TITLES[self.stage]
+        reused = f", reuses {', '.join(experience)}" if experience else ""
+        rows = [f"{self.task}: stage {number} of {len(self.stages)}, {title}{reused}"]
+        rows.append(f"  {'trains':<30}{'tensors':>8}{'parameters':>12}")
+        trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        for part, label in _PARTS.items():
+            sizes = [p.numel() for n, p in trained.items() if f".{part}." in n]
+            if sizes:
+                rows.append(f"  {label:<30}{len(sizes):>8,}{sum(sizes):>12,}")
+        total = sum(p.numel() for p in self.model.parameters())
+        count = sum(p.numel() for p in trained.values())
+        rows.append(f"  {'all':<30}{len(trained):>8,}{count:>12,}  of {total:,}")
+        return "\n".join(rows)
+
+    # Trainer's hooks -----------------------------------------------------------------------------------------------
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            optimizer, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = optimizer(self._parameter_groups(model or self.model), **options)
+        return self.optimizer
+
+    def _parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """Queries over the experience at their own rate; no decay of biases and norms (released code)."""
+        decayed = set(self.get_decay_parameter_names(model))
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                fast = ".atlas_experience_query." in name
+                rate = self.args.learning_rate * (self.args.query_lr_multiplier if fast else 1)
+                decay = self.args.weight_decay if name in decayed else 0.0
+                groups.setdefault((rate, decay), []).append(parameter)
+        return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        outputs = model(**inputs)
+        loss = outputs.loss
+        if model.training and self.args.orthogonality_weight:
+            loss = loss + self.args.orthogonality_weight * self.model.base_model.orthogonality(self.task)
+        return (loss, outputs) if return_outputs else loss
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        if self.model.task != self.task:
+            self.model.set_task(self.task)
+        with evaluating(self.model):
+            return super().evaluation_loop(*args, **kwargs)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Name the task and stage in every key, so that the stages do not share a curve in a tracker."""
+        where = "/".join(filter(None, [self.task, self.stage]))
+        named = {}
+        for name, value in logs.items():
+            prefix = "eval_" if name.startswith("eval_") else ""
+            named[name if name == "epoch" else f"{prefix}{where}/{name.removeprefix('eval_')}"] = value
+        super().log(named, *args, **kwargs)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """A checkpoint holds the task that trains, in a folder of its name, with its stage in the config."""
+        if self.args.should_save:
+            self.model.save_adapter(self.task, Path(output_dir or self.args.output_dir))
+
+    def _stage_of(self, checkpoint: str) -> str:
+        """Which stage of this task a checkpoint belongs to; an error for another task's."""
+        folder = Path(checkpoint) / self.task
+        if not folder.is_dir():
+            held = sorted(p.parent.name for p in Path(checkpoint).glob(f"*/{WEIGHTS}"))
+            raise ValueError(f"{checkpoint} is a checkpoint of {held or 'nothing'}, not of task '{self.task}'.")
+        return read_json(folder / CONFIG)["stage"]
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        stage = self._stage_of(resume_from_checkpoint)
+        if stage != self.stage:
+            raise ValueError(
+                f"{resume_from_checkpoint} is a checkpoint of stage '{stage}'; task '{self.task}' is in stage "
+                f"'{self.stage}'. Resume from one of this stage."
+            )
+        weights = load_file(Path(resume_from_checkpoint) / self.task / WEIGHTS)
+        set_peft_model_state_dict(self.model, weights, adapter_name=self.task)
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+def _matching(args: AtlasTrainingArguments, metric: str, has_evaluation: bool) -> AtlasTrainingArguments:
+    """A copy that chooses the best state by the task's metric, or keeps the last if nothing is evaluated."""
+    args = copy(args)
+    args.metric_for_best_model, args.greater_is_better = f"eval_{metric}", True
+    if not has_evaluation:
+        args.eval_strategy, args.load_best_model_at_end, args.early_stopping_patience = "no", False, None
+    return args
+
+
+def _digest(tensor: Tensor) -> bytes:
+    return hashlib.blake2b(tensor_bytes(tensor), digest_size=16).digest()

@@ -1,0 +1,73 @@
+"""`AtlasTrainingArguments`: transformers' own, with what two stages need in addition."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import TrainingArguments
+
+
+@dataclass
+class AtlasTrainingArguments(TrainingArguments):
+    """Everything of `TrainingArguments`; defaults are those of the released code (train.py, Model/vilt_model.py).
+
+    `learning_rate`, `num_train_epochs` and `max_steps` are those of novel knowledge expansion. The fields that begin
+    with `experience_` are those of experience-based learning, and None means "the same".
+
+    Args:
+        query_lr_multiplier: the queries over the experience learn at `learning_rate` times this (first stage only).
+        orthogonality_weight: weight of the orthogonality penalty in the loss.
+        early_stopping_patience: stop a stage after as many evaluations without a better metric; None for never.
+    """
+
+    learning_rate: float = field(default=5e-4, metadata={"help": "Learning rate of novel knowledge expansion."})
+    num_train_epochs: float = field(default=20.0, metadata={"help": "Epochs of novel knowledge expansion."})
+    per_device_train_batch_size: int = field(default=128, metadata={"help": "Examples per step and device."})
+    per_device_eval_batch_size: int = field(default=128, metadata={"help": "Examples per evaluation step and device."})
+    weight_decay: float = field(default=0.01, metadata={"help": "Not applied to biases and norms."})
+    adam_beta2: float = field(default=0.98, metadata={"help": "As in the released code."})
+    adam_epsilon: float = field(default=1e-4, metadata={"help": "As in the released code."})
+    lr_scheduler_type: str = field(default="linear", metadata={"help": "Linear to 0 after the warm-up."})
+    warmup_steps: float = field(default=0.1, metadata={"help": "Steps, or below 1 the share of all steps."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate during a stage."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to write a checkpoint during a stage."})
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log during a stage."})
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept per stage."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Each stage ends with its best state."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "The collator reads the data set's columns."})
+    label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "Of the batches."})
+
+    experience_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of experience-based learning; by default learning_rate."}
+    )
+    experience_num_train_epochs: float | None = field(
+        default=None, metadata={"help": "Epochs of experience-based learning; by default num_train_epochs."}
+    )
+    experience_max_steps: int | None = field(
+        default=None, metadata={"help": "Steps of experience-based learning; by default max_steps."}
+    )
+    query_lr_multiplier: float = field(
+        default=100.0, metadata={"help": "The queries over the experience learn at learning_rate times this."}
+    )
+    orthogonality_weight: float = field(default=0.1, metadata={"help": "Weight of the orthogonality penalty."})
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "End a stage after as many evaluations without a better metric."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("query_lr_multiplier", "orthogonality_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give a number that is 0 or more.")
+
+    def for_stage(self, task: str, stage: str) -> AtlasTrainingArguments:
+        """A copy with the stage's learning rate and length, and a folder of its own for checkpoints."""
+        args = copy(self)
+        args.output_dir = str(Path(self.output_dir) / task / stage)
+        if stage == "experience":
+            for name in ("learning_rate", "num_train_epochs", "max_steps"):
+                value = getattr(self, f"experience_{name}")
+                setattr(args, name, getattr(self, name) if value is None else value)
+        return args
