@@ -38,10 +38,16 @@ class Encoder:
         single = self.processor if hasattr(self.processor, "image_mean") else None
         return getattr(self.processor, "image_processor", single)
 
-    def encode_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """N strings -> input_ids, attention_mask ..., each (N, L)."""
+    def encode_texts(self, texts: Sequence[Sequence[str]]) -> dict[str, Tensor]:
+        """N texts of one or more parts -> input_ids, attention_mask ..., each (N, L).
+
+        From the second part on, a text is the second segment of a pair, as the tokenizer marks it.
+        """
         limit = {"truncation": True, "max_length": self.max_length} if self.max_length else {"truncation": True}
-        return dict(self.tokenizer(list(texts), padding=True, return_tensors="pt", **limit))
+        segments = [[parts[0] for parts in texts]]
+        if any(len(parts) > 1 for parts in texts):
+            segments.append([f" {self.tokenizer.sep_token or ''} ".join(parts[1:]) for parts in texts])
+        return dict(self.tokenizer(*segments, padding=True, return_tensors="pt", **limit))
 
     def encode_images(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
         """N images -> pixel_values (N, 3, H, W) ...; images of several sizes are padded if the processor does that."""
@@ -64,11 +70,7 @@ class Encoder:
     @cached_property
     def neutral_text(self) -> dict[str, Tensor]:
         """One fixed sentence, for tasks without text: (1, L)."""
-        return self.encode_texts([NEUTRAL_SENTENCE])
-
-    def join(self, texts: Sequence[str]) -> str:
-        """Several texts of one example, with the tokenizer's separator in between."""
-        return f" {self.tokenizer.sep_token or ''} ".join(texts)
+        return self.encode_texts([[NEUTRAL_SENTENCE]])
 
     def check(self, spec: TaskSpec) -> None:
         """Raise a `ValueError` if the backbone cannot take what the task gives."""
@@ -126,13 +128,13 @@ class AtlasCollator:
                 )
         return [image for _, _, image in images]
 
-    def _texts(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    def _texts(self, rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         texts = []
         for i, row in enumerate(rows):
             parts = [row[column] for column in self.spec.text_columns]
             choices = [[choice] for choice in row[self.spec.choices_column]] if self.spec.choices_column else [[]]
             self._check_row(i, parts, choices)
-            texts.extend(self.encoder.join(parts + choice) for choice in choices)
+            texts.extend(parts + choice for choice in choices)
         return texts
 
     def _check_row(self, i: int, parts: list[Any], choices: list[list[Any]]) -> None:

@@ -193,6 +193,17 @@ class AtlasModel(SaveLoadMixin, PeftModel):
         self._check_known([task])
         return next(iter(self.base_model.sites.values())).members(task)
 
+    def count_parameters(self, task: str) -> dict[str, int]:
+        """Parameters that a task owns, by part: adapter, key, queries, head."""
+        self._check_known([task])
+        parts = {"down": "adapter", "up": "adapter", "key": "key", "query": "queries", "experience_query": "queries"}
+        counts = dict.fromkeys([*parts.values(), "head"], 0)
+        for name, parameter in self.named_parameters():
+            for suffix, part in [*parts.items(), ("head", "head")]:
+                if f".atlas_{suffix}.{task}." in f"{name}.":
+                    counts[part] += parameter.numel()
+        return counts
+
     @cached_property
     def encoder(self) -> Encoder:
         if self.processor is None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub import snapshot_download
 from torch import Tensor, nn
 from transformers import AutoModel, AutoProcessor, PreTrainedModel
 
@@ -57,19 +56,24 @@ class SaveLoadMixin:
         }
         return storage.Index(base, records, storage.library_versions())
 
-    def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:
-        """Write every task to its own folder and `atlas.json` last, so that a reader never meets half a state.
+    def save_pretrained(self, save_directory: str | Path, tasks: Sequence[str] | None = None, **_: Any) -> None:
+        """Write each task to its own folder, and `atlas.json` last, so that a reader never meets half a state.
 
         The layout is that of the Hub repository. A task folder also loads with plain PEFT.
+
+        Args:
+            save_directory: the folder; made if it is not there.
+            tasks: write only these; the others are in the folder already. By default all.
         """
         folder = Path(save_directory)
         if folder.is_file():
             raise ValueError(f"{folder} is a file; give a folder.")
         index = self.index()
-        for name, spec in self.specs.items():
+        for name in self.tasks if tasks is None else tasks:
             with storage.replacing(folder / name) as temporary:
                 self.save_adapter(name, temporary.parent)
-                spec.save(temporary / storage.SPEC)
+                self.specs[name].save(temporary / storage.SPEC)
+        for name in self.tasks:
             files = {file: storage.file_sha256(folder / name / file) for file in storage.TASK_FILES}
             index.tasks[name] = replace(index.tasks[name], files=files)
         index.save(folder)
@@ -110,27 +114,40 @@ class SaveLoadMixin:
             AtlasFormatError: a file is missing, altered, or not safetensors.
             ValueError: unknown task, or a backbone other than the one trained on.
         """
-        folder = _locate(model_id, revision, token)
-        if folder is None or not (folder / storage.INDEX).is_file():
+        folder = SHIPPED_BACKBONES.get(str(model_id)) or storage.locate(model_id, revision, token)
+        if not (folder / storage.INDEX).is_file():
             return cls._from_backbone(backbone or model_id, revision, config, dtype or torch.float32, token)
         index = storage.Index.load(folder)
-        names = index.closure(None if tasks is None else list(tasks))
-        for name in names:
-            storage.check_task_folder(folder, name, index.tasks[name])
         base = index.base_model
         source = backbone or base.id
         if source is None:
             raise ValueError(f"{storage.INDEX} does not say which backbone to load; pass backbone=...")
         model = cls._from_backbone(source, base.revision, config, getattr(torch, base.dtype), token)
-        model._check_base(base)
         model.task_config.base_model_name_or_path, model.task_config.revision = base.id, base.revision
-        for name in names:
-            model._load_task(folder, name, index.tasks[name])
+        model.load_tasks(folder, tasks)
         if dtype is not None:
             model.get_base_model().to(dtype)
-        if config is None and names:
-            model.task_config = model._defaults_of(names[-1])
+        if config is None and model.tasks:
+            model.task_config = model._defaults_of(model.tasks[-1])
         return model.eval()
+
+    def load_tasks(self, folder: str | Path, tasks: Sequence[str] | None = None) -> None:
+        """Add tasks from a folder that `save_pretrained` wrote, with what they reuse; none if any file is wrong."""
+        folder = Path(folder)
+        index = storage.Index.load(folder)
+        names = [name for name in index.closure(None if tasks is None else list(tasks)) if name not in self.specs]
+        self._check_base(index.base_model)
+        for name in names:
+            storage.check_task_folder(folder, name, index.tasks[name])
+        before = self.tasks
+        try:
+            for name in names:
+                self._load_task(folder, name, index.tasks[name])
+        except (ValueError, TypeError):
+            for name in reversed([name for name in self.peft_config if name in names and name not in before]):
+                self.specs.setdefault(name, None)
+                self.delete_task(name)
+            raise
 
     @classmethod
     def _from_backbone(
@@ -210,13 +227,3 @@ def _processor(path: str, revision: str | None, token: str | None) -> Any:
         return AutoProcessor.from_pretrained(path, revision=revision, token=token, trust_remote_code=False)
     except (OSError, ValueError):
         return None
-
-
-def _locate(model_id: str | Path, revision: str | None, token: str | None) -> Path | None:
-    """The local folder of a path or repository of learned tasks; None for a backbone's id."""
-    if str(model_id) in SHIPPED_BACKBONES:
-        return SHIPPED_BACKBONES[str(model_id)]
-    if Path(model_id).is_dir():
-        return Path(model_id)
-    patterns = [storage.INDEX, storage.RESULTS, *(f"*/{file}" for file in storage.TASK_FILES)]
-    return Path(snapshot_download(str(model_id), revision=revision, token=token, allow_patterns=patterns))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
 from atlas_hf.tasks import check_task_name
@@ -29,6 +31,7 @@ INDEX, RESULTS = "atlas.json", "results.json"
 WEIGHTS, CONFIG, SPEC = "adapter_model.safetensors", "adapter_config.json", "task.json"
 TASK_FILES = (CONFIG, WEIGHTS, SPEC)
 LIBRARIES = ("peft", "transformers", "torch")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
@@ -108,6 +111,16 @@ class Index:
             if name in wanted:
                 wanted.update(self.tasks[name].experience)
         return [name for name in self.tasks if name in wanted]
+
+
+def locate(model_id: str | Path, revision: str | None = None, token: str | None = None) -> Path:
+    """The local folder of a folder or Hub repository of learned tasks; a repository is downloaded, without code."""
+    if Path(model_id).is_dir():
+        return Path(model_id)
+    if not _REPOSITORY.fullmatch(str(model_id)):
+        raise ValueError(f"There is no folder {str(model_id)!r}, and it is not a repository id ('name' or 'owner/name').")
+    patterns = [INDEX, RESULTS, *(f"*/{file}" for file in TASK_FILES)]
+    return Path(snapshot_download(str(model_id), revision=revision, token=token, allow_patterns=patterns))
 
 
 def library_versions() -> dict[str, str]:

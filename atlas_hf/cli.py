@@ -1,0 +1,219 @@
+"""`atlas-hf`: learn a stream, evaluate, predict, look into a folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import HfArgumentParser
+from transformers.utils import logging as transformers_logging
+
+from atlas_hf import storage, streams
+from atlas_hf.modeling import AtlasModel
+from atlas_hf.report import format_info, format_results
+from atlas_hf.sequence import evaluate_task, learn_sequence
+from atlas_hf.storage import AtlasFormatError
+from atlas_hf.training_args import AtlasTrainingArguments
+from atlas_hf.tuner import AtlasConfig
+
+LEARN_HELP = """Learn a stream of tasks, each in two stages, and write every finished task to a folder.
+
+Example:
+  atlas-hf learn --stream digits --order mono-first --output runs/digits
+  atlas-hf learn --stream digits --smoke --output runs/smoke
+  atlas-hf learn run.yaml                      (the same options, as YAML)
+
+Run again with the same folder, it goes on with the next task. The options that are not about the stream are
+transformers' TrainingArguments; their defaults here are the stream's own."""
+
+EVALUATE_HELP = """Score the tasks of a folder or repository on the test data of the stream they were learned from.
+
+Example:
+  atlas-hf evaluate runs/digits --tasks vqa entailment"""
+
+PREDICT_HELP = """Ask a learned task, and print its answers with scores, best first.
+
+Example:
+  atlas-hf predict runs/digits --task vqa --images scene.png --text "what digit is at the top left ?"
+  atlas-hf predict runs/digits --task text-choice --text "which is larger ?" --choices seven three"""
+
+INFO_HELP = """What is in a folder or repository: tasks, what each reuses, parameters, accuracy matrix.
+
+Example:
+  atlas-hf info runs/digits"""
+
+
+@dataclass
+class LearnArguments:
+    """Options of `atlas-hf learn` beside the training arguments."""
+
+    output: str = field(metadata={"help": "Folder for the tasks, results.json and the plots."})
+    stream: str = field(default="digits", metadata={"help": f"One of: {', '.join(streams.STREAMS)}."})
+    order: str = field(default="multi-first", metadata={"help": "multi-first or mono-first."})
+    tasks: list[str] | None = field(default=None, metadata={"help": "Only these upstream tasks."})
+    downstream: bool = field(default=False, metadata={"help": "Learn the downstream tasks too, each on its own."})
+    backbone: str | None = field(default=None, metadata={"help": "Folder or Hub id; by default the stream's own."})
+    independent: bool = field(default=False, metadata={"help": "Learn every task alone, without reuse, to compare."})
+    train_size: int | None = field(default=None, metadata={"help": "Training examples per task."})
+    low_shot: int | None = field(default=None, metadata={"help": "Learn from so many examples, drawn by seed."})
+    stream_seed: int = field(default=0, metadata={"help": "Seed of the data; --seed is that of training."})
+    smoke: bool = field(default=False, metadata={"help": "Everything at tiny sizes, in seconds; learns little."})
+    variant: str = field(default="paper", metadata={"help": "paper (published figure) or reference (released code)."})
+    weighting: str = field(default="adapter", metadata={"help": "A coefficient per adapter, or per channel."})
+    r: int | None = field(default=None, metadata={"help": "Width of the adapters; by default the stream's own."})
+
+
+def learn(argv: Sequence[str]) -> None:
+    parser = HfArgumentParser(
+        (LearnArguments, AtlasTrainingArguments),
+        prog="atlas-hf learn",
+        usage="atlas-hf learn [FILE.yaml] [--option value ...]    (all options: atlas-hf learn --help)",
+        description=LEARN_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options, args = _parse_learn(parser, list(argv))
+    stream = streams.get(options.stream)
+    sizes = stream.SMOKE_SIZES if options.smoke else stream.SIZES
+    sizes = sizes | ({"train_size": options.train_size} if options.train_size else {})
+    upstream = stream.load(options.order, seed=options.stream_seed, tasks=options.tasks, **sizes)
+    downstream = stream.load_downstream(seed=options.stream_seed, **sizes) if options.downstream else []
+    if options.low_shot:
+        upstream, downstream = (
+            [(spec, streams.low_shot(data, options.low_shot, options.stream_seed)) for spec, data in tasks]
+            for tasks in (upstream, downstream)
+        )
+    config = AtlasConfig(r=options.r or stream.WIDTH, variant=options.variant, weighting=options.weighting)
+    model = AtlasModel.from_pretrained(options.backbone or stream.BACKBONE_ID, config=config)
+    description = {"stream": options.stream, "order": options.order, "stream_seed": options.stream_seed} | sizes
+    description |= {"low_shot": options.low_shot}
+    results = learn_sequence(
+        model, upstream, args, options.output, downstream, reuse=not options.independent, description=description
+    )
+    print(format_results(results))
+    print(f"\nWritten to {options.output}: {storage.INDEX}, {storage.RESULTS}, accuracy_matrix.png, reuse.png")
+
+
+def _parse_learn(parser: HfArgumentParser, argv: list[str]) -> tuple[LearnArguments, AtlasTrainingArguments]:
+    """The stream decides the defaults, so it is read first; YAML counts as if its lines were options."""
+    if argv and argv[0].endswith((".yaml", ".yml")):
+        argv = _yaml_options(Path(argv[0])) + argv[1:]
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--stream", default="digits")
+    first.add_argument("--smoke", action="store_true")
+    known, _ = first.parse_known_args(argv)
+    stream = streams.get(known.stream)
+    parser.set_defaults(report_to="none", **stream.TRAINING | (stream.SMOKE_TRAINING if known.smoke else {}))
+    return parser.parse_args_into_dataclasses(argv)
+
+
+def _yaml_options(path: Path) -> list[str]:
+    """`name: value` lines of a YAML file as command line options."""
+    import yaml
+
+    if not path.is_file():
+        raise ValueError(f"There is no file {path}. Give a YAML file of options, or the options themselves.")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no `option: value` lines.")
+    argv = []
+    for name, value in values.items():
+        items = value if isinstance(value, list) else [value]
+        argv += [f"--{name}", *(str(item) for item in items)]
+    return argv
+
+
+def evaluate(argv: Sequence[str]) -> None:
+    parser = _parser("evaluate", EVALUATE_HELP)
+    parser.add_argument("model", help="folder or Hub repository")
+    parser.add_argument("--tasks", nargs="+", help="by default all")
+    parser.add_argument("--revision", help="commit, branch or tag, for a repository")
+    options = parser.parse_args(argv)
+    model = AtlasModel.from_pretrained(options.model, options.revision, options.tasks)
+    results = storage.read_json(storage.locate(options.model, options.revision) / storage.RESULTS)
+    about = results["description"]
+    if about.get("stream") not in streams.STREAMS:
+        raise ValueError(f"{options.model} was not learned from a built-in stream; use AtlasTrainer.evaluate.")
+    stream = streams.get(about["stream"])
+    args = AtlasTrainingArguments(output_dir=".", report_to="none")
+    sizes = {name: about[name] for name in ("train_size", "validation_size", "test_size")}
+    for name in options.tasks or model.tasks:
+        spec, data = stream.load_task(name, seed=about["stream_seed"], **(sizes | {"train_size": 1}))
+        metrics = evaluate_task(model, name, data["test"], args)
+        print(f"{name}: {spec.metric} {metrics[spec.metric]:.4f}  loss {metrics['loss']:.4f}", flush=True)
+
+
+def predict(argv: Sequence[str]) -> None:
+    parser = _parser("predict", PREDICT_HELP)
+    parser.add_argument("model", help="folder or Hub repository")
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--images", nargs="+", help="one image file, or two for a task about pairs")
+    parser.add_argument("--text", nargs="+", help="one text, or one per text column")
+    parser.add_argument("--choices", nargs="+")
+    parser.add_argument("--top-k", type=int, default=5)
+    parser.add_argument("--revision", help="commit, branch or tag, for a repository")
+    options = parser.parse_args(argv)
+    model = AtlasModel.from_pretrained(options.model, options.revision, [options.task])
+    images, texts = (tuple(value) if value else None for value in (options.images, options.text))
+    for answer in model.predict(options.task, images, texts, options.choices, top_k=options.top_k):
+        print(f"{answer['score']:.4f}  {answer['label']}")
+
+
+def info(argv: Sequence[str]) -> None:
+    parser = _parser("info", INFO_HELP)
+    parser.add_argument("model", help="folder or Hub repository")
+    parser.add_argument("--revision", help="commit, branch or tag, for a repository")
+    parser.add_argument("--json", action="store_true", help="atlas.json and results.json as one JSON object")
+    options = parser.parse_args(argv)
+    folder = storage.locate(options.model, options.revision)
+    index = storage.Index.load(folder)
+    results = storage.read_json(folder / storage.RESULTS) if (folder / storage.RESULTS).is_file() else None
+    if options.json:
+        raw = storage.read_json(folder / storage.INDEX)
+        print(json.dumps({"index": raw, "results": results}, indent=2, ensure_ascii=False))
+    else:
+        print(format_info(index, results))
+
+
+COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
+    "learn": (learn, LEARN_HELP),
+    "evaluate": (evaluate, EVALUATE_HELP),
+    "predict": (predict, PREDICT_HELP),
+    "info": (info, INFO_HELP),
+}
+
+
+def _parser(name: str, description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"atlas-hf {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0, or 2 with one line on standard error where the input is at fault."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    commands = "\n".join(f"  {name:<10}{text.splitlines()[0]}" for name, (_, text) in COMMANDS.items())
+    if not argv or argv[0] in ("-h", "--help") or argv[0] not in COMMANDS:
+        usage = f"usage: atlas-hf COMMAND ...\n\n{commands}\n\n`atlas-hf COMMAND --help` shows an example."
+        if not argv or argv[0] in ("-h", "--help"):
+            print(usage)
+            return 0
+        print(f"atlas-hf: there is no command {argv[0]!r}\n{usage}", file=sys.stderr)
+        return 2
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        COMMANDS[argv[0]][0](argv[1:])
+    except (ValueError, AtlasFormatError, OSError) as error:
+        print(f"atlas-hf {argv[0]}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

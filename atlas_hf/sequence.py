@@ -1,0 +1,214 @@
+"""`learn_sequence`: a stream of tasks, one after another, each finished task saved before the next begins."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import set_seed
+
+from atlas_hf import storage
+from atlas_hf.metrics import continual
+from atlas_hf.modeling import AtlasModel, evaluating
+from atlas_hf.plots import draw_results
+from atlas_hf.tasks import TaskSpec
+from atlas_hf.trainer import AtlasTrainer
+from atlas_hf.training_args import AtlasTrainingArguments
+
+Stream = Sequence[tuple[TaskSpec, Mapping[str, Dataset]]]
+SPLITS = ("train", "validation", "test")
+COEFFICIENT_EXAMPLES = 512
+# Settings that decide what is learned: a folder is gone on with only under the same.
+_SETTINGS = (
+    "seed", "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "weight_decay",
+    "gradient_accumulation_steps", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "warmup_steps",
+    "experience_learning_rate", "experience_num_train_epochs", "experience_max_steps", "query_lr_multiplier",
+    "orthogonality_weight", "early_stopping_patience", "load_best_model_at_end", "bf16", "fp16",
+)  # fmt: skip
+
+
+def learn_sequence(
+    model: AtlasModel,
+    stream: Stream,
+    args: AtlasTrainingArguments,
+    output_dir: str | Path,
+    downstream: Stream = (),
+    reuse: bool = True,
+    description: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Learn the tasks of a stream in order, without losing any, and write everything to a folder.
+
+    For each task: add it, its two stages, its row of the accuracy matrix, save. A finished task is never done again:
+    called again with the same folder, the function goes on with the next task.
+
+    Args:
+        model: without tasks; those of the folder are loaded into it.
+        stream: pairs of a `TaskSpec` and its splits `train`, `validation` and `test`.
+        args: see `AtlasTrainingArguments`. Checkpoints go to a folder inside `output_dir`.
+        output_dir: where the tasks, `atlas.json`, `results.json` and the plots go.
+        downstream: tasks that each start from the model after `stream`, and do not reuse one another.
+        reuse: False learns every task alone (no experience): the independent adapters to compare with.
+        description: kept in `results.json` (for example where the data comes from).
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        ValueError: bad data, or a folder with other tasks or settings. Nothing is lost: what was finished stays.
+    """
+    folder = Path(output_dir)
+    for spec, data in [*stream, *downstream]:
+        _check_splits(spec, data)
+    settings = {name: getattr(args, name) for name in _SETTINGS} | {"reuse": reuse}
+    settings |= {name: getattr(model.task_config, name) for name in ("variant", "weighting", "r")}
+    results = _resume(model, folder, [spec for spec, _ in [*stream, *downstream]], settings)
+    results |= {"settings": settings, "description": dict(description or {})}
+    upstream = [spec.name for spec, _ in stream]
+    for position, (spec, data) in enumerate([*stream, *downstream]):
+        if spec.name in model.specs:
+            continue
+        earlier = upstream[:position] if reuse else []
+        record = _learn(model, spec, data, earlier, args, folder)
+        if position < len(upstream):
+            results["matrix"].append(_row(model, stream, position, args))
+            record["score"] = results["matrix"][-1][position]
+        else:
+            record |= {"role": "downstream", "score": _score(model, spec, data["test"], args)}
+        results["tasks"].append(record)
+        results["summary"] = summarise(results)
+        _finish(model, spec, record, results, folder)
+    return results
+
+
+def _check_splits(spec: TaskSpec, data: Mapping[str, Dataset]) -> None:
+    missing = [split for split in SPLITS if split not in data]
+    if missing:
+        raise ValueError(f"Task '{spec.name}' lacks the split(s) {missing}; it has {list(data)}. Give {SPLITS}.")
+    for split in SPLITS:
+        spec.check_dataset(data[split], split)
+
+
+def _resume(model: AtlasModel, folder: Path, specs: list[TaskSpec], settings: dict[str, Any]) -> dict[str, Any]:
+    """Load what the folder holds, if it is the beginning of this sequence; the results so far."""
+    if not (folder / storage.INDEX).is_file():
+        return {"format_version": storage.FORMAT_VERSION, "tasks": [], "matrix": [], "summary": {}}
+    results = storage.read_json(folder / storage.RESULTS)
+    done = list(storage.Index.load(folder).tasks)
+    if done != [spec.name for spec in specs[: len(done)]]:
+        raise ValueError(
+            f"{folder} holds the tasks {done}; this sequence is {[spec.name for spec in specs]}. Give the same "
+            "sequence to go on with it, or another folder."
+        )
+    changed = {name: (results["settings"].get(name), now) for name, now in settings.items()}
+    changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
+    if changed:
+        was = ", ".join(f"{name}={old!r} (now {new!r})" for name, (old, new) in changed.items())
+        raise ValueError(f"{folder} was learned with {was}. Use the same settings to go on, or another folder.")
+    model.load_tasks(folder)
+    changed = [spec.name for spec in specs[: len(done)] if spec != model.specs[spec.name]]
+    if changed:
+        raise ValueError(f"{folder} holds {changed} with another TaskSpec. Give the same, or another folder.")
+    # Killed after its results were written and before atlas.json: that task is learned again.
+    results["tasks"] = results["tasks"][: len(done)]
+    results["matrix"] = results["matrix"][: len(done)]
+    return results
+
+
+def _learn(
+    model: AtlasModel,
+    spec: TaskSpec,
+    data: Mapping[str, Dataset],
+    experience: list[str],
+    args: AtlasTrainingArguments,
+    folder: Path,
+) -> dict[str, Any]:
+    """Both stages of one task; what `results.json` says of it."""
+    args = copy(args)
+    args.output_dir = str(folder / ".checkpoints")
+    set_seed(args.seed)
+    model.add_task(spec, experience)
+    trainer = AtlasTrainer(model, args, spec.name, data["train"], data["validation"])
+    start = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - start
+    timing = {"seconds": seconds}
+    for stage, metrics in trainer.stage_metrics.items():
+        timing[stage] = {name: metrics.pop(name) for name in list(metrics) if name.endswith(("runtime", "per_second"))}
+    return {
+        "name": spec.name,
+        "role": "upstream",
+        "metric": spec.metric,
+        "random_baseline": spec.random_baseline,
+        "modality": spec.modality,
+        "problem_type": spec.problem_type,
+        "train_examples": len(data["train"]),
+        "experience": experience,
+        "stages": trainer.stage_metrics,
+        "parameters": model.count_parameters(spec.name),
+        "coefficients": mean_coefficients(model, spec.name, data["test"]),
+        "timing": timing,
+    }
+
+
+def _row(model: AtlasModel, stream: Stream, position: int, args: AtlasTrainingArguments) -> list[float | None]:
+    """Row of the accuracy matrix: every task learned so far, None for those to come."""
+    row = [_score(model, spec, data["test"], args) for spec, data in stream[: position + 1]]
+    return row + [None] * (len(stream) - len(row))
+
+
+def _score(model: AtlasModel, spec: TaskSpec, dataset: Dataset, args: AtlasTrainingArguments) -> float:
+    return evaluate_task(model, spec.name, dataset, args)[spec.metric]
+
+
+def evaluate_task(model: AtlasModel, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> dict[str, float]:
+    """The task's metric and loss on a split."""
+    args = copy(args)
+    args.report_to, args.disable_tqdm = [], True
+    trainer = AtlasTrainer(model, args, task, eval_dataset=dataset)
+    trainer.log = lambda *_, **__: None
+    metrics = trainer.evaluate()
+    return {name.removeprefix("eval_"): value for name, value in metrics.items()}
+
+
+def mean_coefficients(
+    model: AtlasModel, task: str, dataset: Dataset, batch_size: int = 64
+) -> dict[str, dict[str, float]]:
+    """Mean coefficient of each adapter that a task adds up, by site, over (at most 512) examples."""
+    collate, members = model.collator(task), model.members(task)
+    rows = dataset.select(range(min(len(dataset), COEFFICIENT_EXAMPLES)))
+    share = 1 / (len(rows) * model.specs[task].rows_per_example)
+    sums: dict[str, torch.Tensor] = {}
+    with evaluating(model):
+        for start in range(0, len(rows), batch_size):
+            inputs = collate.inputs([rows[i] for i in range(start, min(start + batch_size, len(rows)))])
+            found = model.coefficients(task, **{name: tensor.to(model.device) for name, tensor in inputs.items()})
+            for site, values in found.items():
+                values = values.flatten(2).mean(2) if values.dim() == 3 else values
+                sums[site] = sums.get(site, 0) + values.double().sum(0) * share
+    return {site: dict(zip(members, total.tolist(), strict=True)) for site, total in sums.items()}
+
+
+def summarise(results: Mapping[str, Any]) -> dict[str, float | None]:
+    """The figures of the accuracy matrix so far."""
+    done = len(results["matrix"])
+    matrix = [row[:done] for row in results["matrix"]]
+    return {
+        "average_accuracy": continual.average_accuracy(matrix),
+        "backward_transfer": continual.backward_transfer(matrix),
+        "forgetting": continual.forgetting(matrix),
+    }
+
+
+def _finish(model: AtlasModel, spec: TaskSpec, record: dict[str, Any], results: dict[str, Any], folder: Path) -> None:
+    """Save; the task counts as learned from the moment that `atlas.json` names it, which is written last."""
+    model.metrics[spec.name] = {spec.metric: record["score"], "random_baseline": spec.random_baseline}
+    storage.write_json(folder / storage.RESULTS, results)
+    draw_results(results, folder)
+    model.save_pretrained(folder, tasks=[spec.name])
+    shutil.rmtree(folder / ".checkpoints" / spec.name, ignore_errors=True)
