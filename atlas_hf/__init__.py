@@ -5,8 +5,11 @@ Importing the package makes the method known to PEFT.
 
 from atlas_hf.collator import AtlasCollator
 from atlas_hf.modeling import AtlasModel
+from atlas_hf.sequence import learn_sequence
 from atlas_hf.storage import AtlasFormatError
 from atlas_hf.tasks import TaskSpec
+from atlas_hf.trainer import AtlasTrainer
+from atlas_hf.training_args import AtlasTrainingArguments
 from atlas_hf.tuner import AtlasConfig, AtlasLayer, AtlasTuner
 from atlas_hf.tuner.registration import register
 from atlas_hf.version import __version__
@@ -19,7 +22,10 @@ __all__ = [
     "AtlasFormatError",
     "AtlasLayer",
     "AtlasModel",
+    "AtlasTrainer",
+    "AtlasTrainingArguments",
     "AtlasTuner",
     "TaskSpec",
     "__version__",
+    "learn_sequence",
 ]

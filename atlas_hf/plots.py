@@ -16,9 +16,8 @@ MATRIX_PLOT, REUSE_PLOT = "accuracy_matrix.png", "reuse.png"
 def draw_results(results: Mapping[str, Any], folder: Path) -> None:
     """Write both pictures as PNG files into a folder."""
     names = [task["name"] for task in results["tasks"] if task["role"] == "upstream"]
-    rows = [row[: len(names)] for row in results["matrix"]]
     title = "Score on each task after learning each task"
-    _heat_map(rows, names, names, title, "evaluated on", "after learning", folder / MATRIX_PLOT)
+    _heat_map(results["matrix"], names, names, title, "evaluated on", "after learning", folder / MATRIX_PLOT)
     learned = [task["name"] for task in results["tasks"]]
     rows = [[mean_by_member(task).get(name) for name in learned] for task in results["tasks"]]
     title = "Mean coefficient of each task's adapter (test examples, all sites)"

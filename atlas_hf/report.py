@@ -19,7 +19,7 @@ def format_results(results: Mapping[str, Any]) -> str:
     """Accuracy matrix, its figures, parameters per task, and who reuses whom."""
     tasks = results["tasks"]
     upstream = [task["name"] for task in tasks if task["role"] == "upstream"]
-    rows = [[name, *map(_score, row[: len(upstream)])] for name, row in zip(upstream, results["matrix"], strict=True)]
+    rows = [[name, *map(_score, row)] for name, row in zip(upstream, results["matrix"], strict=True)]
     parts = ["\nScore on each task (columns) after learning each task (rows)", table(["after", *upstream], rows)]
     figures = results["summary"].items()
     parts.append("\n".join(f"{_SUMMARY[name]:<20}{_score(value)}" for name, value in figures))

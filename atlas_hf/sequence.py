@@ -76,8 +76,9 @@ def learn_sequence(
         earlier = upstream[:position] if reuse else []
         record = _learn(model, spec, data, earlier, args, folder)
         if position < len(upstream):
-            results["matrix"].append(_row(model, stream, position, args))
-            record["score"] = results["matrix"][-1][position]
+            scores = [_score(model, known, split["test"], args) for known, split in stream[: position + 1]]
+            results["matrix"] = [*(row + [None] for row in results["matrix"]), scores]
+            record["score"] = scores[-1]
         else:
             record |= {"role": "downstream", "score": _score(model, spec, data["test"], args)}
         results["tasks"].append(record)
@@ -116,7 +117,7 @@ def _resume(model: AtlasModel, folder: Path, specs: list[TaskSpec], settings: di
         raise ValueError(f"{folder} holds {changed} with another TaskSpec. Give the same, or another folder.")
     # Killed after its results were written and before atlas.json: that task is learned again.
     results["tasks"] = results["tasks"][: len(done)]
-    results["matrix"] = results["matrix"][: len(done)]
+    results["matrix"] = [row[: len(done)] for row in results["matrix"][: len(done)]]
     return results
 
 
@@ -156,12 +157,6 @@ def _learn(
     }
 
 
-def _row(model: AtlasModel, stream: Stream, position: int, args: AtlasTrainingArguments) -> list[float | None]:
-    """Row of the accuracy matrix: every task learned so far, None for those to come."""
-    row = [_score(model, spec, data["test"], args) for spec, data in stream[: position + 1]]
-    return row + [None] * (len(stream) - len(row))
-
-
 def _score(model: AtlasModel, spec: TaskSpec, dataset: Dataset, args: AtlasTrainingArguments) -> float:
     return evaluate_task(model, spec.name, dataset, args)[spec.metric]
 
@@ -196,8 +191,7 @@ def mean_coefficients(
 
 def summarise(results: Mapping[str, Any]) -> dict[str, float | None]:
     """The figures of the accuracy matrix so far."""
-    done = len(results["matrix"])
-    matrix = [row[:done] for row in results["matrix"]]
+    matrix = results["matrix"]
     return {
         "average_accuracy": continual.average_accuracy(matrix),
         "backward_transfer": continual.backward_transfer(matrix),

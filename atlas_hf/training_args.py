@@ -30,6 +30,10 @@ class AtlasTrainingArguments(TrainingArguments):
     weight_decay: float = field(default=0.01, metadata={"help": "Not applied to biases and norms."})
     adam_beta2: float = field(default=0.98, metadata={"help": "As in the released code."})
     adam_epsilon: float = field(default=1e-4, metadata={"help": "As in the released code."})
+    max_grad_norm: float = field(
+        default=0.0,
+        metadata={"help": "No clipping, as in the released code: the penalty's gradient would shrink the task's."},
+    )
     lr_scheduler_type: str = field(default="linear", metadata={"help": "Linear to 0 after the warm-up."})
     warmup_steps: float = field(default=0.1, metadata={"help": "Steps, or below 1 the share of all steps."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate during a stage."})

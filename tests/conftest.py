@@ -27,6 +27,7 @@ from atlas_hf import AtlasConfig, AtlasModel, TaskSpec
 torch.set_num_threads(1)
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a b c d e f g h an image red blue is it ?".split()
+DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 
 
@@ -51,7 +52,7 @@ def make_tokenizer():
 def bert_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bert")
     torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=len(WORDS), initializer_range=0.1, **SIZE)).save_pretrained(folder)
+    BertModel(BertConfig(vocab_size=len(WORDS), initializer_range=0.1, **SIZE, **DROPOUT)).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder
 

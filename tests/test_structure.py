@@ -1,0 +1,75 @@
+"""What the design promises of the source: imports run one way, and no code path asks for a task's name."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import atlas_hf
+
+ROOT = Path(atlas_hf.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+# A module may import from its own layer only what stands before it, and from every layer below.
+LAYERS = [
+    ["version", "fusion", "tasks", "metrics", "metrics.single", "metrics.continual"],
+    ["heads", "tuner.config", "tuner.layer", "tuner.model", "tuner.registration", "tuner"],
+    ["storage", "collator", "training_args", "persistence", "modeling"],
+    ["streams.scenes", "streams.digit_examples", "streams.digit_tasks", "streams.digits", "streams.pretrain_texts",
+     "streams.pretrain_digits", "streams"],
+    ["plots", "model_card", "hub", "trainer"],
+    ["sequence", "report", "benchmark", "cli"],
+]  # fmt: skip
+ORDER = {name: i for i, name in enumerate(name for layer in LAYERS for name in layer)}
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(tree):
+    """Names of the package's own modules that a module imports, type-checking imports left out."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "atlas_hf":
+            base = node.module.removeprefix("atlas_hf").removeprefix(".")
+            for alias in node.names:
+                full = f"{base}.{alias.name}".removeprefix(".")
+                yield full if full in ORDER else base
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_run_one_way(path):
+    name = module_name(path)
+    if not name:
+        return
+    assert name in ORDER, f"{name} has no place in the layers"
+    for other in imports(ast.parse(path.read_text())):
+        assert ORDER[other] < ORDER[name], f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_source_keeps_the_rules(path):
+    text = path.read_text()
+    assert path.stem not in ("utils", "helpers", "common")
+    for word in ("except Exception", "strict=False", "TODO", "FIXME"):
+        assert word not in text, word
+
+
+def test_no_code_path_asks_for_a_task_name():
+    from atlas_hf.streams.digits import DOWNSTREAM, ORDERS
+
+    names = {*DOWNSTREAM, *ORDERS["multi-first"]}
+    for path in FILES:
+        if "streams" not in path.parts:
+            tree = ast.parse(path.read_text())
+            compared = {
+                constant.value
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Compare)
+                for constant in ast.walk(node)
+                if isinstance(constant, ast.Constant)
+            }
+            assert not names & compared, path
