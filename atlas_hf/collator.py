@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -106,6 +107,7 @@ class AtlasCollator:
 
     def inputs(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """The backbone's inputs, each with B x rows_per_example rows."""
+        self._check_columns(rows)
         total = len(rows) * self.spec.rows_per_example
         batch = {}
         if self.encoder.tokenizer is not None:
@@ -117,6 +119,15 @@ class AtlasCollator:
             encoded = self.encoder.encode_images(self._images(rows)) if has_image else self.encoder.neutral_image
             batch.update(_spread(encoded, total))
         return batch
+
+    def _check_columns(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        for i, row in enumerate(rows):
+            missing = [column for column in self.columns if column not in row]
+            if missing:
+                raise ValueError(
+                    f"Task '{self.spec.name}': row {i} of the batch has no {missing}; it has {list(row)}. Give every "
+                    "input column that the TaskSpec names."
+                )
 
     def _images(self, rows: Sequence[Mapping[str, Any]]) -> list[Image.Image]:
         images = [(i, column, row[column]) for i, row in enumerate(rows) for column in self.spec.image_columns]
@@ -132,31 +143,37 @@ class AtlasCollator:
         texts = []
         for i, row in enumerate(rows):
             parts = [row[column] for column in self.spec.text_columns]
-            choices = [[choice] for choice in row[self.spec.choices_column]] if self.spec.choices_column else [[]]
+            choices = row[self.spec.choices_column] if self.spec.choices_column else []
             self._check_row(i, parts, choices)
-            texts.extend(parts + choice for choice in choices)
+            texts.extend([*parts, choice] for choice in choices) if choices else texts.append(parts)
         return texts
 
-    def _check_row(self, i: int, parts: list[Any], choices: list[list[Any]]) -> None:
-        if any(not isinstance(text, str) for text in parts + sum(choices, [])):
-            raise ValueError(f"Task '{self.spec.name}': row {i} of the batch has a text that is not a string.")
-        if self.spec.choices_column and len(choices) != self.spec.num_choices:
+    def _check_row(self, i: int, parts: list[Any], choices: Any) -> None:
+        where = f"Task '{self.spec.name}': row {i} of the batch has"
+        if self.spec.choices_column and (
+            not isinstance(choices, (list, tuple)) or len(choices) != self.spec.num_choices
+        ):
+            count = f"{len(choices)} choices" if isinstance(choices, (list, tuple)) else f"{choices!r} as choices"
             raise ValueError(
-                f"Task '{self.spec.name}': row {i} of the batch has {len(choices)} choices; the task has "
-                f"{self.spec.num_choices} in every row. Fill up or drop choices, or make two tasks of it."
+                f"{where} {count}; the task has {self.spec.num_choices} in every row. Fill up or drop choices, or "
+                "make two tasks of it."
             )
+        wrong = [text for text in (*parts, *choices) if not isinstance(text, str)]
+        if wrong:
+            raise ValueError(f"{where} a text that is not a string: {wrong[0]!r}. Give strings, '' for an empty one.")
 
     def labels(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """(B,) class ids or numbers, or (B, C) soft scores for multi-label."""
         values = [row[self.spec.label_column] for row in rows]
+        given = [row[self.spec.score_column] for row in rows] if self.spec.score_column else None
+        self.spec.check_labels(values, given, "the batch")
         if self.spec.problem_type == "regression":
             return torch.tensor(values, dtype=torch.float32)
         if self.spec.problem_type != "multi_label_classification":
             return torch.tensor(values, dtype=torch.long)
         labels = torch.zeros(len(rows), self.spec.num_labels)
-        for i, (row, ids) in enumerate(zip(rows, values, strict=True)):
-            scores = row[self.spec.score_column] if self.spec.score_column else [1.0] * len(ids)
-            labels[i, ids] = torch.tensor(scores, dtype=torch.float32)
+        for i, ids in enumerate(values):
+            labels[i, ids] = torch.tensor(given[i] if given else [1.0] * len(ids), dtype=torch.float32)
         return labels
 
 
@@ -185,23 +202,24 @@ def example_rows(spec: TaskSpec, images: Any, texts: Any, choices: Any) -> tuple
         columns.update(_columns(spec, spec.image_columns, images if isinstance(images, list) else [images], _image))
     if texts is not None:
         single = not isinstance(texts, list)
-        columns.update(_columns(spec, spec.text_columns, texts if isinstance(texts, list) else [texts], str))
+        columns.update(_columns(spec, spec.text_columns, texts if isinstance(texts, list) else [texts]))
     if choices is not None:
-        single = single and not isinstance(choices[0], list)
-        columns[spec.choices_column] = choices if isinstance(choices[0], list) else [choices]
+        several = isinstance(choices, list) and any(isinstance(row, list) for row in choices)
+        single = single and not several
+        columns[spec.choices_column] = choices if several else [choices]
     counts = {name: len(values) for name, values in columns.items()}
     if len(set(counts.values())) != 1 or not columns:
         raise ValueError(f"Task '{spec.name}': the numbers of examples differ: {counts}. Give as many of each.")
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)], single
 
 
-def _columns(spec: TaskSpec, names: tuple[str, ...], values: list[Any], convert: Any) -> dict[str, list[Any]]:
+def _columns(spec: TaskSpec, names: tuple[str, ...], values: list[Any], convert: Any = None) -> dict[str, list[Any]]:
     """Split values that are tuples, one item per column."""
     rows = [value if isinstance(value, tuple) else (value,) for value in values]
     if any(len(row) != len(names) for row in rows):
         raise ValueError(f"Task '{spec.name}' takes {len(names)} item(s) per example, as a tuple: {', '.join(names)}.")
-    return {name: [convert(row[i]) for row in rows] for i, name in enumerate(names)}
+    return {name: [convert(row[i]) if convert else row[i] for row in rows] for i, name in enumerate(names)}
 
 
 def _image(value: Any) -> Image.Image:
-    return value if isinstance(value, Image.Image) else Image.open(value)
+    return Image.open(value) if isinstance(value, (str, Path)) else value

@@ -8,6 +8,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from atlas_hf.tasks import TaskSpec
 
+# The modules of every head: no task may have such a name (see `AtlasTuner._check_name`).
+HEAD_PARTS = ("dense", "norm", "out")
+
 
 class Head(nn.Module):
     """Linear(D, 2D) - LayerNorm - GELU - Linear(2D, C), as in the released code (Model/vilt_model.py).

@@ -8,15 +8,14 @@ failed leaves one question, "did it land?", and the history answers it: every co
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,32 +24,37 @@ from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download, set_clie
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
+    LocalTokenNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
     RevisionResolutionError,
 )
-from huggingface_hub.utils import _http
+from huggingface_hub.utils import _http, validate_repo_id
+
+from atlas_hf import storage
+from atlas_hf.storage import AtlasFormatError, Index, TaskRecord
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-TASK_FILES = ("adapter_config.json", "adapter_model.safetensors", "task.json")
-SHARED_FILES = ("atlas.json", "results.json", "README.md")
-HISTORY = ".history"
-JSON_LIMIT = 16 * 2**20  # bytes; a larger atlas.json is not one that we wrote
+CARD, HISTORY = "README.md", ".history"
+INDEX_LIMIT = 16 * 2**20  # bytes; a larger atlas.json is not one that we wrote
 TIMEOUT = httpx2.Timeout(60.0, connect=15.0)
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
 PUSH_ID = re.compile(r"^atlas-push-id: ([0-9a-f]{64}) (task-\d{2,}-\S+)$(?:\natlas-kept: (.*)$)?", re.MULTILINE)
-MAY_BE_OTHERS = ("README.md", ".png")  # who edits the card on the Hub keeps his version; other files are a conflict
+MAY_BE_OTHERS = (CARD, ".png")  # who edits the card on the Hub keeps his version; other files are a conflict
 
 
 class HubError(RuntimeError):
-    """What went wrong between a folder and the Hub."""
+    """What went wrong between a folder and the Hub.
+
+    `push` and `download` raise this, or `ValueError` for wrong arguments and files (`AtlasFormatError` is one): a
+    training run that catches both outlives a failed push.
+    """
 
 
-class FolderError(HubError):
-    """The local folder, or the atlas.json of a repository, is not what it must be."""
+class FolderError(HubError, ValueError):
+    """A folder or repository does not hold what was asked for."""
 
 
 class AccessError(HubError):
@@ -87,34 +91,31 @@ class Retry:
 
 
 @dataclass(frozen=True)
-class TaskFiles:
-    """A task as atlas.json records it. `files`: name in the task's folder to sha256."""
+class Finished:
+    """A finished task of atlas.json."""
 
     name: str
-    position: int
-    finished: bool
-    experience: tuple[str, ...]
-    files: dict[str, str]
+    record: TaskRecord
 
     @property
     def tag(self) -> str:
-        return f"task-{self.position:02d}-{self.name}"
+        return f"task-{self.record.position:02d}-{self.name}"
 
     @property
     def push_id(self) -> str:
         """Digest of the task and its manifest. The shared files are left out: a card drawn anew is the same push."""
-        content = {"task": self.name, "position": self.position, "files": self.files}
+        content = {"task": self.name, "position": self.record.position, "files": self.record.files}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
     def paths(self) -> list[str]:
-        return [f"{self.name}/{file}" for file in self.files]
+        return [f"{self.name}/{file}" for file in storage.TASK_FILES]
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """A task on the Hub. `new`: it was not there when `push` began with it. `kept`: files that others had changed there,
-    left as they made them."""
+    """A task on the Hub. `new`: it was not there when `push` began with it. `kept`: files that others had changed
+    there, left as they made them."""
 
     task: str
     tag: str
@@ -123,66 +124,19 @@ class Pushed:
     kept: tuple[str, ...] = ()
 
 
-# --- atlas.json: the only place that knows its schema ---------------------------------------------------------------
-
-
-def read_tasks(path: Path | str) -> list[TaskFiles]:
-    """The tasks of an atlas.json, in the order of learning. Raises `FolderError`."""
-    return _tasks_of(_read_json(Path(path)), str(path))
-
-
-def _read_json(path: Path) -> dict:
-    if not path.is_file():
-        raise FolderError(f"{path} does not exist: give a folder that AtlasModel.save_pretrained wrote")
-    if path.stat().st_size > JSON_LIMIT:
-        raise FolderError(f"{path} has {path.stat().st_size:,} bytes, more than the {JSON_LIMIT:,} that are read")
-    try:
-        atlas = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise FolderError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(atlas, dict) or atlas.get("format_version") != 1:
-        raise FolderError(f"{path} has no format_version 1, the only one this version of atlas_hf reads")
-    return atlas
-
-
-def _tasks_of(atlas: dict, source: str) -> list[TaskFiles]:
-    records = atlas.get("tasks")
-    if not isinstance(records, dict):
-        raise FolderError(f"{source}: `tasks` must be a mapping of task names")
-    tasks = [_task(name, record, source) for name, record in records.items()]
-    for number, task in enumerate(tasks, start=1):
-        unknown = set(task.experience) - {earlier.name for earlier in tasks[: number - 1]}
-        if task.position != number or unknown:
-            raise FolderError(
-                f"{source}: task {task.name!r} has position {task.position} at place {number} and reuses"
-                f" {sorted(unknown) or 'known tasks'}: positions count from 1 and only earlier tasks can be reused"
-            )
-    return tasks
-
-
-def _task(name: str, record: object, source: str) -> TaskFiles:
-    if not NAME.fullmatch(name) or ".." in name or name.endswith((".", ".lock")):
-        raise FolderError(f"{source}: {name!r} cannot be a task's name: give letters, digits, `_`, `-`, single dots")
-    files = record.get("files") if isinstance(record, dict) else None
-    if not isinstance(files, dict) or set(files) != set(TASK_FILES):
-        listed = sorted(files) if isinstance(files, dict) else files
-        raise FolderError(f"{source}: `files` of {name!r} is {listed}; it must be exactly {list(TASK_FILES)}")
-    if not all(isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) for digest in files.values()):
-        raise FolderError(f"{source}: `files` of {name!r} must map each file to its sha256 in hexadecimal digits")
-    position, experience = record.get("position"), record.get("experience")
-    if type(position) is not int or not isinstance(experience, list):
-        raise FolderError(f"{source}: {name!r} needs an integer `position` and a list `experience`")
-    return TaskFiles(name, position, record.get("stage") == "complete", tuple(map(str, experience)), files)
-
-
 # --- the folder -----------------------------------------------------------------------------------------------------
 
 
-def finished_tasks(folder: Path | str) -> list[TaskFiles]:
-    """The tasks of a saved folder up to the first that is not finished."""
-    tasks = read_tasks(Path(folder) / "atlas.json")
-    unfinished = [task.position for task in tasks if not task.finished]
-    return tasks[: unfinished[0] - 1] if unfinished else tasks
+def finished_tasks(folder: Path | str) -> list[Finished]:
+    """The tasks of a saved folder up to the first that is not finished. Raises `AtlasFormatError`."""
+    done = []
+    for number, (name, record) in enumerate(Index.load(Path(folder)).tasks.items(), start=1):
+        if record.position != number:
+            raise AtlasFormatError(f"{storage.INDEX}: task '{name}' is number {number}, not {record.position!r}.")
+        if record.stage != "complete":
+            break
+        done.append(Finished(name, record))
+    return done
 
 
 def snapshot(folder: Path | str, task: str) -> Path:
@@ -198,57 +152,44 @@ def snapshot(folder: Path | str, task: str) -> Path:
         raise FolderError(
             f"{task!r} is not the last finished task of {folder}; finished: {[one.name for one in done]}"
         )
-    target = _kept(folder, done[-1])
-    target.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-", ignore_cleanup_errors=True) as fresh:
-        new, old = Path(fresh) / "new", Path(fresh) / "old"
-        new.mkdir()
+    with storage.replacing(_kept(folder, done[-1])) as kept:
+        kept.mkdir()
         for source in _shared_files(folder):
-            shutil.copyfile(source, new / source.name)
-        if target.exists():
-            os.rename(target, old)
-        os.rename(new, target)
-    return target
+            shutil.copyfile(source, kept / source.name)
+    return _kept(folder, done[-1])
 
 
-def _kept(folder: Path, task: TaskFiles) -> Path:
-    return folder / HISTORY / f"{task.position:02d}-{task.name}"
+def _kept(folder: Path, task: Finished) -> Path:
+    return folder / HISTORY / f"{task.record.position:02d}-{task.name}"
 
 
 def _shared_files(folder: Path) -> list[Path]:
-    return [path for path in [*map(folder.joinpath, SHARED_FILES), *sorted(folder.glob("*.png"))] if path.is_file()]
+    named = [folder / name for name in (storage.INDEX, storage.RESULTS, CARD)]
+    return [path for path in [*named, *sorted(folder.glob("*.png"))] if path.is_file()]
 
 
-def _commit_files(folder: Path, done: list[TaskFiles]) -> dict[str, Path | bytes]:
-    """Path in the repository to source, for the commit of the last task of `done`. Raises `FolderError`."""
+def _commit_files(folder: Path, done: list[Finished]) -> dict[str, Path | bytes]:
+    """Path in the repository to source, for the commit of the last task of `done`. Raises `AtlasFormatError`."""
     task = done[-1]
+    storage.check_task_folder(folder, task.name, task.record)
     files: dict[str, Path | bytes] = {path: folder / path for path in task.paths}
-    for path, digest in zip(task.paths, task.files.values(), strict=True):
-        _check_sha256(folder / path, digest, FolderError, "save the model again")
-    if (card := folder / task.name / "README.md").is_file():
-        files[f"{task.name}/README.md"] = card
+    if (card := folder / task.name / CARD).is_file():
+        files[f"{task.name}/{CARD}"] = card
     return files | _root_files(folder, done)
 
 
-def _root_files(folder: Path, done: list[TaskFiles]) -> dict[str, Path | bytes]:
+def _root_files(folder: Path, done: list[Finished]) -> dict[str, Path | bytes]:
     """The shared files as they were after the last task of `done`: kept by `snapshot`, or the root's if nothing was
     learned since; failing both, an atlas.json cut to these tasks."""
     for place in (_kept(folder, done[-1]), folder):
-        atlas = place / "atlas.json"
-        if atlas.is_file() and [task.push_id for task in read_tasks(atlas)] == [task.push_id for task in done]:
+        if (place / storage.INDEX).is_file() and _push_ids(place) == [task.push_id for task in done]:
             return {path.name: path for path in _shared_files(place)}
-    atlas = _read_json(folder / "atlas.json")
-    atlas["tasks"] = {task.name: atlas["tasks"][task.name] for task in done}
-    return {"atlas.json": json.dumps(atlas, indent=2).encode()}
+    index = replace(Index.load(folder), tasks={task.name: task.record for task in done})
+    return {storage.INDEX: json.dumps(asdict(index), indent=2).encode()}
 
 
-def _check_sha256(path: Path, expected: str, error: type[HubError], remedy: str) -> None:
-    if not path.is_file():
-        raise error(f"{path} is missing, though atlas.json lists it: {remedy}")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
-        raise error(f"{path} has sha256 {found}, but atlas.json records {expected}: {remedy}")
+def _push_ids(folder: Path) -> list[str]:
+    return [Finished(name, record).push_id for name, record in Index.load(folder).tasks.items()]
 
 
 # --- trying again ---------------------------------------------------------------------------------------------------
@@ -257,7 +198,11 @@ _limit_lock = threading.Lock()
 
 
 def _limit_time() -> None:
-    """Gives the client of `huggingface_hub` time-outs where it has none, which is its default."""
+    """Gives the client of `huggingface_hub` time-outs where it has none, which is its default.
+
+    The factory is replaced, not the client, which is made anew after a failed connection. Once per process: replacing
+    it closes the client in use.
+    """
     with _limit_lock:
         make = getattr(_http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory)
         if getattr(make, "limits_time", False):
@@ -281,7 +226,7 @@ def _until_done(step: Callable[[], T], what: str, retry: Retry) -> T:
         try:
             return step()
         except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
-            if isinstance(error, HubError):
+            if isinstance(error, (HubError, AtlasFormatError)):
                 raise
             reason = _temporary(error)
             if reason is None:
@@ -289,13 +234,13 @@ def _until_done(step: Callable[[], T], what: str, retry: Retry) -> T:
                 raise
             wait = _wait(reason, tried, retry)
             waited += wait
+            cause = f"{type(reason).__name__}: {str(reason).strip()}"
             if tried == retry.tries or waited > retry.patience:
                 raise HubUnavailableError(
-                    f"could not {what}: gave up after {tried} tries, before another wait of {wait:g} s. The last"
-                    f" error: {type(reason).__name__}: {reason}. Nothing is lost: a push continues where it stopped,"
-                    " so try again later"
+                    f"could not {what}: gave up after {tried} tries, before another wait of {wait:g} s. Nothing is"
+                    f" lost: a push continues where it stopped, so try again later. The last error was {cause}"
                 ) from error
-            logger.warning("%s: %s. Try %d of %d in %g s", what, reason, tried + 1, retry.tries, wait)
+            logger.warning("%s: %s. Try %d in %g s", what, cause.partition("\n")[0], tried + 1, wait)
             retry.sleep(wait)
     raise ValueError(f"Retry.tries is {retry.tries}; it must be at least 1")
 
@@ -332,21 +277,24 @@ def _wait(error: BaseException, tried: int, retry: Retry) -> float:
 
 
 def _refuse(error: BaseException, what: str) -> None:
-    """Raises the clear error for what waiting does not cure. Returns where `error` is clear already (a full disk)."""
+    """Raises the clear error for what waiting does not cure. Returns for a `ValueError`, which is clear already."""
     cause = next((one for one in _causes(error) if isinstance(one, (HfHubHTTPError, OfflineModeIsEnabled))), None)
     text = f"could not {what}: {str(cause or error).strip()}"
     if isinstance(cause, OfflineModeIsEnabled):
         raise HubUnavailableError(f"{text} Unset HF_HUB_OFFLINE, or give a commit sha that is in the cache") from error
     if isinstance(cause, EntryNotFoundError):
-        raise FolderError(f"{text}\nThe repository does not hold a model that atlas_hf pushed") from error
+        raise FolderError(f"{text}\nThe repository does not hold a whole model that atlas_hf pushed") from error
     if isinstance(cause, RevisionNotFoundError):
         raise AccessError(f"{text}\nGive a branch, a tag such as task-01-<name>, or a commit sha") from error
-    if cause is not None and cause.response.status_code in (401, 403, 404):
+    status = cause.response.status_code if cause is not None else None
+    if status in (401, 403, 404) or isinstance(error, LocalTokenNotFoundError):
         raise AccessError(
             f"{text}\nCheck the repository's name, and that the token (`hf auth login`) may do this"
         ) from error
     if cause is not None or re.search("README.md|LFS batch", str(error)):
         raise PushRejectedError(f"{text}\nCorrect what the Hub names, then push again") from error
+    if not isinstance(error, ValueError):  # a full disk, a refusal by hf_xet ...
+        raise HubError(f"{text} ({type(error).__name__})") from error
 
 
 # --- pushing --------------------------------------------------------------------------------------------------------
@@ -359,22 +307,27 @@ def check_access(
     token: str | bool | None = None,
     endpoint: str | None = None,
     retry: Retry = Retry(),  # noqa: B008 (frozen)
-) -> None:
-    """Makes sure that `repo_id` exists and that the token may write to it; creates it if it is missing.
+) -> str:
+    """Makes sure that `repo_id` exists and that the token may write to it; creates it if it is missing. Returns its
+    full name: to one without a name space, the user's is added.
 
     Call it before training, so that a bad token fails in the first second. Raises `AccessError`, `PushRejectedError`
     or `HubUnavailableError`.
     """
     api = HfApi(endpoint=endpoint, token=token)
 
-    def step() -> None:
-        try:
-            api.auth_check(repo_id, write=True)
-        except RepositoryNotFoundError:
-            api.create_repo(repo_id, private=private, exist_ok=True)
-            api.auth_check(repo_id, write=True)
+    validate_repo_id(repo_id)
 
-    _until_done(step, f"get write access to {repo_id}", retry)
+    def step() -> str:
+        full = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
+        try:
+            api.auth_check(full, write=True)
+        except RepositoryNotFoundError:
+            api.create_repo(full, private=private, exist_ok=True)
+            api.auth_check(full, write=True)
+        return full
+
+    return _until_done(step, f"get write access to {repo_id}", retry)
 
 
 def push(
@@ -391,11 +344,11 @@ def push(
 
     What is there already is not sent. Safe to call again after any interruption, and by several processes at once.
 
-    Raises: `FolderError`, `AccessError`, `PushConflictError` (the repository holds another history, or others changed
+    Raises: `AtlasFormatError`, `AccessError`, `PushConflictError` (another history, or others changed
     files that this push would write), `PushRejectedError`, `HubUnavailableError` (try again later).
     """
     done = finished_tasks(folder)
-    check_access(repo_id, private=private, token=token, endpoint=endpoint, retry=retry)
+    repo_id = check_access(repo_id, private=private, token=token, endpoint=endpoint, retry=retry)
     target = _Target(HfApi(endpoint=endpoint, token=token), repo_id, revision)
     pushed = []
     for number in range(1, len(done) + 1):
@@ -455,7 +408,7 @@ class _Target:
 class _PushOne:
     """Brings task `number` of `done` to `target`. Each call begins by reading, so it can be repeated at any point."""
 
-    def __init__(self, target: _Target, folder: Path, done: list[TaskFiles], number: int):
+    def __init__(self, target: _Target, folder: Path, done: list[Finished], number: int):
         self.target, self.folder, self.all, self.done = target, folder, done, done[:number]
         self.task = done[number - 1]
         self.new: bool | None = None
@@ -477,12 +430,13 @@ class _PushOne:
 
     def _check_history(self) -> None:
         """Raises `PushConflictError` where folder and repository first differ."""
-        for task, (push_id, landed) in zip(self.all, self.target.pushes.items(), strict=False):
+        for number, (push_id, landed) in enumerate(islice(self.target.pushes.items(), len(self.all))):
+            task = self.all[number]
             if task.push_id != push_id:
                 raise PushConflictError(
-                    f"{self.target.repo_id} holds {landed.tag} (commit {landed.commit}) of another training run where"
-                    f" this folder has {task.tag}. Nothing was overwritten. Push to another repository, or load"
-                    " theirs and learn your next task from there"
+                    f"{self.target.repo_id} holds {landed.tag} (commit {landed.commit}) with other files than"
+                    f" {task.tag} of this folder: another training run, or files written anew. Nothing was"
+                    " overwritten. Push to another repository, or load theirs and learn your next task from there"
                 )
 
     def _commit(self) -> None:
@@ -494,7 +448,7 @@ class _PushOne:
             self.target.repo_id,
             # fresh objects in every try: the client marks those it has sent
             [CommitOperationAdd(path, source) for path, source in files.items() if path not in kept],
-            commit_message=f"Add task {self.task.position}: {self.task.name}",
+            commit_message=f"Add task {self.task.record.position}: {self.task.name}",
             commit_description=f"atlas-push-id: {self.task.push_id} {self.task.tag}{kept_line}",
             revision=self.target.revision,
             parent_commit=self.target.head,
@@ -539,48 +493,47 @@ def download(
     cache_dir: Path | str | None = None,
     retry: Retry = Retry(tries=3),  # noqa: B008 (frozen)
 ) -> Path:
-    """The folder of `repo_id` at `revision` in the local cache: all finished tasks, or `tasks` and what they reuse.
+    """The folder of `repo_id` at `revision` in the local cache: all its tasks, or `tasks` and what they reuse.
 
-    The revision is resolved once; with a commit sha and a warm cache no request is sent. Only the files of section 4
-    of the layout are fetched, and each task file is checked against the sha256 in atlas.json.
+    The revision is resolved once; with a commit sha and a warm cache no request is sent. Only atlas.json, results.json
+    and the three files of each task are fetched, and the latter are checked against the sha256 in atlas.json.
 
-    Raises: `AccessError`, `FolderError` (not a model of ours, or an unknown task), `CorruptFileError`,
-    `HubUnavailableError`.
+    Raises: `AccessError`, `FolderError` (no model of ours), `AtlasFormatError`, `ValueError` (unknown task),
+    `CorruptFileError`, `HubUnavailableError`.
     """
-    api = HfApi(endpoint=endpoint, token=token)
     where = {"endpoint": endpoint, "token": token, "cache_dir": cache_dir}
-
-    def step() -> tuple[Path, list[TaskFiles]]:
-        try:
-            sha = api.resolve_revision(repo_id, revision=revision, cache_dir=cache_dir).resolved
-        except RevisionResolutionError as error:
-            raise error.__cause__ or ConnectionError(str(error)) from None
-        atlas = hf_hub_download(repo_id, "atlas.json", revision=sha, **where)
-        wanted = _wanted(read_tasks(atlas), tasks, f"{repo_id} at {sha}")
-        names = ["atlas.json", "results.json", *(path for task in wanted for path in task.paths)]
-        return Path(snapshot_download(repo_id, revision=sha, allow_patterns=names, **where)), wanted
-
-    folder, wanted = _until_done(step, f"download {repo_id}", retry)
-    for task in wanted:
-        for path, digest in zip(task.paths, task.files.values(), strict=True):
-            _check_sha256(folder / path, digest, CorruptFileError, _how_to_clear(folder / path))
+    folder, index, names = _until_done(lambda: _fetch(repo_id, revision, tasks, where), f"download {repo_id}", retry)
+    for name in names:
+        for file, digest in index.tasks[name].files.items():
+            _check_download(folder / name / file, digest)
     return folder
 
 
-def _wanted(every: list[TaskFiles], names: list[str] | None, source: str) -> list[TaskFiles]:
-    """The named tasks and all that they reuse, directly or through others, in the order of learning."""
-    known = {task.name: task for task in every if task.finished}
-    names = list(known) if names is None else list(names)
-    if unknown := sorted(set(names) - set(known)):
-        raise FolderError(f"{source} has no finished task {unknown}; it has {list(known)}")
-    needed: set[str] = set()
-    while names:
-        name = names.pop()
-        if name not in needed:
-            needed.add(name)
-            names += known[name].experience
-    return [task for task in every if task.name in needed]
+def _fetch(repo_id: str, revision: str | None, tasks: list[str] | None, where: dict) -> tuple[Path, Index, list[str]]:
+    """Folder, index and names of the tasks, not yet checked."""
+    api = HfApi(endpoint=where["endpoint"], token=where["token"])
+    try:
+        sha = api.resolve_revision(repo_id, revision=revision, cache_dir=where["cache_dir"]).resolved
+    except RevisionResolutionError as error:
+        raise error.__cause__ or ConnectionError(str(error)) from None
+    path = Path(hf_hub_download(repo_id, storage.INDEX, revision=sha, **where))
+    if path.stat().st_size > INDEX_LIMIT:
+        raise FolderError(f"{path} has {path.stat().st_size:,} bytes; more than {INDEX_LIMIT:,} are not read")
+    index = Index.load(path.parent)
+    names = index.closure(tasks)
+    paths = [f"{name}/{file}" for name in names for file in storage.TASK_FILES]
+    wanted = [storage.INDEX, storage.RESULTS, *paths]
+    folder = Path(snapshot_download(repo_id, revision=sha, allow_patterns=wanted, **where))
+    for path in paths:  # where the listing failed, the client returns half a folder as if it were whole
+        if not (folder / path).is_file():
+            hf_hub_download(repo_id, path, revision=sha, **where)
+    return folder, index, names
 
 
-def _how_to_clear(path: Path) -> str:
-    return f"delete `{path}` and the file it links to, `{path.resolve()}`, then load again to fetch a fresh copy"
+def _check_download(path: Path, expected: str) -> None:
+    """The client does not check what it downloads. Raises `CorruptFileError`."""
+    if (found := storage.file_sha256(path)) != expected:
+        raise CorruptFileError(
+            f"{path} has sha256 {found}, but {storage.INDEX} records {expected}. Delete `{path}` and the file it links"
+            f" to, `{path.resolve()}`, then load again to fetch a fresh copy"
+        )

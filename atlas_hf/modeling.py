@@ -23,7 +23,7 @@ from atlas_hf.persistence import SaveLoadMixin
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig
 from atlas_hf.tuner.config import STAGES
-from atlas_hf.tuner.layer import routed
+from atlas_hf.tuner.layer import ROUTE, routed
 
 BASE = "__base__"
 
@@ -132,6 +132,9 @@ class AtlasModel(SaveLoadMixin, PeftModel):
         self._check_known([task])
         if stage not in STAGES:
             raise ValueError(f"stage is {stage!r}; possible are {', '.join(STAGES)}.")
+        if stage == "experience" and not self.peft_config[task].experience:
+            possible = ", ".join(STAGES[1:])
+            raise ValueError(f"Task '{task}' reuses nothing, so it has no stage {stage!r}; possible are {possible}.")
         self.peft_config[task].stage = stage
         self.set_adapter(task, inference_mode=stage == "complete")
 
@@ -162,20 +165,24 @@ class AtlasModel(SaveLoadMixin, PeftModel):
             raise ValueError(f"No task is active. Call set_task, or pass task=...; there are {self.tasks}.")
         self._check_known([task])
         head = self.base_model.atlas_head[task]
-        logits = head(self.pooled(task, **inputs))
+        pooled = self.pooled(task, **inputs)
+        _check_examples(self.specs[task], len(pooled), labels)
+        logits = head(pooled)
         return AtlasOutput(loss=None if labels is None else head.loss(logits, labels), logits=logits)
 
     def pooled(self, task: str | None = None, **inputs: Any) -> Tensor:
         """The backbone's pooled vectors with the adapters of a task, (rows, D); `"__base__"` for the bare backbone."""
-        with routed(task=task) as route, self._enable_peft_forward_hooks(**inputs):
+        _check_same_rows(inputs)
+        with routed(task=task), self._enable_peft_forward_hooks(**inputs):
             outputs = self.get_base_model()(**inputs)
-            return pool(outputs, route.mask)
+            return pool(outputs, ROUTE.get().mask)
 
     @property
     def pooled_size(self) -> int:
         config = self.get_base_model().config
-        if hasattr(config, "text_config") and hasattr(config, "projection_dim"):
-            return 2 * config.projection_dim
+        if hasattr(config, "text_config") and hasattr(config, "vision_config"):
+            width = getattr(config, "projection_dim", None)
+            return 2 * width if width else config.text_config.projection_size + config.vision_config.hidden_size
         return getattr(config, "hidden_size", None) or config.dim
 
     def coefficients(self, task: str, **inputs: Any) -> dict[str, Tensor]:
@@ -284,6 +291,23 @@ def _ranked(spec: TaskSpec, row: Mapping[str, Any], scores: list[float], top_k: 
     names = row[spec.choices_column] if spec.choices_column else spec.label_names or ("value",)
     answers = [{"label": name, "score": score} for name, score in zip(names, scores, strict=True)]
     return sorted(answers, key=lambda answer: -answer["score"])[:top_k]
+
+
+def _check_same_rows(inputs: Mapping[str, Any]) -> None:
+    rows = {name: len(value) for name, value in inputs.items() if isinstance(value, Tensor) and value.dim()}
+    if len(set(rows.values())) > 1:
+        raise ValueError(f"The inputs have different numbers of rows: {rows}. Give as many of each; a collator does.")
+
+
+def _check_examples(spec: TaskSpec, rows: int, labels: Tensor | None) -> None:
+    examples, rest = divmod(rows, spec.rows_per_example)
+    if rest:
+        raise ValueError(
+            f"Task '{spec.name}' has {spec.rows_per_example} rows per example; {rows} rows were given. Give all the "
+            "choices or images of each example, one after another, as the task's collator does."
+        )
+    if labels is not None and len(labels) != examples:
+        raise ValueError(f"Task '{spec.name}': there are {len(labels)} labels for {examples} examples. Give one each.")
 
 
 def pool(outputs: ModelOutput, mask: Tensor | None) -> Tensor:

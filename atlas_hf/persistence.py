@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from peft import get_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import AutoModel, AutoProcessor, PreTrainedModel
 
@@ -66,10 +69,10 @@ class SaveLoadMixin:
             tasks: write only these; the others are in the folder already. By default all.
         """
         folder = Path(save_directory)
-        if folder.is_file():
-            raise ValueError(f"{folder} is a file; give a folder.")
+        names = self.tasks if tasks is None else list(tasks)
+        self._check_savable(folder, names)
         index = self.index()
-        for name in self.tasks if tasks is None else tasks:
+        for name in names:
             with storage.replacing(folder / name) as temporary:
                 self.save_adapter(name, temporary.parent)
                 self.specs[name].save(temporary / storage.SPEC)
@@ -77,6 +80,29 @@ class SaveLoadMixin:
             files = {file: storage.file_sha256(folder / name / file) for file in storage.TASK_FILES}
             index.tasks[name] = replace(index.tasks[name], files=files)
         index.save(folder)
+
+    def _check_savable(self, folder: Path, names: list[str]) -> None:
+        """What could not be loaded again is an error before the first file is written."""
+        self._check_known(names)
+        if folder.is_file():
+            raise ValueError(f"{folder} is a file; give a folder.")
+        kept = [name for name in self.tasks if name not in names]
+        absent = [name for name in kept if not all((folder / name / file).is_file() for file in storage.TASK_FILES)]
+        if absent:
+            raise ValueError(f"{folder} does not hold the tasks {absent} yet; save all tasks (leave `tasks` out).")
+        for name in names:
+            for key, tensor in self._task_tensors(name).items():
+                if tensor.dtype in (torch.float16, torch.bfloat16):
+                    raise ValueError(
+                        f"Task '{name}': {key} is {tensor.dtype}; adapters and heads are kept in float32. To convert "
+                        "the backbone alone, load with from_pretrained(..., dtype=...)."
+                    )
+                if not tensor.isfinite().all():
+                    raise ValueError(f"Task '{name}': {key} holds NaN or infinite values. Learn the task again.")
+
+    def _task_tensors(self, name: str) -> dict[str, Tensor]:
+        """A task's tensors, by their keys in its file."""
+        return get_peft_model_state_dict(self, adapter_name=name, save_embedding_layers=False)
 
     def save_adapter(self, task: str, folder: Path) -> None:
         """PEFT's two files, in `folder/<task>`."""
@@ -126,7 +152,7 @@ class SaveLoadMixin:
         model.task_config.base_model_name_or_path, model.task_config.revision = base.id, base.revision
         model.load_tasks(folder, tasks)
         if dtype is not None:
-            model.get_base_model().to(dtype)
+            model._convert_backbone(dtype)
         if config is None and model.tasks:
             model.task_config = model._defaults_of(model.tasks[-1])
         return model.eval()
@@ -139,15 +165,30 @@ class SaveLoadMixin:
         self._check_base(index.base_model)
         for name in names:
             storage.check_task_folder(folder, name, index.tasks[name])
-        before = self.tasks
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._forget, names, self.active_adapter, self.training, self._is_trainable())
             for name in names:
                 self._load_task(folder, name, index.tasks[name])
-        except (ValueError, TypeError):
-            for name in reversed([name for name in self.peft_config if name in names and name not in before]):
-                self.specs.setdefault(name, None)
-                self.delete_task(name)
-            raise
+            undo.pop_all()
+
+    def _forget(self, names: list[str], active: str, training: bool, trainable: bool) -> None:
+        """Take back a load that failed."""
+        for name in reversed([name for name in names if name in self.peft_config]):
+            self.base_model.delete_adapter(name)
+            self.specs.pop(name, None)
+            self.metrics.pop(name, None)
+        self.set_adapter(active, inference_mode=not trainable)
+        self.train(training)
+
+    def _is_trainable(self) -> bool:
+        return any(parameter.requires_grad for parameter in self.parameters())
+
+    def _convert_backbone(self, dtype: torch.dtype) -> None:
+        """As `Module.to`, but adapters and heads stay in float32."""
+        base = self.get_base_model()
+        for name, tensor in chain(base.named_parameters(), base.named_buffers()):
+            if ".atlas_" not in name and tensor.is_floating_point():
+                tensor.data = tensor.data.to(dtype)
 
     @classmethod
     def _from_backbone(
@@ -176,22 +217,16 @@ class SaveLoadMixin:
 
     def _load_task(self, folder: Path, name: str, record: storage.TaskRecord) -> None:
         """Add a task from its folder; every tensor must be there with its shape."""
-        spec = TaskSpec.load(folder / name / storage.SPEC)
-        config = AtlasConfig(**storage.read_json(folder / name / storage.CONFIG))
+        try:
+            spec = TaskSpec.from_dict(storage.read_json(folder / name / storage.SPEC))
+            config = AtlasConfig(**storage.read_json(folder / name / storage.CONFIG))
+        except (TypeError, ValueError) as error:
+            raise storage.AtlasFormatError(f"A record of task '{name}' is not one of atlas_hf: {error}") from error
         self._check_task_files(name, spec, config, record)
         config.inference_mode = True
         self.add_adapter(name, config, low_cpu_mem_usage=True)
-        try:
-            result = super().load_adapter(
-                str(folder / name), name, torch_device=str(self.device), low_cpu_mem_usage=True
-            )
-        except RuntimeError as error:
-            raise storage.AtlasFormatError(f"The weights of task '{name}' do not fit: {error}") from error
-        if result.missing_keys or result.unexpected_keys:
-            raise storage.AtlasFormatError(
-                f"{name}/{storage.WEIGHTS} lacks {result.missing_keys} and has unknown {result.unexpected_keys}. "
-                "Restore the file."
-            )
+        storage.check_tensors(folder / name / storage.WEIGHTS, self._task_tensors(name))
+        super().load_adapter(str(folder / name), name, torch_device=str(self.device), low_cpu_mem_usage=True)
         digest = self.base_model.reusable_sha256(name)
         if digest != record.adapter_sha256:
             raise storage.AtlasFormatError(f"The adapter of task '{name}' is not the one that {storage.INDEX} names.")

@@ -22,6 +22,8 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
 
 from atlas_hf.tasks import check_task_name
 from atlas_hf.version import __version__
@@ -30,6 +32,7 @@ FORMAT_VERSION = 1
 INDEX, RESULTS = "atlas.json", "results.json"
 WEIGHTS, CONFIG, SPEC = "adapter_model.safetensors", "adapter_config.json", "task.json"
 TASK_FILES = (CONFIG, WEIGHTS, SPEC)
+DTYPES = ("float32", "float16", "bfloat16", "float64")
 LIBRARIES = ("peft", "transformers", "torch")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
@@ -87,6 +90,9 @@ class Index:
             index = cls(BaseModel(**values["base_model"]), tasks, dict(values["versions"]))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise AtlasFormatError(f"{INDEX} is not what atlas_hf writes: {error}.") from error
+        if index.base_model.dtype not in DTYPES:
+            given, possible = index.base_model.dtype, ", ".join(DTYPES)
+            raise AtlasFormatError(f"{INDEX}: the backbone's dtype {given!r} is unknown; possible are {possible}.")
         index._check_tasks()
         return index
 
@@ -118,7 +124,7 @@ def locate(model_id: str | Path, revision: str | None = None, token: str | None 
     if Path(model_id).is_dir():
         return Path(model_id)
     if not _REPOSITORY.fullmatch(str(model_id)):
-        raise ValueError(f"There is no folder {str(model_id)!r}, and it is not a repository id ('name' or 'owner/name').")
+        raise ValueError(f"There is no folder {str(model_id)!r}, and it is no repository id ('name' or 'owner/name').")
     patterns = [INDEX, RESULTS, *(f"*/{file}" for file in TASK_FILES)]
     return Path(snapshot_download(str(model_id), revision=revision, token=token, allow_patterns=patterns))
 
@@ -192,6 +198,27 @@ def check_task_folder(folder: Path, name: str, record: TaskRecord) -> None:
                 f"{name}/{file} was altered: its sha256 is {digest[:12]}..., {INDEX} says {str(expected)[:12]}.... "
                 "Restore the file; if it came from the Hub's cache, delete it there and load again."
             )
+
+
+def check_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
+    """The file holds these names, shapes and dtypes, nothing else, and finite numbers only.
+
+    PEFT would load a tensor under the name of a backbone's weight into the backbone.
+    """
+    found = load_file(path)
+    where = f"{path.parent.name}/{path.name}"
+    missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if missing or unknown:
+        raise AtlasFormatError(f"{where} lacks {missing[:5]} and has unknown {unknown[:5]}. Restore the file.")
+    for key, tensor in found.items():
+        needed = expected[key]
+        if (tensor.shape, tensor.dtype) != (needed.shape, needed.dtype):
+            raise AtlasFormatError(
+                f"{where}: {key} is {tuple(tensor.shape)} in {tensor.dtype}; it must be {tuple(needed.shape)} in "
+                f"{needed.dtype}. Restore the file."
+            )
+        if not tensor.isfinite().all():
+            raise AtlasFormatError(f"{where}: {key} holds NaN or infinite values. Restore the file.")
 
 
 def check_safetensors(path: Path) -> None:

@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,12 @@ def check_task_name(name: str) -> str:
     Raises:
         ValueError: for anything but lower-case words of letters and digits joined by `-` or `_`, 64 characters at
             most, beginning with a letter. (PEFT keys tensors by adapter name inside module paths, so a dot or a bare
-            digit would be taken for a path.)
+            digit would be taken for a path; it saves the adapter `default` outside of any folder.)
     """
-    if not isinstance(name, str) or len(name) > 64 or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or len(name) > 64 or not _NAME.fullmatch(name) or name == "default":
         raise ValueError(
             f"Task name {name!r} is not allowed. A task name is lower-case letters and digits, words joined by '-' or "
-            "'_', begins with a letter and has at most 64 characters, for example 'vqa' or 'visual-choice'."
+            "'_', begins with a letter, has at most 64 characters and is not 'default', for example 'visual-choice'."
         )
     return name
 
@@ -159,19 +161,42 @@ class TaskSpec:
                 f"the split '{split}' has no column {', '.join(map(repr, missing))}; it has "
                 f"{', '.join(map(repr, dataset.column_names))}. Name the columns in the TaskSpec."
             )
-        if self.problem_type != "regression":
-            self._check_labels(dataset[self.label_column], split)
+        self.check_labels(
+            dataset[self.label_column], dataset[self.score_column] if self.score_column else None, f"'{split}'"
+        )
 
-    def _check_labels(self, labels: Sequence[Any], split: str) -> None:
-        limit = self.num_choices if self.problem_type == "multiple_choice" else self.num_labels
+    def check_labels(self, labels: Sequence[Any], scores: Sequence[Any] | None, source: str) -> None:
+        """Raise a `ValueError` that names the first row of `source` whose label the head cannot express."""
         several = self.problem_type == "multi_label_classification"
-        for row, label in enumerate(labels):
-            for value in label if several and isinstance(label, Sequence) else [label]:
-                if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < limit:
-                    raise self._error(
-                        f"row {row} of '{split}' has {value!r} in '{self.label_column}'; possible are the whole "
-                        f"numbers 0 to {limit - 1}. Map the labels to class ids, and leave unlabelled rows out."
-                    )
+        scores = [None] * len(labels) if scores is None else scores
+        for row, (label, given) in enumerate(zip(labels, scores, strict=True)):
+            where = f"row {row} of {source} has"
+            if several and not isinstance(label, (list, tuple)):
+                raise self._error(f"{where} {label!r} in '{self.label_column}'; give a list of class ids.")
+            for value in label if several else [label]:
+                self._check_label(value, where)
+            if several and self.score_column:
+                self._check_scores(given, len(label), where)
+
+    def _check_label(self, value: Any, where: str) -> None:
+        if self.problem_type == "regression":
+            if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
+                raise self._error(f"{where} {value!r} in '{self.label_column}'; give finite numbers.")
+            return
+        limit = self.num_choices if self.problem_type == "multiple_choice" else self.num_labels
+        if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= value < limit:
+            raise self._error(
+                f"{where} {value!r} in '{self.label_column}'; possible are the whole numbers 0 to {limit - 1}. Map "
+                "the labels to class ids, and leave unlabelled rows out."
+            )
+
+    def _check_scores(self, scores: Any, count: int, where: str) -> None:
+        numbers = isinstance(scores, (list, tuple)) and all(isinstance(score, Real) for score in scores)
+        if not numbers or len(scores) != count or not all(0 <= score <= 1 for score in scores):
+            raise self._error(
+                f"{where} {scores!r} in '{self.score_column}'; give one number in [0, 1] for each of the {count} ids "
+                f"in '{self.label_column}'."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -13,7 +13,7 @@ from datasets import Dataset
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import EarlyStoppingCallback, Trainer, set_seed
+from transformers import EarlyStoppingCallback, ProgressCallback, Trainer, set_seed
 from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from atlas_hf.metrics.single import METRIC_FUNCTIONS
@@ -77,6 +77,9 @@ class AtlasTrainer(Trainer):
             eval_dataset=eval_dataset,
             **kwargs,
         )
+        if not self.args.disable_tqdm:
+            self.remove_callback(ProgressCallback)
+            self.add_callback(StageProgress(self))
         # ViLT and others take **kwargs, from which Trainer would conclude that they scale the loss themselves.
         self.model_accepts_loss_kwargs = False
         self.task_args = self.args
@@ -224,6 +227,9 @@ class AtlasTrainer(Trainer):
         for name, value in logs.items():
             prefix = "eval_" if name.startswith("eval_") else ""
             named[name if name == "epoch" else f"{prefix}{where}/{name.removeprefix('eval_')}"] = value
+        if "loss" in logs and self.args.orthogonality_weight:
+            with torch.no_grad():
+                named[f"{where}/orthogonality"] = self.model.base_model.orthogonality(self.task).item()
         super().log(named, *args, **kwargs)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -251,6 +257,19 @@ class AtlasTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+class StageProgress(ProgressCallback):
+    """Trainer's progress bar, with the task and stage in front."""
+
+    def __init__(self, trainer: AtlasTrainer) -> None:
+        super().__init__()
+        self.trainer = trainer
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        super().on_train_begin(*args, **kwargs)
+        if self.training_bar is not None:
+            self.training_bar.set_description(f"{self.trainer.task}, {self.trainer.stage}")
 
 
 def _matching(args: AtlasTrainingArguments, metric: str, has_evaluation: bool) -> AtlasTrainingArguments:

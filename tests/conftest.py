@@ -5,7 +5,10 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import hashlib
 import random
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,12 +26,16 @@ from transformers import (
 from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
 
 from atlas_hf import AtlasConfig, AtlasModel, TaskSpec
+from atlas_hf.persistence import tensor_bytes
 
 torch.set_num_threads(1)
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a b c d e f g h an image red blue is it ?".split()
 DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+
+CHOICE = {"problem_type": "multiple_choice", "label_names": None, "choices_column": "choices", "num_choices": 3}
+PAIR = {"problem_type": "image_pair", "image_columns": ["left", "right"]}
 
 
 def make_tokenizer():
@@ -83,8 +90,8 @@ def vilt(vilt_folder):
 
 
 def text_spec(name, **changes):
-    values = {"text_columns": ["text"], "label_names": ["no", "yes"], "random_baseline": 0.5}
-    return TaskSpec(name, "single_label_classification", **(values | changes))
+    values = {"problem_type": "single_label_classification", "text_columns": ["text"], "label_names": ["no", "yes"]}
+    return TaskSpec(name, **(values | {"random_baseline": 0.5} | changes))
 
 
 def text_data(letter, count=96, seed=0):
@@ -111,3 +118,79 @@ def randomize(model, task, seed=0):
     for name, parameter in model.named_parameters():
         if f".atlas_up.{task}." in name:
             parameter.data.normal_(0, 0.2, generator=generator)
+
+
+def seeded(model, task, **inputs):
+    """Logits in evaluation mode. ViLT orders its patches at random in any mode, so the seed is set."""
+    torch.manual_seed(0)
+    model.eval()
+    with torch.no_grad():
+        return model(task=task, **inputs).logits
+
+
+def tensor_digests(model):
+    """What every parameter and buffer holds, by name, to the bit."""
+    return {
+        name: (tensor.dtype, hashlib.sha256(tensor_bytes(tensor)).hexdigest())
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def file_digests(folder):
+    """Every file of a folder, hidden ones too, by its relative path."""
+    paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def three_tasks(folder):
+    """Two learned tasks and one that is in the middle of its second stage."""
+    torch.manual_seed(0)
+    model = AtlasModel.from_pretrained(folder, config=AtlasConfig(r=4))
+    for name, kind in (("one", {}), ("two", CHOICE), ("three", PAIR)):
+        model.add_task(text_spec(name, **({} if kind is PAIR and "vilt" not in str(folder) else kind)))
+        randomize(model, name)
+        model.set_stage(name, "expansion" if name == "three" else "complete")
+    return model
+
+
+@pytest.fixture(scope="session")
+def saved_once(bert_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    three_tasks(bert_folder).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def saved(saved_once, tmp_path):
+    """A folder of three tasks that a test may spoil."""
+    return shutil.copytree(saved_once, tmp_path / "saved")
+
+
+def state(model):
+    """All that an error must leave alone."""
+    trains = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return (
+        tensor_digests(model),
+        str(model),
+        model.task,
+        model.training,
+        trains,
+        dict(model.specs),
+        dict(model.metrics),
+    )
+
+
+class Unchanged:
+    """`with Unchanged(model, folder)`: the same tensors, modules, tasks, stages and files before and after."""
+
+    def __init__(self, model, folder=None):
+        self.model, self.folder = model, folder
+
+    def look(self):
+        return state(self.model), self.folder and file_digests(self.folder)
+
+    def __enter__(self):
+        self.before = self.look()
+
+    def __exit__(self, *error):
+        assert self.look() == self.before

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from hub_server import client_env, loopback_hub
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -16,16 +17,15 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from tests.hub_server import client_env, test_hub
-
 REPO = "user/model"
 WEIGHTS = bytes(range(256)) * 100
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's, of its own client
 CARD = b"---\nlicense: apache-2.0\ntags: [a]\n---\n# A card\n"
 
 
 @pytest.fixture
 def hub(tmp_path):
-    with test_hub(tmp_path / "home", page_size=3) as server:
+    with loopback_hub(tmp_path / "home", page_size=3) as server:
         yield server
 
 

@@ -17,7 +17,7 @@ LAYERS = [
     ["streams.scenes", "streams.digit_examples", "streams.digit_tasks", "streams.digits", "streams.pretrain_texts",
      "streams.pretrain_digits", "streams"],
     ["plots", "model_card", "hub", "trainer"],
-    ["sequence", "report", "benchmark", "cli"],
+    ["sequence", "report", "benchmark", "benchmark.shortcuts", "cli"],
 ]  # fmt: skip
 ORDER = {name: i for i, name in enumerate(name for layer in LAYERS for name in layer)}
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,11 +31,13 @@ class Route:
 
     Args:
         task: the task to compute; None for PEFT's active adapter.
-        mask: (B, L), non-zero where a token is not padding.
+        padding: (B, L), the `attention_mask` of the call.
+        mask: (B, L) of the sequence that is in the layers now, non-zero where a token is not padding.
         coefficients: where the sites leave theirs, (B, K) or (B, K, D), if a dict is given.
     """
 
     task: str | None = None
+    padding: Tensor | None = None
     mask: Tensor | None = None
     coefficients: dict[AtlasLayer, Tensor] | None = None
 
@@ -51,6 +54,19 @@ def routed(**changes: Any) -> Iterator[Route]:
         yield route
     finally:
         ROUTE.reset(token)
+
+
+def checkpoint_routed(checkpoint: Any, layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Gradient checkpointing of a layer whose second computation follows the same route as the first.
+
+    That one runs in the backward pass: after the route of the forward call has ended, and on a GPU in another thread.
+    """
+    return checkpoint(partial(_compute_routed, replace(ROUTE.get() or Route()), layer), *args, **kwargs)
+
+
+def _compute_routed(route: Route, layer: Any, *args: Any, **kwargs: Any) -> Any:
+    with routed(**vars(route)):
+        return layer(*args, **kwargs)
 
 
 class AtlasLayer(nn.Module, BaseTunerLayer):

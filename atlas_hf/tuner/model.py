@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,9 +14,9 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, inspect_matched_
 from peft.utils.integrations import init_empty_weights
 from torch import Tensor, nn
 
-from atlas_hf.heads import build_head
+from atlas_hf.heads import HEAD_PARTS, build_head
 from atlas_hf.tuner.config import AtlasConfig
-from atlas_hf.tuner.layer import ROUTE, AtlasLayer, check_heads, routed
+from atlas_hf.tuner.layer import ROUTE, AtlasLayer, check_heads, checkpoint_routed, routed
 
 # The attention output and the MLP output projection of each layer.
 TARGET_MODULES: dict[str, list[str] | str] = {
@@ -42,7 +43,7 @@ class AtlasTuner(BaseTuner):
     def _pre_injection_hook(self, model: nn.Module, config: AtlasConfig, adapter_name: str) -> None:
         """PEFT calls this once, when the tuner is made (not for later adapters)."""
         self.atlas_head = nn.ModuleDict()
-        _share_padding_mask(model)
+        _share_masks(model)
 
     @property
     def sites(self) -> dict[str, AtlasLayer]:
@@ -80,16 +81,21 @@ class AtlasTuner(BaseTuner):
         """PEFT finds an adapter's tensors by `.name.` in their paths, so a name must not be part of another path."""
         paths = [path for path, _ in self.model.named_parameters() if ".atlas_" not in path]
         taken = {part for path in paths for part in path.split(".")} | {"base_model", "model", "atlas_head"}
-        if name in taken or name.isdigit() or "." in name or hasattr(nn.ModuleDict(), name):
+        taken.update(HEAD_PARTS, AtlasLayer.adapter_layer_names)
+        attribute = hasattr(nn.ModuleDict(), name) or hasattr(nn.ParameterDict(), name)
+        if name in taken or attribute or name.isdigit() or "." in name:
             raise ValueError(
-                f"Task name {name!r} is not allowed: it is a digit, holds a dot, or is part of a module path of this "
-                f"model ({', '.join(sorted(taken)[:12])}, ...), so PEFT could not tell its tensors from others. "
-                f"Choose another, for example 'task-{name.replace('.', '-')}'."
+                f"Task name {name!r} is not allowed: it is a digit, holds a dot, is an attribute of torch's dicts, "
+                f"or is part of a module path of this model ({', '.join(sorted(taken)[:12])}, ...), so PEFT could "
+                f"not tell its tensors from others. Choose another, for example 'task-{name.replace('.', '-')}'."
             )
 
     def _check_sites(self, model: nn.Module, adapter_name: str) -> None:
         config = self.peft_config[adapter_name]
+        inside = tuple(f"{path}." for path in self.sites)
         for path in inspect_matched_modules(self, adapter_name)["matched"]:
+            if path.startswith(inside):  # a regex can match a site's own parts; PEFT passes over them too
+                continue
             module = model.get_submodule(path)
             base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
             if not (hasattr(base, "in_features") and hasattr(base, "out_features")):
@@ -189,7 +195,9 @@ class AtlasTuner(BaseTuner):
             raise NotImplementedError("adapter_names is not supported; call the model once per task.")
         bound = inspect.signature(self.model.forward).bind_partial(*args, **kwargs).arguments
         mask = bound.get("attention_mask", bound.get("kwargs", {}).get("attention_mask"))
-        with routed(mask=mask if isinstance(mask, Tensor) and mask.dim() == 2 else None):
+        mask = mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
+        _route_checkpoints(self.model)
+        with routed(padding=mask, mask=mask):
             yield
 
     @classmethod
@@ -214,17 +222,32 @@ def _attention_heads(model_config: dict[str, Any]) -> int:
     return 1
 
 
-def _share_padding_mask(model: nn.Module) -> None:
-    """Multi-modal encoders (ViLT) make the mask of the joint sequence in their embeddings: pass it to the sites."""
-
-    def share(module: nn.Module, args: Any, output: Any) -> None:
-        route = ROUTE.get()
-        if route is None or not isinstance(output, tuple) or len(output) != 2:
-            return
-        tokens, mask = output
-        if isinstance(mask, Tensor) and isinstance(tokens, Tensor) and mask.shape == tokens.shape[:2]:
-            route.mask = mask
-
+def _share_masks(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if name.rpartition(".")[2] == "embeddings":
-            module.register_forward_hook(share)
+            module.register_forward_hook(_share_mask, with_kwargs=True)
+
+
+def _share_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    """Tell the sites which tokens of the sequence that these embeddings begin are padding.
+
+    Multi-modal encoders (ViLT) make the mask of the joint sequence in their embeddings. Where each modality has an
+    encoder of its own (CLIP), the call's attention mask is that of the text, even if there are as many patches.
+    """
+    route = ROUTE.get()
+    if route is None:
+        return
+    tokens, mask = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
+    if isinstance(mask, Tensor) and isinstance(tokens, Tensor) and mask.shape == tokens.shape[:2]:
+        route.mask = mask
+    else:
+        has_pixels = any(isinstance(value, Tensor) and value.dim() == 4 for value in (*args, *kwargs.values()))
+        route.mask = None if has_pixels else route.padding
+
+
+def _route_checkpoints(model: nn.Module) -> None:
+    """Gradient checkpointing can be turned on at any time, so this is asked at each call in training mode."""
+    for module in model.modules() if model.training else ():
+        checkpoint = getattr(module, "_gradient_checkpointing_func", None)
+        if checkpoint is not None and getattr(checkpoint, "func", None) is not checkpoint_routed:
+            module._gradient_checkpointing_func = partial(checkpoint_routed, checkpoint)

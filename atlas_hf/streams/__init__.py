@@ -1,0 +1,23 @@
+"""Built-in streams of tasks. Each is a module with the same names:
+
+`load`, `load_downstream`, `load_task`, `low_shot`, `BACKBONE_ID`, and the settings it is learned with: `SIZES`,
+`WIDTH`, `TRAINING`, and the tiny ones for a smoke run, `SMOKE_SIZES` and `SMOKE_TRAINING`.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from atlas_hf.streams import digits
+from atlas_hf.streams.digits import low_shot
+
+STREAMS: dict[str, ModuleType] = {"digits": digits}
+
+__all__ = ["STREAMS", "digits", "get", "low_shot"]
+
+
+def get(name: str) -> ModuleType:
+    """A stream by name; a `ValueError` lists the possible ones."""
+    if name not in STREAMS:
+        raise ValueError(f"There is no stream {name!r}; possible are {', '.join(STREAMS)}.")
+    return STREAMS[name]

@@ -1,0 +1,157 @@
+"""A stream of tasks on real data that needs no network: scikit-learn's handwritten digits, in small scenes.
+
+The tasks mirror those of the ATLAS paper (section 4): four upstream ones in its two orders, four downstream ones.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
+
+from atlas_hf.streams.digit_examples import Row
+from atlas_hf.streams.digit_tasks import TASKS, DigitTask
+from atlas_hf.streams.scenes import SPLITS, Scene, handwriting, png, write_scenes
+from atlas_hf.tasks import TaskSpec
+
+ORDERS = {
+    "multi-first": ("entailment", "text-choice", "image-class", "vqa"),
+    "mono-first": ("text-choice", "entailment", "vqa", "image-class"),
+}
+DOWNSTREAM = ("visual-choice", "text-class", "image-parity", "image-pairs")
+BACKBONE_ID = "atlas-hf/digits-vilt"
+TRAIN_SIZE, VALIDATION_SIZE, TEST_SIZE = 4000, 500, 1000
+
+# How the command line learns this stream: a small backbone wants a smaller batch, a larger rate and fewer epochs
+# than the paper's.
+SIZES = {"train_size": TRAIN_SIZE, "validation_size": VALIDATION_SIZE, "test_size": TEST_SIZE}
+WIDTH = 32
+TRAINING = {
+    "num_train_epochs": 6.0,
+    "experience_num_train_epochs": 2.0,
+    "per_device_train_batch_size": 32,
+    "learning_rate": 1e-3,
+    "adam_epsilon": 1e-8,
+}
+SMOKE_SIZES = {"train_size": 64, "validation_size": 32, "test_size": 32}
+SMOKE_TRAINING = {"num_train_epochs": 1.0, "experience_num_train_epochs": 1.0}
+
+LoadedTask = tuple[TaskSpec, DatasetDict]
+
+
+def backbone_path() -> Path:
+    """The folder of the pretrained backbone that comes with the package (`BACKBONE_ID` on the Hub)."""
+    return Path(__file__).parent / "digits_vilt"
+
+
+def load(
+    order: str = "multi-first",
+    *,
+    train_size: int = TRAIN_SIZE,
+    validation_size: int = VALIDATION_SIZE,
+    test_size: int = TEST_SIZE,
+    seed: int = 0,
+    tasks: Iterable[str] | None = None,
+) -> list[LoadedTask]:
+    """The upstream tasks in one of the paper's orders.
+
+    Args:
+        order: a name in `ORDERS`.
+        train_size, validation_size, test_size: examples per task.
+        seed: of the data. A task's data depends on its name, the split and the seed only; a smaller size is the
+            beginning of a larger one.
+        tasks: only these tasks of the order; the order stays.
+
+    Raises:
+        ValueError: for an order or a task that does not exist.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"Order {order!r} does not exist; possible are {', '.join(ORDERS)}.")
+    names = _chosen(ORDERS[order], tasks)
+    return [load_task(name, train_size, validation_size, test_size, seed=seed) for name in names]
+
+
+def load_downstream(
+    *,
+    train_size: int = TRAIN_SIZE,
+    validation_size: int = VALIDATION_SIZE,
+    test_size: int = TEST_SIZE,
+    seed: int = 0,
+    tasks: Iterable[str] | None = None,
+) -> list[LoadedTask]:
+    """The downstream tasks, each to be learned on its own from the upstream model; arguments as in `load`."""
+    names = _chosen(DOWNSTREAM, tasks)
+    return [load_task(name, train_size, validation_size, test_size, seed=seed) for name in names]
+
+
+def load_task(
+    name: str,
+    train_size: int = TRAIN_SIZE,
+    validation_size: int = VALIDATION_SIZE,
+    test_size: int = TEST_SIZE,
+    *,
+    seed: int = 0,
+) -> LoadedTask:
+    """One task by name, upstream or downstream: its spec and its splits train, validation and test."""
+    (name,) = _chosen(tuple(TASKS), (name,))
+    task, sizes = TASKS[name], (train_size, validation_size, test_size)
+    splits = {split: _build_split(task, split, size, seed) for split, size in zip(SPLITS, sizes, strict=True)}
+    return task.spec, DatasetDict(splits)
+
+
+def low_shot(data: DatasetDict, n: int, seed: int = 0) -> DatasetDict:
+    """The same data with `n` training examples drawn at random; validation and test stay whole.
+
+    Raises:
+        ValueError: if `n` is not between 1 and the number of training examples.
+    """
+    train = data["train"]
+    if not 1 <= n <= len(train):
+        raise ValueError(f"Cannot draw {n} training examples; give a number between 1 and {len(train)}.")
+    rows = np.random.default_rng(seed).permutation(len(train))[:n]
+    return DatasetDict({**data, "train": train.select(rows)})
+
+
+def _chosen(possible: Sequence[str], tasks: Iterable[str] | None) -> list[str]:
+    wanted = list(possible if tasks is None else tasks)
+    unknown = [name for name in wanted if name not in possible]
+    if unknown:
+        raise ValueError(f"There is no task {', '.join(map(repr, unknown))} here; possible are {', '.join(possible)}.")
+    return [name for name in possible if name in wanted]
+
+
+def _build_split(task: DigitTask, split: str, size: int, seed: int) -> Dataset:
+    entropy = [seed, zlib.crc32(task.spec.name.encode()), SPLITS.index(split)]
+    rng, hands = (np.random.default_rng(entropy + [stream]) for stream in range(2))
+    rows = [task.example(rng, split) for _ in range(size)]
+    columns = {column: [row[column] for row in rows] for column in _features(task.spec)}
+    if task.spec.image_columns:
+        columns |= _images(task.spec.image_columns, rows, split, hands)
+    return Dataset.from_dict(columns, features=_features(task.spec))
+
+
+def _images(columns: Sequence[str], rows: Sequence[Row], split: str, rng: np.random.Generator) -> dict[str, list]:
+    """The scenes of each image column, written in the split's handwriting and stored as PNG files."""
+    scenes: list[Scene] = [row[column] for row in rows for column in columns]
+    digits = np.array([scene.digits for scene in scenes]).reshape(-1, 4)
+    colours = np.array([scene.colours for scene in scenes]).reshape(-1, 4)
+    files = [png(pixels) for pixels in write_scenes(digits, colours, handwriting(split), rng)]
+    files = [{"bytes": file, "path": None} for file in files]
+    return {column: files[index :: len(columns)] for index, column in enumerate(columns)}
+
+
+def _features(spec: TaskSpec) -> Features:
+    features = {column: Image() for column in spec.image_columns}
+    features |= {column: Value("string") for column in spec.text_columns}
+    if spec.choices_column:
+        features[spec.choices_column] = List(Value("string"))
+    if spec.score_column:
+        features |= {spec.label_column: List(Value("int64")), spec.score_column: List(Value("float64"))}
+    elif spec.label_names:
+        features[spec.label_column] = ClassLabel(names=list(spec.label_names))
+    else:
+        features[spec.label_column] = Value("int64")
+    return Features(features)

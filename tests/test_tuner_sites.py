@@ -1,0 +1,134 @@
+"""Which modules ATLAS wraps, and what it says where it cannot."""
+
+import pytest
+import torch
+import transformers
+from conftest import text_spec
+
+from atlas_hf import AtlasConfig, AtlasModel
+
+SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+TEXT = {**SIZE, "vocab_size": 30, "bos_token_id": 0, "eos_token_id": 1}
+VISION = {**SIZE, "image_size": 16, "patch_size": 8}
+DENSE = ("encoder.layer.{}.attention.output.dense", "encoder.layer.{}.output.dense")
+TOWER = ("_model.encoder.layers.{}.self_attn.out_proj", "_model.encoder.layers.{}.mlp.fc2")
+TOWERS = tuple(tower + path for tower in ("text", "vision") for path in TOWER)
+BACKBONES = {
+    "vilt": (transformers.ViltConfig(**VISION, vocab_size=30), DENSE),
+    "bert": (transformers.BertConfig(**TEXT), DENSE),
+    "roberta": (transformers.RobertaConfig(**TEXT), DENSE),
+    "distilbert": (
+        transformers.DistilBertConfig(dim=16, n_layers=2, n_heads=2, hidden_dim=24, vocab_size=30),
+        ("transformer.layer.{}.attention.out_lin", "transformer.layer.{}.ffn.lin2"),
+    ),
+    "deberta-v2": (transformers.DebertaV2Config(**TEXT), DENSE),
+    "vit": (transformers.ViTConfig(**VISION), ("layers.{}.attention.o_proj", "layers.{}.mlp.fc2")),
+    "dinov2": (
+        transformers.Dinov2Config(**VISION, mlp_ratio=2),
+        ("encoder.layer.{}.attention.o_proj", "encoder.layer.{}.mlp.fc2"),
+    ),
+    "clip": (transformers.CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=12), TOWERS),
+    "siglip": (transformers.SiglipConfig(text_config={**TEXT, "projection_size": 16}, vision_config=VISION), TOWERS),
+}
+PIXELS, IDS = torch.zeros(2, 3, 16, 16), torch.full((2, 5), 3)
+
+
+def backbone(name):
+    torch.manual_seed(0)
+    return transformers.AutoModel.from_config(BACKBONES[name][0]).eval()
+
+
+def inputs_for(name):
+    words = {} if name in ("vit", "dinov2") else {"input_ids": IDS}
+    return words | ({"pixel_values": PIXELS} if name in ("vilt", "vit", "dinov2", "clip", "siglip") else {})
+
+
+def paths(model):
+    return list(model.base_model.sites)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_default_sites_are_two_per_layer_and_nothing_else(name):
+    model = AtlasModel(backbone(name), config=AtlasConfig(r=2))
+    assert model.get_base_model().config.model_type == name
+    model.add_task(text_spec("one"))
+    expected = [path.format(layer) for path in BACKBONES[name][1] for layer in range(2)]
+    assert sorted(paths(model)) == sorted(expected)
+    assert all(isinstance(site.base_layer, torch.nn.Linear) for site in model.base_model.sites.values())
+    assert model.peft_config["one"].num_heads == 2
+    logits = model(**inputs_for(name)).logits
+    logits.sum().backward()
+    assert logits.shape == (2, 2)
+    assert all(site.atlas_up["one"].weight.grad is not None for site in model.base_model.sites.values())
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"target_modules": ["intermediate.dense"]}, [f"encoder.layer.{i}.intermediate.dense" for i in range(2)]),
+        ({"target_modules": r".*layer\.1\.(attention\.)?output\.dense"}, [path.format(1) for path in DENSE]),
+        ({"layers_to_transform": [1]}, [path.format(1) for path in DENSE]),
+        ({"layers_to_transform": 0, "target_modules": ["attention.output.dense"]}, [DENSE[0].format(0)]),
+        ({"exclude_modules": r".*layer\.0.*"}, [path.format(1) for path in DENSE]),
+        ({"target_modules": ["pooler.dense"]}, ["pooler.dense"]),
+    ],
+)  # fmt: skip
+def test_chosen_sites(config, expected):
+    model = AtlasModel(backbone("bert"), config=AtlasConfig(r=2, **config))
+    model.add_task(text_spec("one"))
+    model.add_task(text_spec("two"))
+    assert paths(model) == expected
+    assert all(list(site.atlas_config) == ["one", "two"] for site in model.base_model.sites.values())
+    assert model(**inputs_for("bert")).logits.shape == (2, 2)
+
+
+def test_a_regex_does_not_reach_into_the_sites_it_has_made():
+    model = AtlasModel(backbone("bert"), config=AtlasConfig(r=3, target_modules=r".*output\.dense.*"))
+    for name in ("one", "two"):
+        model.add_task(text_spec(name))
+    assert paths(model) == [path.format(layer) for layer in range(2) for path in DENSE]
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"target_modules": ["output.LayerNorm"]}, "site '.*output.LayerNorm' is a LayerNorm; a site must be a"),
+        ({"target_modules": ["word_embeddings"]}, "is a Embedding; a site must be a linear module"),
+        ({"target_modules": ["nowhere"]}, "Target modules .*nowhere.* not found in the base model"),
+        ({"num_heads": 3}, "num_heads is 3, which does not divide the site's width 16; give one that does"),
+        ({"variant": "other"}, "variant is 'other'; possible are paper, reference"),
+        ({"weighting": "token"}, "weighting is 'token'; possible are adapter, channel"),
+        ({"num_queries": 3}, "num_queries is 3; weighting='adapter' takes 1"),
+        ({"r": 0}, "r is 0; give a whole number"),
+        ({"r": True}, "r is True; give a whole number"),
+        ({"target_modules": ".*dense", "layers_to_transform": [0]}, "write the layers into the regex"),
+    ],
+)  # fmt: skip
+def test_wrong_sites_and_numbers_leave_the_model_as_it_was(change, error):
+    model = AtlasModel(backbone("bert"), config=AtlasConfig(r=2))
+    model.add_task(text_spec("one"))
+    before, names = str(model), [name for name, p in model.named_parameters() if p.requires_grad]
+    with pytest.raises(ValueError, match=error):
+        model.add_task(text_spec("two"), experience=(), **change)
+    assert str(model) == before and model.tasks == ["one"] and model.task == "one"
+    assert [name for name, p in model.named_parameters() if p.requires_grad] == names
+    model.add_task(text_spec("two"))
+
+
+def test_a_task_must_agree_with_what_it_reuses():
+    model = AtlasModel(backbone("bert"), config=AtlasConfig(r=2))
+    model.add_task(text_spec("one"))
+    with pytest.raises(ValueError, match="'two' has layers_to_transform=\\[1\\] and reuses 'one', which has None"):
+        model.add_task(text_spec("two"), layers_to_transform=[1])
+    model.add_task(text_spec("two"), r=5, variant="reference")
+    assert model.peft_config["two"].r == 5
+
+
+def test_a_backbone_without_default_sites_says_how_to_name_them():
+    config = transformers.AlbertConfig(**TEXT, embedding_size=8)
+    model = AtlasModel(transformers.AutoModel.from_config(config), config=AtlasConfig(r=2))
+    with pytest.raises(ValueError, match="no default sites for model_type 'albert'; known are vilt.*target_modules="):
+        model.add_task(text_spec("one"))
+    assert model.tasks == [] and paths(model) == []
+    model.add_task(text_spec("one"), target_modules=["attention.dense", "ffn_output"])
+    assert len(paths(model)) == 2
