@@ -35,7 +35,7 @@ _PATH = re.compile(
     r"""[^\s"'<>|,;)]*"""
 )
 # An underscore inside a word means nothing in Markdown, and names of settings are full of them.
-_SPECIAL = re.compile(r"[&<>|\\`*\[\]{}#~$!@^]|(?<!\w)_|_(?!\w)")
+_SPECIAL = re.compile(r"[&<>|\\`*\[\]{}#~$!@^]|(?<![^\W_])_|_(?![^\W_])")
 _LABEL = re.compile(r"[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _FILE = re.compile(r"\.(jsonl?|csv|tsv|parquet|arrow|txt|zip|tar|gz|py|pt|bin|safetensors)$", re.IGNORECASE)
 
@@ -225,10 +225,14 @@ def number(value: Any, form: str = ".4f") -> str:
     return "–" if real(value) is None else format(value, form)
 
 
+def public(text: str) -> str:
+    """Without what only the author's machine should know."""
+    return _TOKEN.sub("(token)", _PATH.sub("(local path)", text))
+
+
 def md(value: Any) -> str:
     """Any text as one line of plain text in Markdown, also inside a table, without local paths or tokens."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
-    text = _TOKEN.sub("(token)", _PATH.sub("(local path)", text))
+    text = public(" ".join("".join(c if c.isprintable() else " " for c in str(value)).split()))
     text = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
     return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", text)
 
@@ -248,4 +252,4 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _word(column: str) -> str:
     """A column's name as words inside a string of Python."""
-    return " ".join(re.sub(r"[^A-Za-z0-9]", " ", column).split())[:40] or "text"
+    return " ".join(re.sub(r"[^A-Za-z0-9]", " ", public(column)).split())[:40] or "text"

@@ -101,8 +101,9 @@ class SaveLoadMixin:
                     raise ValueError(f"Task '{name}': {key} holds NaN or infinite values. Learn the task again.")
 
     def _task_tensors(self, name: str) -> dict[str, Tensor]:
-        """A task's tensors, by their keys in its file."""
-        return get_peft_model_state_dict(self, adapter_name=name, save_embedding_layers=False)
+        """A task's parameters, by their keys in its file."""
+        parameters = self.state_dict(keep_vars=True)
+        return get_peft_model_state_dict(self, parameters, name, save_embedding_layers=False)
 
     def save_adapter(self, task: str, folder: Path) -> None:
         """PEFT's two files, in `folder/<task>`."""
@@ -231,9 +232,19 @@ class SaveLoadMixin:
         if digest != record.adapter_sha256:
             raise storage.AtlasFormatError(f"The adapter of task '{name}' is not the one that {storage.INDEX} names.")
         self.base_model.atlas_head[name].to(self.device)
+        self._own_memory(name)
         self.specs[name] = spec
         self.metrics[name] = dict(record.metrics)
         self.set_task(name)
+
+    def _own_memory(self, name: str) -> None:
+        """Copy a task's tensors out of the file's mapping.
+
+        A tensor of the file begins at any address, one of torch's allocator at a multiple of 64; on a CPU the last
+        bit of a matrix product can depend on that, and so on whether a task was learned or loaded.
+        """
+        for tensor in self._task_tensors(name).values():
+            tensor.data = tensor.data.clone()
 
     def _check_task_files(self, name: str, spec: TaskSpec, config: AtlasConfig, record: storage.TaskRecord) -> None:
         if spec.name != name or config.experience != record.experience or config.stage != record.stage:

@@ -156,7 +156,9 @@ def test_a_card_without_results_has_fewer_sections(copy):
     assert not re.search("## Accuracy matrix|## Who reuses whom|png|Wall time|test split", text)
     assert len(ModelCard.load(copy / "README.md").data.eval_results) == 3, "atlas.json knows the scores"
     edit(copy / "atlas.json", lambda index: [task["metrics"].clear() for task in index["tasks"].values()])
-    assert check_card(write_card(copy).read_text()) == ([], []) and "model-index" not in (copy / "README.md").read_text()
+    assert (
+        check_card(write_card(copy).read_text()) == ([], []) and "model-index" not in (copy / "README.md").read_text()
+    )
 
 
 def test_a_task_that_atlas_json_does_not_name_yet_is_left_out(copy):
@@ -185,7 +187,9 @@ def test_local_paths_stay_local(copy, bert_folder):
         assert "not on the Hub" in text and "base_model" not in yaml.safe_load(text.split("---")[1])
 
 
-@pytest.mark.parametrize("value", ["/home/ann/m", "../m", "./m", "~/m", "C:\\m", "a/b/c", "a/b.json", "a b", "", None, 3])
+@pytest.mark.parametrize(
+    "value", ["/home/ann/m", "../m", "./m", "~/m", "C:\\m", "a/b/c", "a/b.json", "a b", "", None, 3]
+)
 def test_what_is_no_hub_id(value, tmp_path):
     assert hub_id(value, tmp_path) is None
 
@@ -224,10 +228,15 @@ def test_hostile_strings_stay_text(copy, text):
         results["tasks"][0] |= {"score": text, "train_examples": text, "parameters": {"head": text}, "role": text}
         results["matrix"][1][0] = text
 
-    edit(copy / "has-a" / "task.json", lambda spec: spec.update(description=text, dataset_id=text, text_columns=[text]))
+    edit(
+        copy / "has-a" / "task.json", lambda spec: spec.update(description=text, dataset_id=text, text_columns=[text])
+    )
     edit(copy / "has-b" / "adapter_config.json", lambda config: config.update(target_modules=text, variant=text))
     edit(copy / "results.json", poison)
-    edit(copy / "atlas.json", lambda index: (index["versions"].update({text: text}), index["base_model"].update(id=text)))
+    edit(
+        copy / "atlas.json",
+        lambda index: (index["versions"].update({text: text}), index["base_model"].update(id=text)),
+    )
     for card in (write_card(copy).read_text(), write_task_card(copy, "has-a").read_text()):
         assert check_card(card) == ([], []) and not re.search("<(script|img)|ann|alert.1...</|" + TOKEN, card)
         assert "license" not in ModelCard(card).data.to_dict() and "evil" not in card.split("\n---\n")[0]

@@ -1,9 +1,9 @@
 """Pretrain the backbone of the digits stream: a small ViLT, from scratch, on the training split's handwriting only.
 
-    python -m atlas_hf.streams.pretrain_digits --output atlas_hf/streams/digits_vilt --steps 6000 --seed 0
+    python -m atlas_hf.streams.pretrain_digits --output atlas_hf/streams/digits_vilt --steps 4500 --seed 0
 
-Half of the text is captions with masked words, half is attribute questions whose answer is read from the pooled
-output. `atlas_hf.streams.pretrain_texts` writes them; they are other sentences than those of the tasks.
+The texts are captions with masked words, and attribute questions whose answer is read from the pooled output.
+`atlas_hf.streams.pretrain_texts` writes them; they are other sentences than those of the tasks.
 """
 
 from __future__ import annotations
@@ -245,7 +245,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=0, help="0: as many as --minutes allow")
     parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--batch-size", type=int, default=192)
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
