@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import platform
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -13,8 +16,9 @@ import torch
 from datasets import Dataset
 from transformers import set_seed
 
-from atlas_hf import storage
+from atlas_hf import hub, storage
 from atlas_hf.metrics import continual
+from atlas_hf.model_card import write_card
 from atlas_hf.modeling import AtlasModel, evaluating
 from atlas_hf.plots import draw_results
 from atlas_hf.tasks import TaskSpec
@@ -22,6 +26,7 @@ from atlas_hf.trainer import AtlasTrainer
 from atlas_hf.training_args import AtlasTrainingArguments
 
 Stream = Sequence[tuple[TaskSpec, Mapping[str, Dataset]]]
+logger = logging.getLogger(__name__)
 SPLITS = ("train", "validation", "test")
 COEFFICIENT_EXAMPLES = 512
 # Settings that decide what is learned: a folder is gone on with only under the same.
@@ -56,6 +61,10 @@ def learn_sequence(
         reuse: False learns every task alone (no experience): the independent adapters to compare with.
         description: kept in `results.json` (for example where the data comes from).
 
+    With `args.push_to_hub`, access is checked before anything is trained, and every finished task is pushed to
+    `args.hub_model_id`, one commit and one tag each. A push that fails costs nothing: the sequence goes on, and what
+    is missing is pushed with the next task, or by `atlas-hf push`.
+
     Returns:
         What `results.json` holds.
 
@@ -65,10 +74,13 @@ def learn_sequence(
     folder = Path(output_dir)
     for spec, data in [*stream, *downstream]:
         _check_splits(spec, data)
+    repo_id = _repository(args)
     settings = {name: getattr(args, name) for name in _SETTINGS} | {"reuse": reuse}
     settings |= {name: getattr(model.task_config, name) for name in ("variant", "weighting", "r")}
     results = _resume(model, folder, [spec for spec, _ in [*stream, *downstream]], settings)
-    results |= {"settings": settings, "description": dict(description or {})}
+    results |= {"settings": settings, "description": dict(description or {}), "environment": environment()}
+    if model.tasks:
+        _publish(folder, model.tasks[-1], repo_id, args)
     upstream = [spec.name for spec, _ in stream]
     for position, (spec, data) in enumerate([*stream, *downstream]):
         if spec.name in model.specs:
@@ -84,6 +96,7 @@ def learn_sequence(
         results["tasks"].append(record)
         results["summary"] = summarise(results)
         _finish(model, spec, record, results, folder)
+        _publish(folder, spec.name, repo_id, args)
     return results
 
 
@@ -131,7 +144,7 @@ def _learn(
 ) -> dict[str, Any]:
     """Both stages of one task; what `results.json` says of it."""
     args = copy(args)
-    args.output_dir = str(folder / ".checkpoints")
+    args.output_dir, args.push_to_hub = str(folder / ".checkpoints"), False
     set_seed(args.seed)
     model.add_task(spec, experience)
     trainer = AtlasTrainer(model, args, spec.name, data["train"], data["validation"])
@@ -164,7 +177,7 @@ def _score(model: AtlasModel, spec: TaskSpec, dataset: Dataset, args: AtlasTrain
 def evaluate_task(model: AtlasModel, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> dict[str, float]:
     """The task's metric and loss on a split."""
     args = copy(args)
-    args.report_to, args.disable_tqdm = [], True
+    args.report_to, args.disable_tqdm, args.push_to_hub = [], True, False
     trainer = AtlasTrainer(model, args, task, eval_dataset=dataset)
     trainer.log = lambda *_, **__: None
     metrics = trainer.evaluate()
@@ -206,3 +219,33 @@ def _finish(model: AtlasModel, spec: TaskSpec, record: dict[str, Any], results: 
     draw_results(results, folder)
     model.save_pretrained(folder, tasks=[spec.name])
     shutil.rmtree(folder / ".checkpoints" / spec.name, ignore_errors=True)
+
+
+def _repository(args: AtlasTrainingArguments) -> str | None:
+    """The full name of the repository to push to, if any, once it is sure that the token may write to it."""
+    if not args.push_to_hub:
+        return None
+    if not args.hub_model_id:
+        raise ValueError("push_to_hub needs hub_model_id: the repository to push to, for example 'me/my-atlas'.")
+    return hub.check_access(args.hub_model_id, private=args.hub_private_repo, token=args.hub_token)
+
+
+def _publish(folder: Path, task: str, repo_id: str | None, args: AtlasTrainingArguments) -> None:
+    """Write the card, keep this state for its commit, and push what is not on the Hub yet."""
+    write_card(folder, repo_id)
+    hub.snapshot(folder, task)
+    if repo_id is None:
+        return
+    try:
+        hub.push(folder, repo_id, private=args.hub_private_repo, token=args.hub_token)
+    except (hub.HubError, ValueError) as error:
+        logger.warning(
+            "Task '%s' is learned and saved in %s, but was not pushed to %s: %s It is pushed with the next task, or "
+            "with `atlas-hf push %s %s`.", task, folder, repo_id, error, folder, repo_id,
+        )  # fmt: skip
+
+
+def environment() -> dict[str, Any]:
+    """What the figures were measured on."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {"device": device, "cpus": os.cpu_count(), "torch_threads": torch.get_num_threads()}

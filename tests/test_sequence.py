@@ -66,7 +66,7 @@ def test_the_folder_gives_the_model_back(fresh, args, tmp_path):
     assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
     assert loaded.metrics["has-b"] == {"accuracy": results["matrix"][1][1], "random_baseline": 0.5}
     assert {p.name for p in tmp_path.iterdir()} == {
-        "atlas.json", "results.json", "accuracy_matrix.png", "reuse.png", ".checkpoints", *model.tasks
+        "README.md", "atlas.json", "results.json", "accuracy_matrix.png", "reuse.png", ".checkpoints", ".history", *model.tasks
     }  # fmt: skip
     assert (tmp_path / "reuse.png").read_bytes().startswith(b"\x89PNG")
 
@@ -111,7 +111,7 @@ def test_a_task_without_its_line_in_the_index_is_learned_again(fresh, args, tmp_
 
 def test_another_sequence_or_other_settings_are_refused(fresh, args, tmp_path):
     learn_sequence(fresh(), STREAM[:2], args, tmp_path)
-    with pytest.raises(ValueError, match=r"holds the tasks \['has-a', 'has-b'\]; this sequence is \['has-b', 'has-a'\]"):
+    with pytest.raises(ValueError, match=r"holds the tasks \['has-a', 'has-b'\]; this sequence is \['has-b'"):
         learn_sequence(fresh(), STREAM[1::-1], args, tmp_path)
     other = [(text_spec("has-a", label_names=["n", "y"]), STREAM[0][1]), *STREAM[1:]]
     with pytest.raises(ValueError, match=r"holds \['has-a'\] with another TaskSpec"):
