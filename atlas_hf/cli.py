@@ -13,11 +13,11 @@ from pathlib import Path
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
-from atlas_hf import storage, streams
+from atlas_hf import hub, storage, streams
+from atlas_hf.model_card import write_card, write_cards, write_task_card
 from atlas_hf.modeling import AtlasModel
 from atlas_hf.report import format_info, format_results
 from atlas_hf.sequence import evaluate_task, learn_sequence
-from atlas_hf.storage import AtlasFormatError
 from atlas_hf.training_args import AtlasTrainingArguments
 from atlas_hf.tuner import AtlasConfig
 
@@ -47,6 +47,19 @@ INFO_HELP = """What is in a folder or repository: tasks, what each reuses, param
 Example:
   atlas-hf info runs/digits"""
 
+PUSH_HELP = """Bring every finished task of a folder to the Hub: one commit and one tag (task-01-...) each, exactly once.
+
+Example:
+  atlas-hf push runs/digits me/digits-atlas
+
+What is there already is not sent; safe to run again after any interruption."""
+
+CARD_HELP = """Write the model card (README.md) of a folder anew, or those of its tasks.
+
+Example:
+  atlas-hf card runs/digits --repo-id me/digits-atlas
+  atlas-hf card runs/digits --tasks vqa"""
+
 
 @dataclass
 class LearnArguments:
@@ -62,6 +75,7 @@ class LearnArguments:
     train_size: int | None = field(default=None, metadata={"help": "Training examples per task."})
     low_shot: int | None = field(default=None, metadata={"help": "Learn from so many examples, drawn by seed."})
     stream_seed: int = field(default=0, metadata={"help": "Seed of the data; --seed is that of training."})
+    push_to: str | None = field(default=None, metadata={"help": "Push each finished task to this Hub repository."})
     smoke: bool = field(default=False, metadata={"help": "Everything at tiny sizes, in seconds; learns little."})
     variant: str = field(default="paper", metadata={"help": "paper (published figure) or reference (released code)."})
     weighting: str = field(default="adapter", metadata={"help": "A coefficient per adapter, or per channel."})
@@ -77,6 +91,8 @@ def learn(argv: Sequence[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options, args = _parse_learn(parser, list(argv))
+    if options.push_to:
+        args.push_to_hub, args.hub_model_id = True, options.push_to
     stream = streams.get(options.stream)
     sizes = stream.SMOKE_SIZES if options.smoke else stream.SIZES
     sizes = sizes | ({"train_size": options.train_size} if options.train_size else {})
@@ -179,11 +195,40 @@ def info(argv: Sequence[str]) -> None:
         print(format_info(index, results))
 
 
+def push(argv: Sequence[str]) -> None:
+    parser = _parser("push", PUSH_HELP)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("repo_id", help="name or owner/name; made if it is not there")
+    parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
+    parser.add_argument("--token", help="by default the one of `hf auth login` or HF_TOKEN")
+    options = parser.parse_args(argv)
+    repo_id = hub.check_access(options.repo_id, private=options.private, token=options.token)
+    write_cards(options.folder, repo_id)
+    for task in hub.push(options.folder, repo_id, private=options.private, token=options.token):
+        kept = f", left alone as edited on the Hub: {', '.join(task.kept)}" if task.kept else ""
+        print(f"{task.tag}  {task.commit[:12]}  {'pushed' if task.new else 'was there'}{kept}")
+
+
+def card(argv: Sequence[str]) -> None:
+    parser = _parser("card", CARD_HELP)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--repo-id", help="the repository that the code in the card loads from")
+    parser.add_argument("--tasks", nargs="+", help="cards of these tasks, in their folders, instead")
+    options = parser.parse_args(argv)
+    if options.tasks:
+        written = [write_task_card(options.folder, task, options.repo_id) for task in options.tasks]
+    else:
+        written = [write_card(options.folder, options.repo_id)]
+    print("\n".join(map(str, written)))
+
+
 COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "learn": (learn, LEARN_HELP),
     "evaluate": (evaluate, EVALUATE_HELP),
     "predict": (predict, PREDICT_HELP),
     "info": (info, INFO_HELP),
+    "push": (push, PUSH_HELP),
+    "card": (card, CARD_HELP),
 }
 
 
@@ -209,7 +254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         COMMANDS[argv[0]][0](argv[1:])
-    except (ValueError, AtlasFormatError, OSError) as error:
+    except (ValueError, hub.HubError, OSError) as error:
         print(f"atlas-hf {argv[0]}: {error}", file=sys.stderr)
         return 2
     return 0

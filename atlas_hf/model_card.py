@@ -11,6 +11,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from atlas_hf import storage
+from atlas_hf.hub import HISTORY
 from atlas_hf.card_source import METRIC_NAMES, PIPELINES, CardTask, Source, facts, md, number, read_source
 from atlas_hf.metrics import continual
 from atlas_hf.plots import MATRIX_PLOT, REUSE_PLOT
@@ -38,6 +39,14 @@ def write_card(folder: str | Path, repo_id: str | None = None, state: str | Path
     state = Path(state or folder)
     source = read_source(Path(folder), state, repo_id)
     return _write(state / CARD, "model_card.md", source, source.tasks, repo_id)
+
+
+def write_cards(folder: str | Path, repo_id: str) -> None:
+    """The card of a folder, and those of the earlier states that it keeps for their commits, for a repository."""
+    folder = Path(folder)
+    write_card(folder, repo_id)
+    for state in sorted(folder.glob(f"{HISTORY}/*/{storage.INDEX}")):
+        write_card(folder, repo_id, state.parent)
 
 
 def write_task_card(folder: str | Path, task: str, repo_id: str | None = None) -> Path:

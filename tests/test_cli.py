@@ -96,7 +96,7 @@ def test_errors_about_a_task(learned, capsys):
 
 
 def test_help_shows_an_example():
-    for command in ("learn", "evaluate", "predict", "info"):
+    for command in ("learn", "evaluate", "predict", "info", "push", "card"):
         run = subprocess.run(
             [sys.executable, "-m", "atlas_hf.cli", command, "--help"], capture_output=True, text=True, check=True
         )
