@@ -18,7 +18,7 @@ from typing import Any
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from atlas_hf import storage
-from atlas_hf.persistence import SHIPPED_BACKBONES
+from atlas_hf.storage import SHIPPED_BACKBONES
 from atlas_hf.tasks import TaskSpec
 
 # Our metric: the type by which the Hub knows it, and what a reader should see.

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 from atlas_hf import hub, storage, streams
 from atlas_hf.model_card import write_card, write_cards, write_task_card
 from atlas_hf.modeling import AtlasModel
+from atlas_hf.persistence import locate
 from atlas_hf.report import format_info, format_results
 from atlas_hf.sequence import evaluate_task, learn_sequence
 from atlas_hf.training_args import AtlasTrainingArguments
@@ -47,7 +48,7 @@ INFO_HELP = """What is in a folder or repository: tasks, what each reuses, param
 Example:
   atlas-hf info runs/digits"""
 
-PUSH_HELP = """Bring every finished task of a folder to the Hub: one commit and one tag (task-01-...) each, exactly once.
+PUSH_HELP = """Bring every finished task of a folder to the Hub: one commit and one tag each, exactly once.
 
 Example:
   atlas-hf push runs/digits me/digits-atlas
@@ -150,7 +151,7 @@ def evaluate(argv: Sequence[str]) -> None:
     parser.add_argument("--revision", help="commit, branch or tag, for a repository")
     options = parser.parse_args(argv)
     model = AtlasModel.from_pretrained(options.model, options.revision, options.tasks)
-    results = storage.read_json(storage.locate(options.model, options.revision) / storage.RESULTS)
+    results = storage.read_json(_folder(options.model, options.revision) / storage.RESULTS)
     about = results["description"]
     if about.get("stream") not in streams.STREAMS:
         raise ValueError(f"{options.model} was not learned from a built-in stream; use AtlasTrainer.evaluate.")
@@ -185,7 +186,7 @@ def info(argv: Sequence[str]) -> None:
     parser.add_argument("--revision", help="commit, branch or tag, for a repository")
     parser.add_argument("--json", action="store_true", help="atlas.json and results.json as one JSON object")
     options = parser.parse_args(argv)
-    folder = storage.locate(options.model, options.revision)
+    folder = _folder(options.model, options.revision)
     index = storage.Index.load(folder)
     results = storage.read_json(folder / storage.RESULTS) if (folder / storage.RESULTS).is_file() else None
     if options.json:
@@ -230,6 +231,13 @@ COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "push": (push, PUSH_HELP),
     "card": (card, CARD_HELP),
 }
+
+
+def _folder(model_id: str, revision: str | None) -> Path:
+    folder = locate(model_id, revision)
+    if folder is None:
+        raise ValueError(f"{model_id} holds no tasks: it has no {storage.INDEX}.")
+    return folder
 
 
 def _parser(name: str, description: str) -> argparse.ArgumentParser:

@@ -11,8 +11,8 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from atlas_hf import storage
-from atlas_hf.hub import HISTORY
 from atlas_hf.card_source import METRIC_NAMES, PIPELINES, CardTask, Source, facts, md, number, read_source
+from atlas_hf.hub import HISTORY
 from atlas_hf.metrics import continual
 from atlas_hf.plots import MATRIX_PLOT, REUSE_PLOT
 

@@ -10,22 +10,24 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from peft import get_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import AutoModel, AutoProcessor, PreTrainedModel
 
-from atlas_hf import storage
+from atlas_hf import hub, storage
 from atlas_hf.heads import head_arguments
+from atlas_hf.model_card import write_card
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig
 
 if TYPE_CHECKING:
     from atlas_hf.modeling import AtlasModel
-
-SHIPPED_BACKBONES = {"atlas-hf/digits-vilt": Path(__file__).parent / "streams" / "digits_vilt"}
 
 
 class SaveLoadMixin:
@@ -109,6 +111,34 @@ class SaveLoadMixin:
         """PEFT's two files, in `folder/<task>`."""
         super().save_pretrained(str(folder), selected_adapters=[task], save_embedding_layers=False)
 
+    def push_to_hub(
+        self, repo_id: str, *, private: bool | None = None, token: str | bool | None = None
+    ) -> list[hub.Pushed]:
+        """Bring every learned task to the Hub: one commit and one tag (`task-01-<name>`) each, exactly once.
+
+        Tasks that are there already are not sent. To keep results and card of every earlier state, push the folder of
+        `learn_sequence` instead (`atlas-hf push`, or `AtlasTrainingArguments(push_to_hub=True)`).
+
+        Raises:
+            ValueError: the backbone is a local folder.
+            HubError: see `atlas_hf.hub.push`.
+        """
+        self.check_pushable()
+        repo_id = hub.check_access(repo_id, private=private, token=token)
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            write_card(folder, repo_id)
+            return hub.push(folder, repo_id, private=private, token=token)
+
+    def check_pushable(self) -> None:
+        """What is pushed names its backbone: that must be something that others can load."""
+        base = self.task_config.base_model_name_or_path
+        if base is None or Path(base).exists() or not _is_repository(base):
+            raise ValueError(
+                f"Nobody else could load this model: the backbone {base!r} is a local folder. Push the backbone to "
+                "the Hub and load it from there (AtlasModel.from_pretrained('owner/backbone'))."
+            )
+
     def create_or_update_model_card(self, output_dir: str) -> None:
         """PEFT's card would name local paths; ours is written by `atlas_hf.model_card`."""
 
@@ -141,8 +171,8 @@ class SaveLoadMixin:
             AtlasFormatError: a file is missing, altered, or not safetensors.
             ValueError: unknown task, or a backbone other than the one trained on.
         """
-        folder = SHIPPED_BACKBONES.get(str(model_id)) or storage.locate(model_id, revision, token)
-        if not (folder / storage.INDEX).is_file():
+        folder = locate(model_id, revision, tasks, token)
+        if folder is None:
             return cls._from_backbone(backbone or model_id, revision, config, dtype or torch.float32, token)
         index = storage.Index.load(folder)
         base = index.base_model
@@ -203,7 +233,7 @@ class SaveLoadMixin:
         """A model without tasks. Nothing in a repository is run: `trust_remote_code=False`."""
         if isinstance(source, nn.Module):
             return cls(source, _processor(source.name_or_path, None, token), config).eval()
-        path = str(SHIPPED_BACKBONES.get(str(source), source))
+        path = str(storage.SHIPPED_BACKBONES.get(str(source), source))
         options = {"revision": revision, "token": token, "trust_remote_code": False}
         backbone = AutoModel.from_pretrained(path, dtype=dtype, use_safetensors=True, **options)
         return cls(backbone, _processor(path, revision, token), config, str(source), revision).eval()
@@ -260,6 +290,34 @@ class SaveLoadMixin:
         return replace(
             config, experience=[], experience_sha256={}, head=None, stage="expansion", inference_mode=False
         )
+
+
+def locate(
+    model_id: str | Path, revision: str | None = None, tasks: Sequence[str] | None = None, token: str | None = None
+) -> Path | None:
+    """The folder of learned tasks that a path or repository id stands for; None if it is a backbone.
+
+    Of a repository only the files of the given tasks (default: all) and of what they reuse are downloaded, and checked.
+    """
+    if str(model_id) in storage.SHIPPED_BACKBONES:
+        return None
+    folder = Path(model_id)
+    if not folder.is_dir():
+        if not _is_repository(str(model_id)):
+            raise ValueError(f"There is no folder {str(model_id)!r}, and it is no repository id ('owner/name').")
+        try:
+            folder = hub.download(str(model_id), revision=revision, tasks=tasks and list(tasks), token=token)
+        except hub.FolderError:
+            return None
+    return folder if (folder / storage.INDEX).is_file() else None
+
+
+def _is_repository(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:

@@ -74,7 +74,7 @@ def learn_sequence(
     folder = Path(output_dir)
     for spec, data in [*stream, *downstream]:
         _check_splits(spec, data)
-    repo_id = _repository(args)
+    repo_id = _repository(model, args)
     settings = {name: getattr(args, name) for name in _SETTINGS} | {"reuse": reuse}
     settings |= {name: getattr(model.task_config, name) for name in ("variant", "weighting", "r")}
     results = _resume(model, folder, [spec for spec, _ in [*stream, *downstream]], settings)
@@ -221,12 +221,13 @@ def _finish(model: AtlasModel, spec: TaskSpec, record: dict[str, Any], results: 
     shutil.rmtree(folder / ".checkpoints" / spec.name, ignore_errors=True)
 
 
-def _repository(args: AtlasTrainingArguments) -> str | None:
+def _repository(model: AtlasModel, args: AtlasTrainingArguments) -> str | None:
     """The full name of the repository to push to, if any, once it is sure that the token may write to it."""
     if not args.push_to_hub:
         return None
     if not args.hub_model_id:
         raise ValueError("push_to_hub needs hub_model_id: the repository to push to, for example 'me/my-atlas'.")
+    model.check_pushable()
     return hub.check_access(args.hub_model_id, private=args.hub_private_repo, token=args.hub_token)
 
 

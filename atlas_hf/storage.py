@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -34,7 +32,8 @@ WEIGHTS, CONFIG, SPEC = "adapter_model.safetensors", "adapter_config.json", "tas
 TASK_FILES = (CONFIG, WEIGHTS, SPEC)
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 LIBRARIES = ("peft", "transformers", "torch")
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+# Backbones that come with the package, by the id that atlas.json names.
+SHIPPED_BACKBONES = {"atlas-hf/digits-vilt": Path(__file__).parent / "streams" / "digits_vilt"}
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
@@ -117,16 +116,6 @@ class Index:
             if name in wanted:
                 wanted.update(self.tasks[name].experience)
         return [name for name in self.tasks if name in wanted]
-
-
-def locate(model_id: str | Path, revision: str | None = None, token: str | None = None) -> Path:
-    """The local folder of a folder or Hub repository of learned tasks; a repository is downloaded, without code."""
-    if Path(model_id).is_dir():
-        return Path(model_id)
-    if not _REPOSITORY.fullmatch(str(model_id)):
-        raise ValueError(f"There is no folder {str(model_id)!r}, and it is no repository id ('name' or 'owner/name').")
-    patterns = [INDEX, RESULTS, *(f"*/{file}" for file in TASK_FILES)]
-    return Path(snapshot_download(str(model_id), revision=revision, token=token, allow_patterns=patterns))
 
 
 def library_versions() -> dict[str, str]:

@@ -66,7 +66,8 @@ def test_the_folder_gives_the_model_back(fresh, args, tmp_path):
     assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
     assert loaded.metrics["has-b"] == {"accuracy": results["matrix"][1][1], "random_baseline": 0.5}
     assert {p.name for p in tmp_path.iterdir()} == {
-        "README.md", "atlas.json", "results.json", "accuracy_matrix.png", "reuse.png", ".checkpoints", ".history", *model.tasks
+        "README.md", "atlas.json", "results.json", "accuracy_matrix.png", "reuse.png", ".checkpoints", ".history",
+        *model.tasks,
     }  # fmt: skip
     assert (tmp_path / "reuse.png").read_bytes().startswith(b"\x89PNG")
 

@@ -13,10 +13,11 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     ["version", "fusion", "tasks", "metrics", "metrics.single", "metrics.continual"],
     ["heads", "tuner.config", "tuner.layer", "tuner.model", "tuner.registration", "tuner"],
-    ["storage", "hub", "collator", "training_args", "persistence", "modeling"],
+    ["storage", "hub.errors", "hub.folder", "hub.timeouts", "hub.failures", "hub.retry", "hub.access", "hub.target",
+     "hub.pushing", "hub.loading", "hub", "plots", "card_source", "model_card", "collator", "training_args", "persistence", "modeling"],
     ["streams.scenes", "streams.digit_examples", "streams.digit_tasks", "streams.digits", "streams.pretrain_texts",
      "streams.pretrain_digits", "streams"],
-    ["plots", "card_source", "model_card", "trainer"],
+    ["trainer"],
     ["sequence", "report", "benchmark", "benchmark.shortcuts", "cli"],
 ]  # fmt: skip
 ORDER = {name: i for i, name in enumerate(name for layer in LAYERS for name in layer)}

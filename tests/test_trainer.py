@@ -119,6 +119,7 @@ def test_stages_have_their_own_length_and_rate(model, args):
 
 
 def test_orthogonality_is_in_the_training_loss_only(model, args):
+    args.orthogonality_weight = 0.1
     trainer = trainer_of(model, args)
     trainer._enter("expansion")
     batch = trainer.data_collator([text_data("b", 4)[i] for i in range(4)])

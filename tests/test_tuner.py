@@ -237,3 +237,15 @@ def test_plain_peft_adds_and_selects_tasks(bert_folder):
     assert trainable(model) == {"atlas_experience_query.two"}
     with pytest.raises(NotImplementedError, match="adapter_names is not supported; call the model once per task"):
         model(input_ids=torch.ones(1, 3, dtype=torch.long), adapter_names=["one"])
+
+
+@pytest.mark.parametrize(("init", "low", "high"), [("opposed", 0.0, 0.12), ("normal", 0.3, 0.7)])
+def test_where_reuse_begins(bert, init, low, high):
+    """Opposed queries give reused adapters a small coefficient; the default for the paper's variant."""
+    bert.add_task(text_spec("has-a"))
+    bert.add_task(text_spec("has-b"), **({} if init == "opposed" else {"init_queries": init}))
+    bert.set_stage("has-b", "expansion")
+    inputs = bert.collator("has-b").inputs([{"text": "a b c"}, {"text": "d"}])
+    reused = torch.stack([values[:, 0] for values in bert.coefficients("has-b", **inputs).values()])
+    assert low <= reused.min() and reused.max() <= high
+    assert AtlasConfig(variant="reference").init_queries == "normal"

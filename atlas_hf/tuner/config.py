@@ -11,6 +11,7 @@ from peft import PeftConfig
 from atlas_hf.fusion import VARIANTS, WEIGHTINGS
 
 STAGES = ("experience", "expansion", "complete")
+QUERY_INITS = ("opposed", "normal")
 CHANNEL_QUERIES = 24
 
 
@@ -40,6 +41,11 @@ class AtlasConfig(PeftConfig):
         stage: what trains while the task is active: `"experience"` its queries over the experience and the head,
             `"expansion"` its own adapter, key and query and the head, `"complete"` nothing.
         head: the arguments of `atlas_hf.heads.build_head`; None for no head.
+        init_queries: where a task's queries over its experience start. `"normal"`: N(0, 1), as in the released code,
+            which gives every reused adapter a coefficient of about 0.5, useful or not. `"opposed"`: the negated keys
+            plus N(0, 0.25), which gives about 0.05, so that reuse begins near nothing and grows where it helps. By
+            default opposed for `variant="paper"` and normal for `"reference"`, whose residual stands in each adapter.
+            Measured on the digits stream (README): "opposed" keeps a task that the others hinder at its own level.
         init_weights: True starts the up projection at zero, so that a new adapter changes nothing.
     """
 
@@ -56,6 +62,7 @@ class AtlasConfig(PeftConfig):
     experience_sha256: dict[str, str] = field(default_factory=dict, metadata={"help": "Digests of what is reused."})
     stage: str = field(default="expansion", metadata={"help": f"One of {STAGES}."})
     head: dict[str, Any] | None = field(default=None, metadata={"help": "Arguments of build_head."})
+    init_queries: str | None = field(default=None, metadata={"help": f"One of {QUERY_INITS}."})
     init_weights: bool = field(default=True, metadata={"help": "Start the up projection at zero."})
 
     def __post_init__(self) -> None:
@@ -63,6 +70,8 @@ class AtlasConfig(PeftConfig):
         self.peft_type = AtlasPeftType.ATLAS
         if self.num_queries is None:
             self.num_queries = 1 if self.weighting == "adapter" else CHANNEL_QUERIES
+        if self.init_queries is None:
+            self.init_queries = "opposed" if self.variant == "paper" else "normal"
         self._check_choices()
         self._check_numbers()
         self._check_experience()
@@ -73,7 +82,7 @@ class AtlasConfig(PeftConfig):
             )
 
     def _check_choices(self) -> None:
-        for name, possible in (("variant", VARIANTS), ("weighting", WEIGHTINGS), ("stage", STAGES)):
+        for name, possible in (("variant", VARIANTS), ("weighting", WEIGHTINGS), ("stage", STAGES), ("init_queries", QUERY_INITS)):
             if getattr(self, name) not in possible:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; possible are {', '.join(possible)}.")
 

@@ -116,13 +116,20 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         self.atlas_key[adapter_name] = nn.Parameter(torch.randn(rows, size))
         self.atlas_query[adapter_name] = nn.Parameter(torch.randn(rows, size))
         if config.experience:
-            queries = torch.randn(len(config.experience), rows, size)
-            self.atlas_experience_query[adapter_name] = nn.Parameter(queries)
+            self.atlas_experience_query[adapter_name] = nn.Parameter(self._first_queries(config))
         if config.init_weights:
             nn.init.zeros_(self.atlas_up[adapter_name].weight)
             nn.init.zeros_(self.atlas_up[adapter_name].bias)
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+
+    def _first_queries(self, config: AtlasConfig) -> Tensor:
+        """Where the queries over the experience start, (K, Q, D); see `AtlasConfig.init_queries`."""
+        noise = torch.randn(len(config.experience), config.num_queries, self.out_features)
+        if config.init_queries == "normal":
+            return noise
+        keys = torch.stack([self.atlas_key[name].detach().float().cpu() for name in config.experience])
+        return 0.5 * noise - keys
 
     def members(self, task: str) -> list[str]:
         """The tasks whose adapters `task` adds up: its experience and, past the first stage, its own."""

@@ -1,0 +1,47 @@
+"""Which repository, and whether we may write to it: asked before hours of training, not after them."""
+
+from __future__ import annotations
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+from atlas_hf.hub.retry import Retry, until_done
+
+
+def is_repository(name: str) -> bool:
+    """Whether `name` could be a repository's (`name` or `owner/name`); no request is sent."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def check_access(
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    endpoint: str | None = None,
+    retry: Retry = Retry(),  # noqa: B008 (frozen)
+) -> str:
+    """Makes sure that `repo_id` exists and that the token may write to it; creates it if it is missing. Returns its
+    full name: to one without a name space, the user's is added.
+
+    Call it before training, so that a bad token fails in the first second. Raises `AccessError`, `PushRejectedError`
+    or `HubUnavailableError`.
+    """
+    api = HfApi(endpoint=endpoint, token=token)
+    validate_repo_id(repo_id)
+
+    def step() -> str:
+        full = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
+        try:
+            api.auth_check(full, write=True)
+        except RepositoryNotFoundError:
+            api.create_repo(full, private=private, exist_ok=True)
+            api.auth_check(full, write=True)
+        return full
+
+    return until_done(step, f"get write access to {repo_id}", retry)

@@ -1,0 +1,106 @@
+"""What of a folder belongs to which task's commit.
+
+A task's own files stay as they are once it is finished. The shared ones (atlas.json, results.json, README.md, plots)
+change with every task, so `snapshot` keeps them as they were, for a push that happens later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from atlas_hf import storage
+from atlas_hf.hub.errors import FolderError
+from atlas_hf.storage import AtlasFormatError, Index, TaskRecord
+
+CARD, HISTORY = "README.md", ".history"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished task of atlas.json."""
+
+    name: str
+    record: TaskRecord
+
+    @property
+    def tag(self) -> str:
+        return f"task-{self.record.position:02d}-{self.name}"
+
+    @property
+    def push_id(self) -> str:
+        """Digest of the task and its manifest. The shared files are left out: a card drawn anew is the same push."""
+        content = {"task": self.name, "position": self.record.position, "files": self.record.files}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def paths(self) -> list[str]:
+        return [f"{self.name}/{file}" for file in storage.TASK_FILES]
+
+
+def finished_tasks(folder: Path | str) -> list[Finished]:
+    """The tasks of a saved folder up to the first that is not finished. Raises `AtlasFormatError`."""
+    done = []
+    for number, (name, record) in enumerate(Index.load(Path(folder)).tasks.items(), start=1):
+        if record.position != number:
+            raise AtlasFormatError(f"{storage.INDEX}: task '{name}' is number {number}, not {record.position!r}.")
+        if record.stage != "complete":
+            break
+        done.append(Finished(name, record))
+    return done
+
+
+def snapshot(folder: Path | str, task: str) -> Path:
+    """Keeps the shared files (atlas.json, results.json, README.md, plots) as they are now, just after `task`.
+
+    They become the root files of that task's commit, whenever it is pushed. Written to `.history/NN-<task>/`, which
+    appears whole or not at all; called again, it replaces what was kept. Raises `FolderError` if `task` is not the
+    last finished task.
+    """
+    folder = Path(folder)
+    done = finished_tasks(folder)
+    if not done or done[-1].name != task:
+        raise FolderError(
+            f"{task!r} is not the last finished task of {folder}; finished: {[one.name for one in done]}"
+        )
+    with storage.replacing(_kept(folder, done[-1])) as kept:
+        kept.mkdir()
+        for source in _shared_files(folder):
+            shutil.copyfile(source, kept / source.name)
+    return _kept(folder, done[-1])
+
+
+def commit_files(folder: Path, done: list[Finished]) -> dict[str, Path | bytes]:
+    """Path in the repository to source, for the commit of the last task of `done`. Raises `AtlasFormatError`."""
+    task = done[-1]
+    storage.check_task_folder(folder, task.name, task.record)
+    files: dict[str, Path | bytes] = {path: folder / path for path in task.paths}
+    if (card := folder / task.name / CARD).is_file():
+        files[f"{task.name}/{CARD}"] = card
+    return files | _root_files(folder, done)
+
+
+def _root_files(folder: Path, done: list[Finished]) -> dict[str, Path | bytes]:
+    """The shared files as they were after the last task of `done`: kept by `snapshot`, or the root's if nothing was
+    learned since; failing both, an atlas.json cut to these tasks."""
+    for place in (_kept(folder, done[-1]), folder):
+        if (place / storage.INDEX).is_file() and _push_ids(place) == [task.push_id for task in done]:
+            return {path.name: path for path in _shared_files(place)}
+    index = replace(Index.load(folder), tasks={task.name: task.record for task in done})
+    return {storage.INDEX: json.dumps(asdict(index), indent=2).encode()}
+
+
+def _push_ids(folder: Path) -> list[str]:
+    return [Finished(name, record).push_id for name, record in Index.load(folder).tasks.items()]
+
+
+def _kept(folder: Path, task: Finished) -> Path:
+    return folder / HISTORY / f"{task.record.position:02d}-{task.name}"
+
+
+def _shared_files(folder: Path) -> list[Path]:
+    named = [folder / name for name in (storage.INDEX, storage.RESULTS, CARD)]
+    return [path for path in [*named, *sorted(folder.glob("*.png"))] if path.is_file()]

@@ -1,0 +1,114 @@
+"""Learned tasks from the Hub to the local cache: the revision resolved once, our files alone, every digest checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import RemoteEntryNotFoundError, RevisionResolutionError
+
+from atlas_hf import storage
+from atlas_hf.hub.access import is_repository
+from atlas_hf.hub.errors import CorruptFileError, FolderError, HubUnavailableError, NoTasksError
+from atlas_hf.hub.retry import Retry, until_done
+from atlas_hf.storage import Index
+
+BACKBONE_CONFIG = "config.json"
+INDEX_LIMIT = 16 * 2**20  # bytes; a larger atlas.json is not one that we wrote
+
+
+def locate(
+    model_id: str | Path,
+    revision: str | None = None,
+    tasks: Sequence[str] | None = None,
+    token: str | bool | None = None,
+) -> Path | None:
+    """The folder of learned tasks: a local one, or a repository's, downloaded. None where there are none: a backbone.
+
+    Raises: `ValueError` if it is neither a folder nor a repository's name; for a repository what `download` raises.
+    """
+    if Path(model_id).is_dir():
+        return Path(model_id) if (Path(model_id) / storage.INDEX).is_file() else None
+    if not is_repository(str(model_id)):
+        raise ValueError(f"There is no folder {str(model_id)!r}, and it is no repository id ('name' or 'owner/name').")
+    try:
+        return download(str(model_id), revision=revision, tasks=tasks, token=token)
+    except NoTasksError:
+        return None
+    except HubUnavailableError:
+        if isinstance(try_to_load_from_cache(str(model_id), BACKBONE_CONFIG, revision=revision), str):
+            return None  # a backbone that transformers loads from the cache, where nobody ever asked for atlas.json
+        raise
+
+
+def download(
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    tasks: Sequence[str] | None = None,
+    token: str | bool | None = None,
+    endpoint: str | None = None,
+    cache_dir: Path | str | None = None,
+    retry: Retry = Retry(tries=3),  # noqa: B008 (frozen)
+) -> Path:
+    """The folder of `repo_id` at `revision` in the local cache: all its tasks, or `tasks` and what they reuse.
+
+    The revision is resolved once; with a commit sha and a warm cache no request is sent. Only atlas.json, results.json
+    and the three files of each task are fetched, and the latter are checked against the sha256 in atlas.json.
+
+    Raises: `AccessError`, `NoTasksError`, `FolderError` (half a model of ours), `AtlasFormatError`, `ValueError`
+    (unknown task), `CorruptFileError`, `HubUnavailableError`.
+    """
+    where = {"endpoint": endpoint, "token": token, "cache_dir": cache_dir}
+    folder, index, names = until_done(lambda: _fetch(repo_id, revision, tasks, where), f"download {repo_id}", retry)
+    for name in names:
+        for file, digest in index.tasks[name].files.items():
+            _check_digest(folder / name / file, digest)
+    return folder
+
+
+def _fetch(
+    repo_id: str, revision: str | None, tasks: Sequence[str] | None, where: dict[str, Any]
+) -> tuple[Path, Index, list[str]]:
+    """Folder, index and names of the tasks, not yet checked."""
+    sha = _resolve(repo_id, revision, where)
+    index = _fetch_index(repo_id, sha, where)
+    names = index.closure(None if tasks is None else list(tasks))
+    paths = [f"{name}/{file}" for name in names for file in storage.TASK_FILES]
+    wanted = [storage.INDEX, storage.RESULTS, *paths]
+    folder = Path(snapshot_download(repo_id, revision=sha, allow_patterns=wanted, **where))
+    for path in paths:  # where the listing failed, the client returns half a folder as if it were whole
+        if not (folder / path).is_file():
+            hf_hub_download(repo_id, path, revision=sha, **where)
+    return folder, index, names
+
+
+def _resolve(repo_id: str, revision: str | None, where: dict[str, Any]) -> str:
+    """The commit's sha; without a connection, the one that the revision had last."""
+    api = HfApi(endpoint=where["endpoint"], token=where["token"])
+    try:
+        return api.resolve_revision(repo_id, revision=revision, cache_dir=where["cache_dir"]).resolved
+    except RevisionResolutionError as error:
+        raise error.__cause__ or ConnectionError(str(error)) from None
+
+
+def _fetch_index(repo_id: str, sha: str, where: dict[str, Any]) -> Index:
+    """`atlas.json`, which says what else to fetch."""
+    try:
+        path = Path(hf_hub_download(repo_id, storage.INDEX, revision=sha, **where))
+    except RemoteEntryNotFoundError as error:
+        raise NoTasksError(f"{repo_id} does not hold a whole model that atlas_hf pushed: {error}") from error
+    if path.stat().st_size > INDEX_LIMIT:
+        raise FolderError(f"{path} has {path.stat().st_size:,} bytes; more than {INDEX_LIMIT:,} are not read")
+    return Index.load(path.parent)
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    """The client does not check what it downloads. Raises `CorruptFileError`."""
+    if (found := storage.file_sha256(path)) != expected:
+        raise CorruptFileError(
+            f"{path} has sha256 {found}, but {storage.INDEX} records {expected}. Delete `{path}` and the file it links"
+            f" to, `{path.resolve()}`, then load again to fetch a fresh copy"
+        )

@@ -1,0 +1,136 @@
+"""A folder of tasks to the Hub, one commit and one tag per task, exactly once.
+
+Why not `upload_folder` or `push_to_hub` of the mixins: they may split a push into several commits and repeat a commit
+whose reply was lost. `create_commit(parent_commit=head)` is one request that the client never repeats, so a try that
+failed begins anew by reading what the repository holds (`atlas_hf.hub.target`).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from atlas_hf.hub.access import check_access
+from atlas_hf.hub.errors import PushConflictError
+from atlas_hf.hub.folder import Finished, commit_files, finished_tasks
+from atlas_hf.hub.retry import Retry, until_done
+from atlas_hf.hub.target import MAY_BE_OTHERS, Target, push_note
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A task on the Hub. `new`: it was not there when `push` began with it. `kept`: files that others had changed
+    there, left as they made them."""
+
+    task: str
+    tag: str
+    commit: str
+    new: bool
+    kept: tuple[str, ...] = ()
+
+
+def push(
+    folder: Path | str,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    endpoint: str | None = None,
+    revision: str = "main",
+    retry: Retry = Retry(),  # noqa: B008 (frozen)
+) -> list[Pushed]:
+    """Brings every finished task of `folder` to the Hub: one commit and one tag each, exactly once.
+
+    What is there already is not sent. Safe to call again after any interruption, and by several processes at once.
+
+    Raises: `AtlasFormatError`, `AccessError`, `PushConflictError` (another history, or others changed
+    files that this push would write), `PushRejectedError`, `HubUnavailableError` (try again later).
+    """
+    done = finished_tasks(folder)
+    repo_id = check_access(repo_id, private=private, token=token, endpoint=endpoint, retry=retry)
+    target = Target(HfApi(endpoint=endpoint, token=token), repo_id, revision)
+    pushed = []
+    for number in range(1, len(done) + 1):
+        push_one = _PushOne(target, Path(folder), done, number)
+        pushed.append(until_done(push_one, f"push {done[number - 1].tag} to {repo_id}", retry))
+    return pushed
+
+
+class _PushOne:
+    """Brings task `number` of `done` to `target`. Each call begins by reading, so it can be repeated at any point."""
+
+    def __init__(self, target: Target, folder: Path, done: list[Finished], number: int):
+        self.target, self.folder, self.all, self.done = target, folder, done, done[:number]
+        self.task = done[number - 1]
+        self.new: bool | None = None
+
+    def __call__(self) -> Pushed:
+        self.target.read()
+        self._check_history()
+        missing = self.task.push_id not in self.target.pushes
+        if self.new is None:
+            self.new = missing
+        if missing:
+            self._commit()
+            self.target.read()
+        landed = self.target.pushes.get(self.task.push_id)
+        if landed is None:  # the Hub's listing lags behind: read again later
+            raise ConnectionError(f"the commit of {self.task.tag} is not in the history yet")
+        self._tag(landed.commit)
+        return Pushed(self.task.name, self.task.tag, landed.commit, self.new, landed.kept)
+
+    def _check_history(self) -> None:
+        """Raises `PushConflictError` where folder and repository first differ."""
+        for number, (push_id, landed) in enumerate(islice(self.target.pushes.items(), len(self.all))):
+            task = self.all[number]
+            if task.push_id != push_id:
+                raise PushConflictError(
+                    f"{self.target.repo_id} holds {landed.tag} (commit {landed.commit}) with other files than"
+                    f" {task.tag} of this folder: another training run, or files written anew. Nothing was"
+                    " overwritten. Push to another repository, or load theirs and learn your next task from there"
+                )
+
+    def _commit(self) -> None:
+        files = commit_files(self.folder, self.done)
+        earlier = {path for task in self.done for path in task.paths}
+        kept = self._check_others(self.target.others_files(sorted(earlier | set(files))))
+        self.target.api.create_commit(
+            self.target.repo_id,
+            # fresh objects in every try: the client marks those it has sent
+            [CommitOperationAdd(path, source) for path, source in files.items() if path not in kept],
+            commit_message=f"Add task {self.task.record.position}: {self.task.name}",
+            commit_description=push_note(self.task.push_id, self.task.tag, kept),
+            revision=self.target.revision,
+            parent_commit=self.target.head,
+        )
+
+    def _check_others(self, changed: set[str]) -> list[str]:
+        """The cards and plots to be kept as others left them. Raises `PushConflictError` for other files."""
+        kept = sorted(path for path in changed if path.endswith(MAY_BE_OTHERS))
+        if conflicts := sorted(changed - set(kept)):
+            raise PushConflictError(
+                f"{self.target.repo_id} was changed by others since the last push of this model: {conflicts}. Nothing"
+                " was overwritten. Undo their change there, or push to another repository"
+            )
+        if kept:
+            logger.warning("%s: left as others made them: %s", self.target.repo_id, ", ".join(kept))
+        return kept
+
+    def _tag(self, commit: str) -> None:
+        if self.task.tag not in self.target.tags:
+            self.target.api.create_tag(self.target.repo_id, tag=self.task.tag, revision=commit)
+            self.target.read()
+        points_to = self.target.tags.get(self.task.tag)
+        if points_to is None:
+            raise ConnectionError(f"the tag {self.task.tag} is not listed yet")
+        if points_to != commit:
+            raise PushConflictError(
+                f"tag {self.task.tag} of {self.target.repo_id} points to {points_to}, but the task is in {commit}."
+                " Delete the tag there if it is wrong, then push again; or push to another repository"
+            )
