@@ -1,11 +1,11 @@
 """Between a folder of learned tasks and the Hub: one commit and one tag per task, exactly once; and back.
 
-Knows files, not models. In the order of imports: `errors`; `folder`, what of a folder belongs to which task; `timeouts`
-and `failures`, what the client of the Hub leaves to us; `retry`; `access`; `target`, what the Hub holds; `pushing` and
-`loading`.
+Knows files, not models. In the order of imports: `errors`; `folder`, what of a folder belongs to which task;
+`timeouts` and `failures`, what the client of the Hub leaves to us; `retry`; `access`; `target`, what the Hub holds;
+`pushing` and `loading`.
 """
 
-from atlas_hf.hub.access import check_access, is_repository
+from atlas_hf.hub.access import check_access
 from atlas_hf.hub.errors import (
     AccessError,
     CorruptFileError,
@@ -17,7 +17,7 @@ from atlas_hf.hub.errors import (
     PushRejectedError,
 )
 from atlas_hf.hub.folder import HISTORY, Finished, finished_tasks, snapshot
-from atlas_hf.hub.loading import download, locate
+from atlas_hf.hub.loading import download
 from atlas_hf.hub.pushing import Pushed, push
 from atlas_hf.hub.retry import Retry
 
@@ -37,8 +37,6 @@ __all__ = [
     "check_access",
     "download",
     "finished_tasks",
-    "is_repository",
-    "locate",
     "push",
     "snapshot",
 ]

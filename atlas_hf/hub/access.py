@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
-from huggingface_hub.utils import HFValidationError, validate_repo_id
+from huggingface_hub.utils import validate_repo_id
 
 from atlas_hf.hub.retry import Retry, until_done
-
-
-def is_repository(name: str) -> bool:
-    """Whether `name` could be a repository's (`name` or `owner/name`); no request is sent."""
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
 
 
 def check_access(

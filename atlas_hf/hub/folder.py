@@ -17,6 +17,7 @@ from atlas_hf.hub.errors import FolderError
 from atlas_hf.storage import AtlasFormatError, Index, TaskRecord
 
 CARD, HISTORY = "README.md", ".history"
+CARD_LIMIT = 2**20  # bytes; our cards have some ten thousand
 
 
 @dataclass(frozen=True)
@@ -68,18 +69,21 @@ def snapshot(folder: Path | str, task: str) -> Path:
         )
     with storage.replacing(_kept(folder, done[-1])) as kept:
         kept.mkdir()
-        for source in _shared_files(folder):
+        for source in _shared_files(folder, folder):
             shutil.copyfile(source, kept / source.name)
     return _kept(folder, done[-1])
 
 
 def commit_files(folder: Path, done: list[Finished]) -> dict[str, Path | bytes]:
-    """Path in the repository to source, for the commit of the last task of `done`. Raises `AtlasFormatError`."""
+    """Path in the repository to source, for the commit of the last task of `done`.
+
+    Raises `AtlasFormatError`, and `FolderError` for what should not be published.
+    """
     task = done[-1]
     storage.check_task_folder(folder, task.name, task.record)
     files: dict[str, Path | bytes] = {path: folder / path for path in task.paths}
     if (card := folder / task.name / CARD).is_file():
-        files[f"{task.name}/{CARD}"] = card
+        files[f"{task.name}/{CARD}"] = _publishable(folder, card)
     return files | _root_files(folder, done)
 
 
@@ -88,7 +92,7 @@ def _root_files(folder: Path, done: list[Finished]) -> dict[str, Path | bytes]:
     learned since; failing both, an atlas.json cut to these tasks."""
     for place in (_kept(folder, done[-1]), folder):
         if (place / storage.INDEX).is_file() and _push_ids(place) == [task.push_id for task in done]:
-            return {path.name: path for path in _shared_files(place)}
+            return {path.name: path for path in _shared_files(folder, place)}
     index = replace(Index.load(folder), tasks={task.name: task.record for task in done})
     return {storage.INDEX: json.dumps(asdict(index), indent=2).encode()}
 
@@ -101,6 +105,21 @@ def _kept(folder: Path, task: Finished) -> Path:
     return folder / HISTORY / f"{task.record.position:02d}-{task.name}"
 
 
-def _shared_files(folder: Path) -> list[Path]:
-    named = [folder / name for name in (storage.INDEX, storage.RESULTS, CARD)]
-    return [path for path in [*named, *sorted(folder.glob("*.png"))] if path.is_file()]
+def _shared_files(folder: Path, place: Path) -> list[Path]:
+    """Of the folder itself, or of a place in it where `snapshot` kept them."""
+    named = [place / name for name in (storage.INDEX, storage.RESULTS, CARD)]
+    return [_publishable(folder, path) for path in [*named, *sorted(place.glob("*.png"))] if path.is_file()]
+
+
+def _publishable(folder: Path, path: Path) -> Path:
+    """`path`, if it is the folder's own: no digest holds it, so a link in a folder that came from somebody else could
+    publish any file of this machine. Raises `FolderError`."""
+    root, target = folder.resolve(), path.resolve()
+    homes = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]  # the Hub's cache
+    if not any(target.is_relative_to(home) for home in homes):
+        raise FolderError(
+            f"{path} leads out of the folder, to {target}, so it is not pushed. Put the file itself there"
+        )
+    if path.name == CARD and (size := path.stat().st_size) > CARD_LIMIT:
+        raise FolderError(f"{path} has {size:,} bytes; a card has at most {CARD_LIMIT:,}. Write it again")
+    return path

@@ -7,40 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import RemoteEntryNotFoundError, RevisionResolutionError
+from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError, RevisionResolutionError
 
 from atlas_hf import storage
-from atlas_hf.hub.access import is_repository
-from atlas_hf.hub.errors import CorruptFileError, FolderError, HubUnavailableError, NoTasksError
+from atlas_hf.hub.errors import CorruptFileError, FolderError, NoTasksError
 from atlas_hf.hub.retry import Retry, until_done
 from atlas_hf.storage import Index
 
 BACKBONE_CONFIG = "config.json"
 INDEX_LIMIT = 16 * 2**20  # bytes; a larger atlas.json is not one that we wrote
-
-
-def locate(
-    model_id: str | Path,
-    revision: str | None = None,
-    tasks: Sequence[str] | None = None,
-    token: str | bool | None = None,
-) -> Path | None:
-    """The folder of learned tasks: a local one, or a repository's, downloaded. None where there are none: a backbone.
-
-    Raises: `ValueError` if it is neither a folder nor a repository's name; for a repository what `download` raises.
-    """
-    if Path(model_id).is_dir():
-        return Path(model_id) if (Path(model_id) / storage.INDEX).is_file() else None
-    if not is_repository(str(model_id)):
-        raise ValueError(f"There is no folder {str(model_id)!r}, and it is no repository id ('name' or 'owner/name').")
-    try:
-        return download(str(model_id), revision=revision, tasks=tasks, token=token)
-    except NoTasksError:
-        return None
-    except HubUnavailableError:
-        if isinstance(try_to_load_from_cache(str(model_id), BACKBONE_CONFIG, revision=revision), str):
-            return None  # a backbone that transformers loads from the cache, where nobody ever asked for atlas.json
-        raise
 
 
 def download(
@@ -100,6 +75,11 @@ def _fetch_index(repo_id: str, sha: str, where: dict[str, Any]) -> Index:
         path = Path(hf_hub_download(repo_id, storage.INDEX, revision=sha, **where))
     except RemoteEntryNotFoundError as error:
         raise NoTasksError(f"{repo_id} does not hold a whole model that atlas_hf pushed: {error}") from error
+    except LocalEntryNotFoundError as error:
+        # Offline, with a backbone in the cache that nobody ever asked for atlas.json: it still loads, as a backbone.
+        if isinstance(try_to_load_from_cache(repo_id, BACKBONE_CONFIG, where["cache_dir"], sha), str):
+            raise NoTasksError(f"{repo_id} is a backbone, as far as the cache holds it") from error
+        raise
     if path.stat().st_size > INDEX_LIMIT:
         raise FolderError(f"{path} has {path.stat().st_size:,} bytes; more than {INDEX_LIMIT:,} are not read")
     return Index.load(path.parent)

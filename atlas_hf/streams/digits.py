@@ -30,10 +30,10 @@ TRAIN_SIZE, VALIDATION_SIZE, TEST_SIZE = 4000, 500, 1000
 SIZES = {"train_size": TRAIN_SIZE, "validation_size": VALIDATION_SIZE, "test_size": TEST_SIZE}
 WIDTH = 32
 TRAINING = {
-    "num_train_epochs": 6.0,
-    "experience_num_train_epochs": 2.0,
+    "num_train_epochs": 3.0,
+    "experience_num_train_epochs": 1.0,
     "per_device_train_batch_size": 32,
-    "learning_rate": 1e-3,
+    "learning_rate": 3e-3,
     "adam_epsilon": 1e-8,
 }
 SMOKE_SIZES = {"train_size": 64, "validation_size": 32, "test_size": 32}
