@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -217,7 +216,7 @@ def hub_id(value: Any, folder: Path) -> str | None:
 
 def real(value: Any) -> float | None:
     """A finite number, or None."""
-    return value if isinstance(value, Real) and not isinstance(value, bool) and isfinite(value) else None
+    return value if isinstance(value, Real) and not isinstance(value, bool) and abs(value) < 1e300 else None
 
 
 def number(value: Any, form: str = ".4f") -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
@@ -76,6 +77,7 @@ class LearnArguments:
     train_size: int | None = field(default=None, metadata={"help": "Training examples per task."})
     low_shot: int | None = field(default=None, metadata={"help": "Learn from so many examples, drawn by seed."})
     stream_seed: int = field(default=0, metadata={"help": "Seed of the data; --seed is that of training."})
+    threads: int | None = field(default=None, metadata={"help": "CPU threads; by default the stream's own."})
     push_to: str | None = field(default=None, metadata={"help": "Push each finished task to this Hub repository."})
     smoke: bool = field(default=False, metadata={"help": "Everything at tiny sizes, in seconds; learns little."})
     variant: str = field(default="paper", metadata={"help": "paper (published figure) or reference (released code)."})
@@ -95,6 +97,7 @@ def learn(argv: Sequence[str]) -> None:
     if options.push_to:
         args.push_to_hub, args.hub_model_id = True, options.push_to
     stream = streams.get(options.stream)
+    torch.set_num_threads(options.threads or stream.THREADS)
     sizes = stream.SMOKE_SIZES if options.smoke else stream.SIZES
     sizes = sizes | ({"train_size": options.train_size} if options.train_size else {})
     upstream = stream.load(options.order, seed=options.stream_seed, tasks=options.tasks, **sizes)

@@ -179,6 +179,10 @@ class SaveLoadMixin:
         source = backbone or base.id
         if source is None:
             raise ValueError(f"{storage.INDEX} does not say which backbone to load; pass backbone=...")
+        if backbone is None and folder != Path(model_id) and not _is_repository(base.id):
+            raise storage.AtlasFormatError(
+                f"{storage.INDEX} names the backbone {base.id!r}, which is no repository; pass backbone=..."
+            )
         model = cls._from_backbone(source, base.revision, config, getattr(torch, base.dtype), token)
         model.task_config.base_model_name_or_path, model.task_config.revision = base.id, base.revision
         model.load_tasks(folder, tasks)
@@ -251,6 +255,7 @@ class SaveLoadMixin:
         try:
             spec = TaskSpec.from_dict(storage.read_json(folder / name / storage.SPEC))
             config = AtlasConfig(**storage.read_json(folder / name / storage.CONFIG))
+            config.check_patterns()
         except (TypeError, ValueError) as error:
             raise storage.AtlasFormatError(f"A record of task '{name}' is not one of atlas_hf: {error}") from error
         self._check_task_files(name, spec, config, record)
@@ -297,7 +302,7 @@ def locate(
 ) -> Path | None:
     """The folder of learned tasks that a path or repository id stands for; None if it is a backbone.
 
-    Of a repository only the files of the given tasks (default: all) and of what they reuse are downloaded, and checked.
+    Of a repository only the files of the given tasks (default: all) and of what they reuse are downloaded and checked.
     """
     if str(model_id) in storage.SHIPPED_BACKBONES:
         return None
@@ -307,7 +312,7 @@ def locate(
             raise ValueError(f"There is no folder {str(model_id)!r}, and it is no repository id ('owner/name').")
         try:
             folder = hub.download(str(model_id), revision=revision, tasks=tasks and list(tasks), token=token)
-        except hub.FolderError:
+        except hub.NoTasksError:
             return None
     return folder if (folder / storage.INDEX).is_file() else None
 

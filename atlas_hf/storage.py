@@ -1,8 +1,8 @@
 """The layout on disk and on the Hub: `atlas.json` and one folder per task. Knows files, not models.
 
-    atlas.json      format version, base model, tasks in order, library versions
-    results.json    accuracy matrix and what the card and the plots are drawn from
-    <task>/         adapter_config.json, adapter_model.safetensors, task.json
+atlas.json      format version, base model, tasks in order, library versions
+results.json    accuracy matrix and what the card and the plots are drawn from
+<task>/         adapter_config.json, adapter_model.safetensors, task.json
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ FORMAT_VERSION = 1
 INDEX, RESULTS = "atlas.json", "results.json"
 WEIGHTS, CONFIG, SPEC = "adapter_model.safetensors", "adapter_config.json", "task.json"
 TASK_FILES = (CONFIG, WEIGHTS, SPEC)
+JSON_LIMIT = 16 * 2**20  # bytes; a larger file is not one that we wrote
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 LIBRARIES = ("peft", "transformers", "torch")
 # Backbones that come with the package, by the id that atlas.json names.
@@ -49,6 +52,17 @@ class BaseModel:
     revision: str | None
     sha256: str
     dtype: str
+
+    def check(self) -> None:
+        """Names of the types and forms that we write; `AtlasFormatError` with the field that is not."""
+        named = isinstance(self.revision, str) and re.fullmatch(r"(?!.*\.\.)\w[\w./-]*", self.revision)
+        for name, right in (
+            ("id", self.id is None or isinstance(self.id, str)),
+            ("revision", self.revision is None or named),
+            ("sha256", isinstance(self.sha256, str)),
+        ):
+            if not right:
+                raise AtlasFormatError(f"{INDEX}: the backbone's {name} is {getattr(self, name)!r}. Restore the file.")
 
 
 @dataclass(frozen=True)
@@ -92,6 +106,7 @@ class Index:
         if index.base_model.dtype not in DTYPES:
             given, possible = index.base_model.dtype, ", ".join(DTYPES)
             raise AtlasFormatError(f"{INDEX}: the backbone's dtype {given!r} is unknown; possible are {possible}.")
+        index.base_model.check()
         index._check_tasks()
         return index
 
@@ -100,9 +115,14 @@ class Index:
         for name, record in self.tasks.items():
             if not isinstance(record.files, dict) or set(record.files) != set(TASK_FILES):
                 raise AtlasFormatError(f"{INDEX}: the files of task '{name}' are not {', '.join(TASK_FILES)}.")
-            if not isinstance(record.experience, list) or not set(record.experience) <= set(seen):
+            if not isinstance(record.experience, list) or not all(reused in seen for reused in record.experience):
                 raise AtlasFormatError(
                     f"{INDEX}: task '{name}' reuses {record.experience!r}, but only {seen} were learned before it."
+                )
+            metrics = record.metrics.values() if isinstance(record.metrics, dict) else [None]
+            if not all(isinstance(value, Real) and abs(value) < 1e300 for value in metrics):
+                raise AtlasFormatError(
+                    f"{INDEX}: of task '{name}', metrics is {record.metrics!r}, not numbers by name."
                 )
             seen.append(name)
 
@@ -125,10 +145,16 @@ def library_versions() -> dict[str, str]:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file, with an error that names the file."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        if (size := path.stat().st_size) > JSON_LIMIT:
+            raise AtlasFormatError(f"{path} has {size:,} bytes; more than {JSON_LIMIT:,} are not read.")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise AtlasFormatError(f"There is no {path.name} in {path.parent}. Is this a folder of atlas_hf?") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        raise AtlasFormatError(f"{path} is not JSON: {error}. Restore the file.") from error
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:  # not only JSONDecodeError: an integer of 5,000 digits
         raise AtlasFormatError(f"{path} is not JSON: {error}. Restore the file.") from error
     if not isinstance(values, dict):
         raise AtlasFormatError(f"{path} holds a {type(values).__name__}, not an object. Restore the file.")

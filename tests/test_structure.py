@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # A module may import from its own layer only what stands before it, and from every layer below.
 LAYERS = [
     ["version", "fusion", "tasks", "metrics", "metrics.single", "metrics.continual"],
-    ["heads", "tuner.config", "tuner.layer", "tuner.model", "tuner.registration", "tuner"],
+    ["heads", "tuner.patterns", "tuner.config", "tuner.layer", "tuner.model", "tuner.registration", "tuner"],
     ["storage", "hub.errors", "hub.folder", "hub.timeouts", "hub.failures", "hub.retry", "hub.access", "hub.target",
      "hub.pushing", "hub.loading", "hub",
      "plots", "card_source", "model_card", "collator", "training_args", "persistence", "modeling"],

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers.utils import logging
 
 from atlas_hf import streams
@@ -80,6 +81,7 @@ def main() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     stream = streams.get(options.stream)
+    torch.set_num_threads(stream.THREADS)
     training = stream.TRAINING | (stream.SMOKE_TRAINING if options.smoke else {})
     args = AtlasTrainingArguments(output_dir=str(options.output), report_to="none", disable_tqdm=True, **training)
     sizes = stream.SMOKE_SIZES if options.smoke else stream.SIZES

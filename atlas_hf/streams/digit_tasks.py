@@ -14,7 +14,7 @@ from atlas_hf.streams.digit_examples import ANSWERS, Row
 from atlas_hf.streams.scenes import DIGITS, SPLITS
 from atlas_hf.tasks import TaskSpec
 
-DATASET_ID = "scikit-learn/digits"
+DATASET_ID = "scikit-learn digits"
 HELD_OUT = (70, 80, 100)  # per cent of the text-only questions, by their hash: where train, validation and test end
 SINGLE, CHOICE = "single_label_classification", "multiple_choice"
 

@@ -23,17 +23,18 @@ ORDERS = {
 }
 DOWNSTREAM = ("visual-choice", "text-class", "image-parity", "image-pairs")
 BACKBONE_ID = "atlas-hf/digits-vilt"
-TRAIN_SIZE, VALIDATION_SIZE, TEST_SIZE = 4000, 500, 1000
+TRAIN_SIZE, VALIDATION_SIZE, TEST_SIZE = 3000, 500, 1000
 
 # How the command line learns this stream: a small backbone wants a smaller batch, a larger rate and fewer epochs
-# than the paper's.
+# than the paper's. Its tensors are so small that on a CPU one thread is faster than two.
+THREADS = 1
 SIZES = {"train_size": TRAIN_SIZE, "validation_size": VALIDATION_SIZE, "test_size": TEST_SIZE}
 WIDTH = 32
 TRAINING = {
     "num_train_epochs": 3.0,
     "experience_num_train_epochs": 1.0,
     "per_device_train_batch_size": 32,
-    "learning_rate": 3e-3,
+    "learning_rate": 5e-3,
     "adam_epsilon": 1e-8,
 }
 SMOKE_SIZES = {"train_size": 64, "validation_size": 32, "test_size": 32}

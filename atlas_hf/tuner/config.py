@@ -9,6 +9,7 @@ from typing import Any
 from peft import PeftConfig
 
 from atlas_hf.fusion import VARIANTS, WEIGHTINGS
+from atlas_hf.tuner.patterns import check_patterns
 
 STAGES = ("experience", "expansion", "complete")
 QUERY_INITS = ("opposed", "normal")
@@ -75,6 +76,7 @@ class AtlasConfig(PeftConfig):
         self._check_choices()
         self._check_numbers()
         self._check_experience()
+        self._check_sites()
         if isinstance(self.target_modules, str) and (self.layers_to_transform or self.layers_pattern) is not None:
             raise ValueError(
                 "layers_to_transform and layers_pattern go with a list of target_modules; with a regex "
@@ -82,7 +84,8 @@ class AtlasConfig(PeftConfig):
             )
 
     def _check_choices(self) -> None:
-        for name, possible in (("variant", VARIANTS), ("weighting", WEIGHTINGS), ("stage", STAGES), ("init_queries", QUERY_INITS)):
+        choices = {"variant": VARIANTS, "weighting": WEIGHTINGS, "stage": STAGES, "init_queries": QUERY_INITS}
+        for name, possible in choices.items():
             if getattr(self, name) not in possible:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; possible are {', '.join(possible)}.")
 
@@ -95,11 +98,29 @@ class AtlasConfig(PeftConfig):
             raise ValueError(f"num_queries is {self.num_queries}; weighting='adapter' takes 1, 'channel' takes more.")
 
     def _check_experience(self) -> None:
-        names = self.experience
-        if isinstance(names, str) or len(set(names)) < len(names):
+        names, digests = self.experience, self.experience_sha256
+        strings = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+        if not strings or len(set(names)) < len(names):
             raise ValueError(f"experience is {names!r}; give a list of task names, each once.")
+        if not isinstance(digests, dict) or not all(isinstance(digest, str) for digest in digests.values()):
+            raise ValueError(f"experience_sha256 is {digests!r}; give a digest by the name of each reused task.")
         if self.stage == "experience" and not names:
             raise ValueError("stage='experience' needs an experience; a first task begins with stage='expansion'.")
+
+    def check_patterns(self) -> None:
+        """For a config that somebody else wrote: no regex that takes for ever. Raises `ValueError`."""
+        for name in ("target_modules", "exclude_modules", "layers_pattern"):
+            check_patterns(name, getattr(self, name))
+
+    def _check_sites(self) -> None:
+        for name in ("target_modules", "exclude_modules"):
+            value = getattr(self, name)
+            if not (value is None or isinstance(value, (str, list, set, tuple))):
+                raise ValueError(f"{name} is {value!r}; give a list of names, or a regex.")
+        layers = self.layers_to_transform
+        for layer in [] if layers is None else layers if isinstance(layers, (list, tuple)) else [layers]:
+            if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer <= 65536:
+                raise ValueError(f"layers_to_transform has {layer!r}; give indices of layers, from 0.")
 
     def to_dict(self) -> dict[str, Any]:
         """PEFT turns `target_modules` into a set, whose order differs between processes: saved sorted."""
