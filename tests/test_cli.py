@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import picture
 
 from atlas_hf import AtlasModel
-from atlas_hf.cli import main
+from atlas_hf.cli import COMMANDS, main
 
 TINY = ["--smoke", "--train_size", "32", "--disable_tqdm", "True"]
 
@@ -95,9 +96,14 @@ def test_errors_about_a_task(learned, capsys):
     assert "Task 'vqa' takes images and texts; given were texts." in capsys.readouterr().err
 
 
-def test_help_shows_an_example():
-    for command in ("learn", "evaluate", "predict", "info", "push", "card"):
-        run = subprocess.run(
-            [sys.executable, "-m", "atlas_hf.cli", command, "--help"], capture_output=True, text=True, check=True
-        )
-        assert f"atlas-hf {command}" in run.stdout and "Example:" in run.stdout
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert f"atlas-hf {command}" in text and "Example:" in text
+
+
+def test_the_installed_command_runs():
+    run = subprocess.run([Path(sys.executable).parent / "atlas-hf"], capture_output=True, text=True, check=True)
+    assert all(f"  {command} " in run.stdout for command in COMMANDS)
