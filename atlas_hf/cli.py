@@ -17,9 +17,9 @@ from transformers.utils import logging as transformers_logging
 from atlas_hf import hub, storage, streams
 from atlas_hf.model_card import write_card, write_cards, write_task_card
 from atlas_hf.modeling import AtlasModel
-from atlas_hf.persistence import locate
 from atlas_hf.report import format_info, format_results
 from atlas_hf.sequence import evaluate_task, learn_sequence
+from atlas_hf.sources import locate
 from atlas_hf.training_args import AtlasTrainingArguments
 from atlas_hf.tuner import AtlasConfig
 

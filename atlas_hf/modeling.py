@@ -20,6 +20,7 @@ from transformers.modeling_outputs import ModelOutput
 from atlas_hf.collator import AtlasCollator, Encoder, example_rows
 from atlas_hf.heads import head_arguments
 from atlas_hf.persistence import SaveLoadMixin
+from atlas_hf.pooling import pool, pooled_size
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig
 from atlas_hf.tuner.config import STAGES
@@ -179,11 +180,8 @@ class AtlasModel(SaveLoadMixin, PeftModel):
 
     @property
     def pooled_size(self) -> int:
-        config = self.get_base_model().config
-        if hasattr(config, "text_config") and hasattr(config, "vision_config"):
-            width = getattr(config, "projection_dim", None)
-            return 2 * width if width else config.text_config.projection_size + config.vision_config.hidden_size
-        return getattr(config, "hidden_size", None) or config.dim
+        """D of the pooled vectors."""
+        return pooled_size(self.get_base_model().config)
 
     def coefficients(self, task: str, **inputs: Any) -> dict[str, Tensor]:
         """How much each adapter counts for each example, by site: (B, K), or (B, K, D) for channel weighting.
@@ -308,16 +306,3 @@ def _check_examples(spec: TaskSpec, rows: int, labels: Tensor | None) -> None:
         )
     if labels is not None and len(labels) != examples:
         raise ValueError(f"Task '{spec.name}': there are {len(labels)} labels for {examples} examples. Give one each.")
-
-
-def pool(outputs: ModelOutput, mask: Tensor | None) -> Tensor:
-    """One vector per row, (rows, D): the pooler's, both towers' joined, or the mean over the unmasked tokens."""
-    if getattr(outputs, "pooler_output", None) is not None:
-        return outputs.pooler_output
-    if getattr(outputs, "image_embeds", None) is not None:
-        return torch.cat([outputs.image_embeds, outputs.text_embeds], dim=-1)
-    hidden = outputs.last_hidden_state
-    if mask is None or mask.shape != hidden.shape[:2]:
-        return hidden.mean(1)
-    weight = mask.to(hidden.dtype)[..., None]
-    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)

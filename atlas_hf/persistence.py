@@ -14,15 +14,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 from peft import get_peft_model_state_dict
-from torch import Tensor, nn
-from transformers import AutoModel, AutoProcessor, PreTrainedModel
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from atlas_hf import hub, storage
 from atlas_hf.heads import head_arguments
 from atlas_hf.model_card import write_card
+from atlas_hf.sources import is_repository, load_backbone, locate
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig
 
@@ -133,7 +132,7 @@ class SaveLoadMixin:
     def check_pushable(self) -> None:
         """What is pushed names its backbone: that must be something that others can load."""
         base = self.task_config.base_model_name_or_path
-        if base is None or Path(base).exists() or not _is_repository(base):
+        if base is None or Path(base).exists() or not is_repository(base):
             raise ValueError(
                 f"Nobody else could load this model: the backbone {base!r} is a local folder. Push the backbone to "
                 "the Hub and load it from there (AtlasModel.from_pretrained('owner/backbone'))."
@@ -179,7 +178,7 @@ class SaveLoadMixin:
         source = backbone or base.id
         if source is None:
             raise ValueError(f"{storage.INDEX} does not say which backbone to load; pass backbone=...")
-        if backbone is None and folder != Path(model_id) and not _is_repository(base.id):
+        if backbone is None and folder != Path(model_id) and not is_repository(base.id):
             raise storage.AtlasFormatError(
                 f"{storage.INDEX} names the backbone {base.id!r}, which is no repository; pass backbone=..."
             )
@@ -234,13 +233,9 @@ class SaveLoadMixin:
         dtype: torch.dtype,
         token: str | None,
     ) -> AtlasModel:
-        """A model without tasks. Nothing in a repository is run: `trust_remote_code=False`."""
-        if isinstance(source, nn.Module):
-            return cls(source, _processor(source.name_or_path, None, token), config).eval()
-        path = str(storage.SHIPPED_BACKBONES.get(str(source), source))
-        options = {"revision": revision, "token": token, "trust_remote_code": False}
-        backbone = AutoModel.from_pretrained(path, dtype=dtype, use_safetensors=True, **options)
-        return cls(backbone, _processor(path, revision, token), config, str(source), revision).eval()
+        """A model without tasks."""
+        backbone, processor, base_id = load_backbone(source, revision, dtype, token)
+        return cls(backbone, processor, config, base_id, revision).eval()
 
     def _check_base(self, base: storage.BaseModel) -> None:
         if self.base_sha256 != base.sha256:
@@ -297,42 +292,6 @@ class SaveLoadMixin:
         )
 
 
-def locate(
-    model_id: str | Path, revision: str | None = None, tasks: Sequence[str] | None = None, token: str | None = None
-) -> Path | None:
-    """The folder of learned tasks that a path or repository id stands for; None if it is a backbone.
-
-    Of a repository only the files of the given tasks (default: all) and of what they reuse are downloaded and checked.
-    """
-    if str(model_id) in storage.SHIPPED_BACKBONES:
-        return None
-    folder = Path(model_id)
-    if not folder.is_dir():
-        if not _is_repository(str(model_id)):
-            raise ValueError(f"There is no folder {str(model_id)!r}, and it is no repository id ('owner/name').")
-        try:
-            folder = hub.download(str(model_id), revision=revision, tasks=tasks and list(tasks), token=token)
-        except hub.NoTasksError:
-            return None
-    return folder if (folder / storage.INDEX).is_file() else None
-
-
-def _is_repository(name: str) -> bool:
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
-
-
 def tensor_bytes(tensor: Tensor) -> bytes:
     """A tensor's values as bytes, of any dtype."""
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-
-
-def _processor(path: str, revision: str | None, token: str | None) -> Any:
-    """The backbone's processor; None if it has none (then `predict` and the Trainer need one to be passed)."""
-    try:
-        return AutoProcessor.from_pretrained(path, revision=revision, token=token, trust_remote_code=False)
-    except (OSError, ValueError):
-        return None
