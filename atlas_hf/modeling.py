@@ -136,6 +136,12 @@ class AtlasModel(SaveLoadMixin, PeftModel):
         if stage == "experience" and not self.peft_config[task].experience:
             possible = ", ".join(STAGES[1:])
             raise ValueError(f"Task '{task}' reuses nothing, so it has no stage {stage!r}; possible are {possible}.")
+        users = [name for name in self.tasks if task in self.peft_config[name].experience]
+        if stage == "expansion" and users:
+            raise ValueError(
+                f"Task '{task}' cannot learn on: {users} reuse its adapter, and would change with it. Add a new task "
+                "that reuses it instead."
+            )
         self.peft_config[task].stage = stage
         self.set_adapter(task, inference_mode=stage == "complete")
 

@@ -12,7 +12,8 @@ def test_every_python_block_runs_as_printed(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     assert blocks
     monkeypatch.chdir(tmp_path)
-    assert main(["learn", "--stream", "digits", "--smoke", "--output", "runs/digits", "--disable_tqdm", "True"]) == 0
+    options = ["--order", "mono-first", "--smoke", "--output", "runs/digits", "--disable_tqdm", "True"]
+    assert main(["learn", "--stream", "digits", *options]) == 0
     scope = {"__name__": "readme"}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), scope)

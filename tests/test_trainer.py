@@ -295,3 +295,11 @@ def test_wrong_data_is_refused_before_training(model, args):
         AtlasTrainer(model, args, train_dataset=bad)
     with pytest.raises(ValueError, match="orthogonality_weight is -1"):
         AtlasTrainingArguments(output_dir="x", orthogonality_weight=-1)
+
+
+def test_a_task_that_others_reuse_does_not_learn_on(model, args):
+    again = AtlasTrainer(model, args, task="has-a", train_dataset=text_data("a", 32), eval_dataset=text_data("a", 32))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"Task 'has-a' cannot learn on: \['has-b'\] reuse its adapter"):
+        again.train()
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
