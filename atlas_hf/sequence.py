@@ -28,7 +28,7 @@ from atlas_hf.training_args import AtlasTrainingArguments
 Stream = Sequence[tuple[TaskSpec, Mapping[str, Dataset]]]
 logger = logging.getLogger(__name__)
 SPLITS = ("train", "validation", "test")
-COEFFICIENT_EXAMPLES = 512
+COEFFICIENT_EXAMPLES = 256
 # Settings that decide what is learned: a folder is gone on with only under the same.
 _SETTINGS = (
     "seed", "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "weight_decay",
@@ -187,7 +187,7 @@ def evaluate_task(model: AtlasModel, task: str, dataset: Dataset, args: AtlasTra
 def mean_coefficients(
     model: AtlasModel, task: str, dataset: Dataset, batch_size: int = 64
 ) -> dict[str, dict[str, float]]:
-    """Mean coefficient of each adapter that a task adds up, by site, over (at most 512) examples."""
+    """Mean coefficient of each adapter that a task adds up, by site, over (at most 256) examples."""
     collate, members = model.collator(task), model.members(task)
     rows = dataset.select(range(min(len(dataset), COEFFICIENT_EXAMPLES)))
     share = 1 / (len(rows) * model.specs[task].rows_per_example)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from atlas_hf.fusion import fuse, orthogonality
 from atlas_hf.tuner.config import AtlasConfig
@@ -182,15 +183,15 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         Narrower bottlenecks are filled up with zeros, which add nothing: silu(0) = 0.
         """
         down, up = ([layers[name] for name in members] for layers in (self.atlas_down, self.atlas_up))
-        width = max(layer.out_features for layer in down)
-        gaps = [width - layer.out_features for layer in down]
-        pad = nn.functional.pad
-        return (
-            torch.stack([pad(layer.weight, (0, 0, 0, gap)) for layer, gap in zip(down, gaps, strict=True)]),
-            torch.stack([pad(layer.bias, (0, gap)) for layer, gap in zip(down, gaps, strict=True)]),
-            torch.stack([pad(layer.weight, (0, gap)) for layer, gap in zip(up, gaps, strict=True)]),
-            torch.stack([layer.bias for layer in up]),
-        )
+        down_weights, up_weights = ([module.weight for module in modules] for modules in (down, up))
+        down_biases, up_biases = ([module.bias for module in modules] for modules in (down, up))
+        width = max(len(bias) for bias in down_biases)
+        if any(len(bias) < width for bias in down_biases):
+            gaps = [width - len(bias) for bias in down_biases]
+            down_weights = [pad(weight, (0, 0, 0, gap)) for weight, gap in zip(down_weights, gaps, strict=True)]
+            down_biases = [pad(bias, (0, gap)) for bias, gap in zip(down_biases, gaps, strict=True)]
+            up_weights = [pad(weight, (0, gap)) for weight, gap in zip(up_weights, gaps, strict=True)]
+        return tuple(map(torch.stack, (down_weights, down_biases, up_weights, up_biases)))
 
     def orthogonality(self, task: str) -> Tensor:
         """Penalty of the queries, and once the own adapter trains of the keys too. A scalar."""
