@@ -6,7 +6,7 @@ RUN = $(VENV)/bin
 
 # The main job: a frozen ViLT learns four tasks on real handwritten digits, one after another.
 quickstart: $(VENV)/.installed
-	$(RUN)/atlas-hf learn --stream digits --order mono-first --output runs/digits
+	$(RUN)/atlas-hf learn --stream digits --order mono-first --train_size 2400 --output runs/digits
 
 test: $(VENV)/.installed-test
 	$(RUN)/ruff check .
