@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import set_seed
+from transformers import PrinterCallback, set_seed
 
 from atlas_hf import hub, storage
 from atlas_hf.metrics import continual
@@ -76,7 +76,7 @@ def learn_sequence(
         _check_splits(spec, data)
     repo_id = _repository(model, args)
     settings = {name: getattr(args, name) for name in _SETTINGS} | {"reuse": reuse}
-    settings |= {name: getattr(model.task_config, name) for name in ("variant", "weighting", "r")}
+    settings |= {name: getattr(model.task_config, name) for name in ("variant", "weighting", "r", "init_queries")}
     results = _resume(model, folder, [spec for spec, _ in [*stream, *downstream]], settings)
     results |= {"settings": settings, "description": dict(description or {}), "environment": environment()}
     if model.tasks:
@@ -179,7 +179,7 @@ def evaluate_task(model: AtlasModel, task: str, dataset: Dataset, args: AtlasTra
     args = copy(args)
     args.report_to, args.disable_tqdm, args.push_to_hub = [], True, False
     trainer = AtlasTrainer(model, args, task, eval_dataset=dataset)
-    trainer.log = lambda *_, **__: None
+    trainer.remove_callback(PrinterCallback)
     metrics = trainer.evaluate()
     return {name.removeprefix("eval_"): value for name, value in metrics.items()}
 
