@@ -1,0 +1,72 @@
+"""Mean, spread and a paired test over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+
+from scipy.stats import t, ttest_rel
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean of n values, their standard deviation (of a sample, n - 1) and the standard error of the mean.
+
+    The last two are None for one value, all of them for none.
+    """
+
+    n: int
+    mean: float | None
+    deviation: float | None
+    error: float | None
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Mean difference of n pairs, its standard error, its 95 % confidence interval (Student's t with n - 1 degrees of
+    freedom) and the p-value of the two-sided paired t-test. What is not defined is None, and `reason` says why."""
+
+    n: int
+    difference: float | None
+    error: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    reason: str | None = None
+
+    @property
+    def clear(self) -> bool | None:
+        """Is the difference larger than twice its standard error? None if there is no standard error."""
+        return None if self.error is None or self.difference is None else abs(self.difference) > 2 * self.error
+
+
+def summarise(values: Sequence[float | None]) -> Summary:
+    """Summary of the values that are not None."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return Summary(len(known), known[0] if known else None, None, None)
+    deviation = stdev(known)
+    return Summary(len(known), fmean(known), deviation, deviation / sqrt(len(known)))
+
+
+def paired(a: Sequence[float | None], b: Sequence[float | None]) -> Paired:
+    """Compare a with b, pair by pair (positive: a is larger); pairs in which one is None are left out.
+
+    Raises:
+        ValueError: if a and b are not of one length.
+    """
+    pairs = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
+    differences = [x - y for x, y in pairs]
+    n, mean = len(pairs), fmean(differences) if pairs else None
+    if n < 2:
+        return Paired(n, mean, reason="no seed that both have" if n == 0 else "one seed")
+    error = stdev(differences) / sqrt(n)
+    if error < 1e-12:
+        return Paired(n, mean, 0.0, mean, mean, reason="the same difference at every seed")
+    reach = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
+    p = float(ttest_rel(*zip(*pairs, strict=True)).pvalue)
+    return Paired(n, mean, error, mean - reach, mean + reach, p)
