@@ -17,7 +17,8 @@
                     (a downstream task: after all of them). Upstream tasks at full size are the matrix's diagonal
     parameters      after the upstream tasks: `trained` by the last of them, `stored` beside the bare backbone for all
     cost            of the upstream tasks at full size: `train_seconds`, `eval_seconds`, `samples_per_second`, `steps`;
-                    `peak_memory_bytes` of the process (all of its resident memory, libraries and data included)
+                    `peak_memory_bytes` of the process (all of its resident memory, libraries and data included);
+                    `cell_seconds` of everything, low-shot copies included
     representation  see `benchmark.representation`; null where it was not measured
     coefficients    member -> mean coefficient, for each upstream task, or null
     environment     versions and machine

@@ -39,6 +39,7 @@ _UNWATCHED = {
 
 def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Sequence[LoadedTask]) -> Cell:
     """Measure one cell. `upstream` in the order of learning; both as `Plan.load` gives them."""
+    start = time.perf_counter()
     before = representation.bare_features(plan.backbone, upstream)
     with TemporaryDirectory() as scratch:
         group = Group(plan, key, Path(scratch))
@@ -47,6 +48,7 @@ def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Se
         after = group.features(upstream)
         for task in downstream if not group.method.together else ():
             group.learn_copies(task, plan.low_shot)
+        cost["cell_seconds"] = time.perf_counter() - start
     return Cell(
         **vars(key) | {"stream": plan.stream, "settings": plan.settings},
         tasks=[*(_record(task, UPSTREAM) for task in upstream), *(_record(task, DOWNSTREAM) for task in downstream)],

@@ -1,0 +1,153 @@
+"""The four claims of the ATLAS paper (arXiv 2410.10923), each as figures with n, spread and p, held or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from atlas_hf.benchmark.cells import DOWNSTREAM, FULL, UPSTREAM, Cell
+from atlas_hf.benchmark.scores import Results, baselines, mean_score, score
+from atlas_hf.benchmark.statistics import Paired, paired, summarise
+
+SUBJECTS = ("atlas", "atlas_reference")  # the methods that the claims are about
+ALONE = "adapter"  # each task from the bare backbone
+ALL_TASKS = "all"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, its figures, and in how many of them it holds.
+
+    Args:
+        letter, text: as the issue names it.
+        rule: when a row counts as held.
+        rows: one per comparison; `held` is True, False, or None where it cannot be said.
+    """
+
+    letter: str
+    text: str
+    rule: str
+    rows: Sequence[Row]
+
+    @property
+    def main(self) -> list[Row]:
+        """The rows over all tasks, at low-shot sizes: what the verdict counts."""
+        whole = [row for row in self.rows if {row.get("task"), row.get("modality")} <= {ALL_TASKS, None}]
+        return [row for row in whole if row.get("examples") != FULL]
+
+    @property
+    def verdict(self) -> str:
+        """One line: in how many comparisons the claim holds."""
+        decided = [row["held"] for row in self.main if row["held"] is not None]
+        if not decided:
+            return "not measured"
+        return f"holds in {sum(decided)} of {len(decided)} comparisons"
+
+
+def claims(results: Results) -> list[Claim]:
+    """All four, from the cells alone."""
+    return [no_forgetting(results), reuse_helps(results), upstream_helps(results), representation_spreads(results)]
+
+
+def no_forgetting(results: Results) -> Claim:
+    """(a): the forgetting of upstream tasks, of every method; the claim is that of the subjects is 0."""
+    rows = []
+    for method, order in _places(results, results.methods):
+        found = summarise(results.values(method, order, "forgetting"))
+        worst = max((drop for cell in results.of(method, order) for drop in _drops(cell)), default=None)
+        held = None if method not in SUBJECTS or worst is None else worst == 0
+        rows.append(
+            {"method": method, "order": order, "n": found.n, "forgetting": found.mean, "deviation": found.deviation,
+             "worst_drop": worst, "held": held}
+        )  # fmt: skip
+    return Claim("a", "Upstream tasks are not forgotten.", "no task's score ever drops", rows)
+
+
+def reuse_helps(results: Results) -> Claim:
+    """(b): a new upstream task with reuse before expansion, against the same task alone, at each low-shot size."""
+    rows = []
+    for method, order in _places(results, SUBJECTS):
+        tasks = results.upstream(order)[1:]
+        for size in results.sizes:
+            for name, chosen in [(ALL_TASKS, tasks), *((task, [task]) for task in tasks)]:
+                found = _compare(results, method, order, lambda cell, t=chosen, s=size: mean_score(cell, t, s))
+                place = {"method": method, "order": order, "examples": size, "task": name}
+                rows.append(place | asdict(found) | {"held": _held(found)})
+    return Claim("b", "Reuse before expansion helps a new task.", f"better than `{ALONE}` by more than 2 SE", rows)
+
+
+def upstream_helps(results: Results) -> Claim:
+    """(c): downstream tasks after all upstream tasks, against the bare backbone (`ALONE`), by modality.
+
+    `low_shot_transfer` is CLiMB's (Srinivasan et al. 2022, section 3.3), of the means over seeds, averaged over the
+    tasks: 100 (after - bare) / (bare - random). None if a task from the bare backbone is not better than guessing.
+    """
+    rows = []
+    records = [task for task in results.cells[0].tasks if task["role"] == DOWNSTREAM]
+    groups = {ALL_TASKS: [task["name"] for task in records]}
+    for task in records:
+        groups.setdefault(task["modality"], []).append(task["name"])
+    for method, order in _places(results, SUBJECTS):
+        for size in results.sizes:
+            for modality, tasks in groups.items():
+                found = _compare(results, method, order, lambda cell, t=tasks, s=size: mean_score(cell, t, s))
+                place = {"method": method, "order": order, "examples": size, "modality": modality, "tasks": len(tasks)}
+                transfer = {"low_shot_transfer": _transfer(results, method, order, tasks, size)}
+                rows.append(place | transfer | asdict(found) | {"held": _held(found)})
+    text = "Learning upstream tasks helps downstream tasks."
+    return Claim("c", text, "better than from the bare backbone by more than 2 SE", rows)
+
+
+def representation_spreads(results: Results) -> Claim:
+    """(d): effective rank and dispersion of the pooled features, after the upstream tasks against before them."""
+    rows = []
+    for method, order in _places(results, results.methods):
+        for figure in ("effective_rank", "dispersion"):
+            before, after = (results.values(method, order, f"{figure}_{when}") for when in ("before", "after"))
+            found = paired(after, before)
+            means = {"before": summarise(before).mean, "after": summarise(after).mean}
+            held = _held(found) if method in SUBJECTS else None
+            place = {"method": method, "order": order, "figure": figure}
+            rows.append(place | means | asdict(found) | {"held": held})
+    return Claim("d", "The representation spreads upstream.", "larger after than before by more than 2 SE", rows)
+
+
+def _places(results: Results, methods: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Every method and order of which there are cells."""
+    return ((m, order) for m in methods for order in results.orders if results.of(m, order))
+
+
+def _drops(cell: Cell) -> list[float]:
+    """How much each earlier task lost between its best score and its last."""
+    columns = [[row[j] for row in cell.matrix if row[j] is not None] for j in range(len(cell.names(UPSTREAM)) - 1)]
+    return [max(column) - column[-1] for column in columns if len(column) > 1]
+
+
+def _compare(results: Results, method: str, order: str, value: Callable[[Cell], float | None]) -> Paired:
+    sides = [{cell.seed: value(cell) for cell in results.of(name, order)} for name in (method, ALONE)]
+    return paired(*([side.get(seed) for seed in results.seeds] for side in sides))
+
+
+def _held(found: Paired) -> bool | None:
+    """More than twice the standard error above zero."""
+    return None if found.clear is None else found.clear and found.difference > 0
+
+
+def _transfer(results: Results, method: str, order: str, tasks: Sequence[str], size: str) -> float | None:
+    chance = baselines(results.cells[0].tasks)
+    found = []
+    for task in tasks:
+        after, bare = (
+            summarise([score(cell, task, size) for cell in results.of(name, order)]).mean for name in (method, ALONE)
+        )
+        found.append(_low_shot_transfer(after, bare, chance[task]))
+    return None if not found or None in found else fmean(found)
+
+
+def _low_shot_transfer(after: float | None, bare: float | None, chance: float) -> float | None:
+    if after is None or bare is None or bare <= chance:
+        return None
+    return 100 * (after - bare) / (bare - chance)
