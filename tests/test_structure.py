@@ -18,7 +18,7 @@ LAYERS = [
      "training_args", "persistence", "modeling"],
     ["streams.scenes", "streams.digit_examples", "streams.digit_tasks", "streams.digits", "streams.pretrain_texts",
      "streams.pretrain_digits", "streams"],
-    ["trainer"],
+    ["task_trainer", "trainer"],
     ["sequence", "report", "benchmark", "benchmark.shortcuts", "cli"],
 ]  # fmt: skip
 ORDER = {name: i for i, name in enumerate(name for layer in LAYERS for name in layer)}
