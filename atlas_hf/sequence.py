@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, set_seed
+from transformers import set_seed
 
 from atlas_hf import hub, storage
 from atlas_hf.metrics import continual
 from atlas_hf.model_card import write_card
 from atlas_hf.modeling import AtlasModel, evaluating
 from atlas_hf.plots import draw_results
+from atlas_hf.task_trainer import evaluate_task
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.trainer import AtlasTrainer
 from atlas_hf.training_args import AtlasTrainingArguments
@@ -172,16 +173,6 @@ def _learn(
 
 def _score(model: AtlasModel, spec: TaskSpec, dataset: Dataset, args: AtlasTrainingArguments) -> float:
     return evaluate_task(model, spec.name, dataset, args)[spec.metric]
-
-
-def evaluate_task(model: AtlasModel, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> dict[str, float]:
-    """The task's metric and loss on a split."""
-    args = copy(args)
-    args.report_to, args.disable_tqdm, args.push_to_hub = [], True, False
-    trainer = AtlasTrainer(model, args, task, eval_dataset=dataset)
-    trainer.remove_callback(PrinterCallback)
-    metrics = trainer.evaluate()
-    return {name.removeprefix("eval_"): value for name, value in metrics.items()}
 
 
 def mean_coefficients(

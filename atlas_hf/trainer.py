@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ from datasets import Dataset
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import EarlyStoppingCallback, ProgressCallback, Trainer, set_seed
-from transformers.trainer_utils import EvalPrediction, TrainOutput
+from transformers import EarlyStoppingCallback, ProgressCallback, TrainerCallback, TrainerState, set_seed
+from transformers.trainer_utils import TrainOutput
 
-from atlas_hf.metrics.single import METRIC_FUNCTIONS
-from atlas_hf.modeling import AtlasModel, evaluating
+from atlas_hf.modeling import AtlasModel
 from atlas_hf.persistence import tensor_bytes
 from atlas_hf.storage import CONFIG, WEIGHTS, read_json
+from atlas_hf.task_trainer import TaskTrainer
 from atlas_hf.training_args import AtlasTrainingArguments
 
 STAGE_TITLES = {"experience": "experience-based learning", "expansion": "novel knowledge expansion"}
@@ -33,7 +32,7 @@ _PARTS = {
 }
 
 
-class AtlasTrainer(Trainer):
+class AtlasTrainer(TaskTrainer):
     """Trains a task of an `AtlasModel`: experience-based learning, if it reuses others, then its own adapter.
 
     Each stage has its own optimizer, schedule, length and learning rate, evaluation, best state and early stopping,
@@ -57,36 +56,16 @@ class AtlasTrainer(Trainer):
         eval_dataset: Dataset | None = None,
         **kwargs: Any,
     ) -> None:
-        self.task = task or model.task
-        if self.task is None or self.task not in model.specs:
-            raise ValueError(f"There is no task {self.task!r}; there are {model.tasks}. Call model.add_task first.")
         if "optimizers" in kwargs or "optimizer_cls_and_kwargs" in kwargs:
             raise ValueError("Each stage makes its own optimizer; choose it with args.optim and its settings.")
-        self.spec = model.specs[self.task]
-        for split, dataset in (("train", train_dataset), ("validation", eval_dataset)):
-            if dataset is not None:
-                self.spec.check_dataset(dataset, split)
         self.stage: str | None = None
         self.stage_metrics: dict[str, dict[str, float]] = {}
-        kwargs.setdefault("data_collator", model.collator(self.task))
-        kwargs.setdefault("compute_metrics", self._metrics)
-        super().__init__(
-            model=model,
-            args=_matching(args, self.spec.metric, eval_dataset is not None),
-            train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
-            **kwargs,
-        )
+        super().__init__(model, args, task, train_dataset, eval_dataset, **kwargs)
+        self.add_callback(StageTable(self))
         if not self.args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(StageProgress(self))
-        # ViLT and others take **kwargs, from which Trainer would conclude that they scale the loss themselves.
-        self.model_accepts_loss_kwargs = False
         self.task_args = self.args
-
-    def _metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        function = METRIC_FUNCTIONS[self.spec.metric]
-        return {self.spec.metric: function(prediction.predictions, prediction.label_ids)}
 
     @property
     def stages(self) -> list[str]:
@@ -118,11 +97,7 @@ class AtlasTrainer(Trainer):
         self._enter(stage)
         frozen = self._check_trainable()
         before = {name: _digest(tensor) for name, tensor in frozen.items()}
-        if self.is_world_process_zero():
-            print(self.stage_table(), flush=True)
         output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
-        # Mixed precision leaves a wrapper around `forward`, which would be wrapped once more by the next stage.
-        self.model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         moved = [name for name, tensor in self._frozen().items() if _digest(tensor) != before.get(name)]
         if moved:
             raise RuntimeError(f"Stage '{stage}' of task '{self.task}' changed what it must not train: {moved[:5]}.")
@@ -187,38 +162,16 @@ class AtlasTrainer(Trainer):
 
     # Trainer's hooks -----------------------------------------------------------------------------------------------
 
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        if self.optimizer is None:
-            optimizer, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            self.optimizer = optimizer(self._parameter_groups(model or self.model), **options)
-        return self.optimizer
-
-    def _parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """Queries over the experience at their own rate; no decay of biases and norms (released code)."""
-        decayed = set(self.get_decay_parameter_names(model))
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                fast = ".atlas_experience_query." in name
-                rate = self.args.learning_rate * (self.args.query_lr_multiplier if fast else 1)
-                decay = self.args.weight_decay if name in decayed else 0.0
-                groups.setdefault((rate, decay), []).append(parameter)
-        return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
+    def rate(self, name: str) -> float:
+        return self.args.query_lr_multiplier if ".atlas_experience_query." in name else 1
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        outputs = model(**inputs)
-        loss = outputs.loss
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
         if model.training and self.args.orthogonality_weight:
             loss = loss + self.args.orthogonality_weight * self.model.base_model.orthogonality(self.task)
         return (loss, outputs) if return_outputs else loss
-
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        if self.model.task != self.task:
-            self.model.set_task(self.task)
-        with evaluating(self.model):
-            return super().evaluation_loop(*args, **kwargs)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Name the task and stage in every key, so that the stages do not share a curve in a tracker."""
@@ -259,6 +212,17 @@ class AtlasTrainer(Trainer):
         self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
+class StageTable(TrainerCallback):
+    """Prints what each stage trains, before it begins."""
+
+    def __init__(self, trainer: AtlasTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: AtlasTrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
+        if state.is_world_process_zero:
+            print(self.trainer.stage_table(), flush=True)
+
+
 class StageProgress(ProgressCallback):
     """Trainer's progress bar, with the task and stage in front."""
 
@@ -270,15 +234,6 @@ class StageProgress(ProgressCallback):
         super().on_train_begin(*args, **kwargs)
         if self.training_bar is not None:
             self.training_bar.set_description(f"{self.trainer.task}, {self.trainer.stage}")
-
-
-def _matching(args: AtlasTrainingArguments, metric: str, has_evaluation: bool) -> AtlasTrainingArguments:
-    """A copy that chooses the best state by the task's metric, or keeps the last if nothing is evaluated."""
-    args = copy(args)
-    args.metric_for_best_model, args.greater_is_better = f"eval_{metric}", True
-    if not has_evaluation:
-        args.eval_strategy, args.load_best_model_at_end, args.early_stopping_patience = "no", False, None
-    return args
 
 
 def _digest(tensor: Tensor) -> bytes:

@@ -18,8 +18,12 @@ LAYERS = [
      "training_args", "persistence", "modeling"],
     ["streams.scenes", "streams.digit_examples", "streams.digit_tasks", "streams.digits", "streams.pretrain_texts",
      "streams.pretrain_digits", "streams"],
-    ["trainer"],
-    ["sequence", "report", "benchmark", "benchmark.shortcuts", "cli"],
+    ["task_trainer", "trainer"],
+    ["sequence", "report", "benchmark", "benchmark.shortcuts", "benchmark.methods.base", "benchmark.methods.plain",
+     "benchmark.methods.sites", "benchmark.methods.sequential_ft", "benchmark.methods.freeze_encoder",
+     "benchmark.methods.freeze_bottom", "benchmark.methods.adapter", "benchmark.methods.lora", "benchmark.methods.ewc",
+     "benchmark.methods.lwf", "benchmark.methods.experience_replay", "benchmark.methods.joint",
+     "benchmark.methods.atlas", "benchmark.methods.fusion", "benchmark.methods", "cli"],
 ]  # fmt: skip
 ORDER = {name: i for i, name in enumerate(name for layer in LAYERS for name in layer)}
 

@@ -1,0 +1,66 @@
+"""Independent adapters: each task has its own and knows nothing of the others. The baseline that ATLAS has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from atlas_hf.benchmark.methods.plain import PlainMethod, PlainModel
+from atlas_hf.benchmark.methods.sites import sites
+from atlas_hf.tasks import TaskSpec
+
+
+class Bottleneck(nn.Module):
+    """`x + up(silu(down x))` (Houlsby et al. 2019), which begins as `x`: ATLAS's adapter with the coefficient 1."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(size, width), nn.Linear(width, size)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.up(silu(self.down(x)))
+
+    def hook(self, site: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        """As a forward hook of the site."""
+        return self(output)
+
+
+class AdapterModel(PlainModel):
+    """A `PlainModel` with a bottleneck per task at each site."""
+
+    def __init__(self, backbone: str, width: int) -> None:
+        super().__init__(backbone)
+        self.width = width
+        self.adapters = nn.ModuleDict()
+
+    def add_task(self, spec: TaskSpec) -> None:
+        widths = [site.out_features for site in sites(self.backbone).values()]
+        self.adapters[spec.name] = nn.ModuleList(Bottleneck(size, self.width) for size in widths).to(self.device)
+        super().add_task(spec)
+
+    def pooled(self, task: str, **inputs: Any) -> Tensor:
+        with ExitStack() as stack:
+            for site, adapter in zip(sites(self.backbone).values(), self.adapters[task], strict=True):
+                stack.callback(site.register_forward_hook(adapter.hook).remove)
+            return super().pooled(task, **inputs)
+
+
+class Adapter(PlainMethod):
+    """A plain bottleneck per task, of ATLAS's width and at its sites, and a head."""
+
+    name = "adapter"
+    summary = "an independent adapter per task"
+    uses_order = False
+
+    def build(self) -> AdapterModel:
+        return AdapterModel(self.setting.backbone, self.setting.width)
+
+    def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
+        yield from self.model.adapters[task].parameters()
+        yield from self.model.heads[task].parameters()

@@ -1,0 +1,44 @@
+"""ATLAS itself, in both variants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from atlas_hf.benchmark.methods.base import LoadedTask, Method, train_quietly
+from atlas_hf.modeling import AtlasModel
+from atlas_hf.trainer import AtlasTrainer
+from atlas_hf.training_args import AtlasTrainingArguments
+from atlas_hf.tuner import AtlasConfig
+
+
+class Atlas(Method):
+    """Experience-based learning, then novel knowledge expansion, with the defaults of the package."""
+
+    name = "atlas"
+    summary = "two-stage reuse, as in the paper's figure"
+    variant: ClassVar[str] = "paper"
+    model: AtlasModel
+
+    def build(self) -> AtlasModel:
+        config = AtlasConfig(r=self.setting.width, variant=self.variant)
+        return AtlasModel.from_pretrained(self.setting.backbone, config=config)
+
+    def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        ((spec, data),) = tasks
+        self.model.add_task(spec)
+        if not self.model.peft_config[spec.name].experience:
+            args.max_steps = steps  # a first task has one stage
+        train_quietly(AtlasTrainer(self.model, args, spec.name, data["train"]))
+
+    def parameters(self) -> dict[str, int]:
+        sizes = [sum(self.model.count_parameters(task).values()) for task in self.model.tasks]
+        return {"trained": sizes[-1], "stored": sum(sizes)}
+
+
+class AtlasReference(Atlas):
+    """As in the authors' released code."""
+
+    name = "atlas_reference"
+    summary = "two-stage reuse, as in the released code"
+    variant = "reference"

@@ -1,0 +1,159 @@
+"""What every method of the benchmark is: one backbone, and `learn`, `evaluate` and `fork`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy, deepcopy
+from dataclasses import dataclass
+from math import ceil
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import ClassVar
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict
+from torch import nn
+from transformers import PrinterCallback, Trainer, set_seed
+
+from atlas_hf.modeling import evaluating
+from atlas_hf.task_trainer import evaluate_task
+from atlas_hf.tasks import TaskSpec
+from atlas_hf.trainer import StageTable
+from atlas_hf.training_args import AtlasTrainingArguments
+
+LoadedTask = tuple[TaskSpec, DatasetDict]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all methods share.
+
+    Args:
+        backbone: folder or id of the pretrained backbone.
+        width: of the adapters; LoRA's rank is the one with as many parameters.
+        seed: of whatever a method draws before it learns.
+    """
+
+    backbone: str
+    width: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What learning took: wall time without any scoring, optimizer steps, training examples per second."""
+
+    seconds: float
+    steps: int
+    samples_per_second: float
+
+
+class Method(ABC):
+    """A way to learn tasks one after another, all with the same Trainer, data, seeds, backbone and heads.
+
+    Attributes:
+        name: key in `METHODS`.
+        summary: one line for the report.
+        uses_order: whether the result of a task depends on the tasks learned before it.
+        together: whether all tasks are learned in one call of `learn`.
+        model: the backbone and the heads of the tasks so far.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    uses_order: ClassVar[bool] = True
+    together: ClassVar[bool] = False
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.args: AtlasTrainingArguments | None = None
+        set_seed(setting.seed)
+        self.model = self.build()
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The model before the first task."""
+
+    @abstractmethod
+    def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        """Learn the tasks in that many optimizer steps."""
+
+    @abstractmethod
+    def parameters(self) -> dict[str, int]:
+        """Numbers of parameters: `trained` with the last task, and `stored` for all tasks beside one backbone."""
+
+    def learn(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments) -> Cost:
+        """Learn one task, or all at once if `together`. Prints nothing and leaves no file.
+
+        The same settings and seed give the same model, bit for bit (on a CPU).
+
+        Raises:
+            ValueError: for more than one task where only one can be learned at a time.
+        """
+        if len(tasks) != 1 and not self.together:
+            raise ValueError(f"'{self.name}' learns one task at a time; {len(tasks)} were given. Call learn for each.")
+        self.args = copy(args)
+        sizes = [len(data["train"]) for _, data in tasks]
+        steps = [total_steps(args, size) for size in sizes]
+        rows = sum(size * n / epoch_steps(args, size) for size, n in zip(sizes, steps, strict=True))
+        with quiet(args) as quiet_args:
+            set_seed(args.seed)
+            started = perf_counter()
+            self.train(tasks, quiet_args, sum(steps))
+            seconds = perf_counter() - started
+        return Cost(seconds, sum(steps), rows / seconds)
+
+    def evaluate(self, task: str, dataset: Dataset) -> float:
+        """The task's metric on a split."""
+        with quiet(self.args) as args:
+            return evaluate_task(self.model, task, dataset, args)[self.model.specs[task].metric]
+
+    def pooled(self, task: str, dataset: Dataset) -> np.ndarray:
+        """What the task's head sees of a split: (examples x rows per example, D)."""
+        collate, size = self.model.collator(task), self.args.per_device_eval_batch_size
+        found = []
+        with torch.no_grad(), evaluating(self.model):
+            for start in range(0, len(dataset), size):
+                inputs = collate.inputs([dataset[i] for i in range(start, min(start + size, len(dataset)))])
+                inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
+                found.append(self.model.pooled(task, **inputs).float().cpu())
+        return torch.cat(found).numpy()
+
+    def fork(self) -> Method:
+        """A copy that learns on by itself."""
+        return deepcopy(self)
+
+
+def epoch_steps(args: AtlasTrainingArguments, examples: int) -> int:
+    """Optimizer steps of one pass over the examples, as Trainer counts them."""
+    return ceil(ceil(examples / args.train_batch_size) / args.gradient_accumulation_steps)
+
+
+def total_steps(args: AtlasTrainingArguments, examples: int) -> int:
+    """Optimizer steps that every method trains a task: those of ATLAS's two stages together."""
+    stages = [args.for_stage("task", stage) for stage in ("experience", "expansion")]
+    return sum(
+        stage.max_steps if stage.max_steps > 0 else ceil(stage.num_train_epochs * epoch_steps(args, examples))
+        for stage in stages
+    )
+
+
+@contextmanager
+def quiet(args: AtlasTrainingArguments) -> Iterator[AtlasTrainingArguments]:
+    """A copy of the settings for training alone: the last state counts, and the folder is gone afterwards."""
+    args = copy(args)
+    args.eval_strategy = args.save_strategy = args.logging_strategy = "no"
+    args.load_best_model_at_end, args.early_stopping_patience, args.push_to_hub = False, None, False
+    args.report_to, args.disable_tqdm = [], True
+    with TemporaryDirectory() as folder:
+        args.output_dir = folder
+        yield args
+
+
+def train_quietly(trainer: Trainer) -> None:
+    for printing in (PrinterCallback, StageTable):
+        trainer.remove_callback(printing)
+    trainer.train()

@@ -1,0 +1,64 @@
+"""Elastic weight consolidation: what mattered to earlier tasks moves less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from atlas_hf.benchmark.methods.base import Setting
+from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
+from atlas_hf.modeling import evaluating
+from atlas_hf.tasks import TaskSpec
+from atlas_hf.training_args import AtlasTrainingArguments
+
+FISHER_EXAMPLES = 256
+
+
+class EWC(SequentialFT):
+    """Sequential fine-tuning with `weight / 2 * sum_k F_k (theta_k - anchor_k)^2` in the loss.
+
+    Kirkpatrick et al. 2017, equation 3, for the backbone. F is the diagonal of the Fisher information, summed over
+    the tasks so far; the anchor is the backbone after the last one (Huszar 2018 gives the reason for one anchor).
+    """
+
+    name = "ewc"
+    summary = "sequential fine-tuning with elastic weight consolidation"
+    weight = 1e3
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.fisher: dict[str, Tensor] = {}
+        self.anchor: dict[str, Tensor] = {}
+
+    def extra_loss(self, inputs: dict[str, Tensor], pooled: Tensor, step: int) -> Tensor | float:
+        return self.weight / 2 * self.penalty()
+
+    def penalty(self) -> Tensor | float:
+        """`sum_k F_k (theta_k - anchor_k)^2`; 0 before the first task is learned."""
+        weights = dict(self.model.backbone.named_parameters())
+        return sum((f * (weights[name] - self.anchor[name]).square()).sum() for name, f in self.fisher.items())
+
+    def after_task(self, spec: TaskSpec, data: Dataset, args: AtlasTrainingArguments) -> None:
+        examples = min(len(data), FISHER_EXAMPLES)
+        with evaluating(self.model):
+            for gradients in self._gradients(spec.name, data.select(range(examples))):
+                for name, gradient in gradients.items():
+                    self.fisher[name] = self.fisher.get(name, 0) + gradient.square() / examples
+        self.anchor = {n: p.detach().clone() for n, p in self.model.backbone.named_parameters() if n in self.fisher}
+
+    def _gradients(self, task: str, data: Dataset) -> Iterator[dict[str, Tensor]]:
+        """Of the loss of each example, by parameter of the backbone. Labels are the true ones, not the model's."""
+        collate = self.model.collator(task)
+        weights = {name: p for name, p in self.model.backbone.named_parameters() if p.requires_grad}
+        for row in data:
+            batch = {name: tensor.to(self.model.device) for name, tensor in collate([row]).items()}
+            found = torch.autograd.grad(self.model(task, **batch).loss, list(weights.values()), allow_unused=True)
+            yield {name: gradient for name, gradient in zip(weights, found, strict=True) if gradient is not None}
+
+    def parameters(self) -> dict[str, int]:
+        """The Fisher information and the anchor are kept as well."""
+        counts = super().parameters()
+        return counts | {"stored": counts["stored"] + 2 * sum(f.numel() for f in self.fisher.values())}

@@ -1,0 +1,48 @@
+"""Experience replay: a few examples of the earlier tasks are kept, and learned again now and then."""
+
+from __future__ import annotations
+
+import numpy as np
+from datasets import Dataset
+from torch import Tensor
+
+from atlas_hf.benchmark.methods.base import Setting
+from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
+from atlas_hf.tasks import TaskSpec
+from atlas_hf.training_args import AtlasTrainingArguments
+
+SHARE = 0.05
+
+
+class ExperienceReplay(SequentialFT):
+    """Sequential fine-tuning; every `every` steps the loss of a batch of one earlier task is added.
+
+    As in CLiMB, a share of every task's training examples is kept, and a batch of one task, drawn at random, is
+    replayed. The replayed loss is part of the step (Chaudhry et al. 2019), so that no method has more steps.
+    """
+
+    name = "experience_replay"
+    summary = "sequential fine-tuning with replay of 5 % of the examples"
+    every = 4
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.memory: dict[str, Dataset] = {}
+
+    def after_task(self, spec: TaskSpec, data: Dataset, args: AtlasTrainingArguments) -> None:
+        kept = np.random.default_rng(args.seed).permutation(len(data))[: max(1, round(SHARE * len(data)))]
+        self.memory[spec.name] = data.select(kept)
+
+    def extra_loss(self, inputs: dict[str, Tensor], pooled: Tensor, step: int) -> Tensor | float:
+        if not self.memory or step % self.every:
+            return 0.0
+        task, rows = self.draw(step)
+        batch = self.model.collator(task)([self.memory[task][int(row)] for row in rows])
+        return self.model(task, **{name: tensor.to(self.model.device) for name, tensor in batch.items()}).loss
+
+    def draw(self, step: int) -> tuple[str, np.ndarray]:
+        """An earlier task and rows of its memory, the same ones for the same seed and step."""
+        rng = np.random.default_rng([self.args.seed, len(self.memory), step])
+        task = list(self.memory)[rng.integers(len(self.memory))]
+        size = min(self.args.train_batch_size, len(self.memory[task]))
+        return task, rng.permutation(len(self.memory[task]))[:size]

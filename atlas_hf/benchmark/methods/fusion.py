@@ -1,0 +1,89 @@
+"""Reuse without expansion: a new task weighs the adapters of earlier tasks and adds none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from transformers import set_seed
+
+from atlas_hf.benchmark.methods.atlas import Atlas
+from atlas_hf.benchmark.methods.base import Cost, LoadedTask, Setting, quiet, total_steps, train_quietly
+from atlas_hf.trainer import AtlasTrainer
+from atlas_hf.training_args import AtlasTrainingArguments
+
+
+class FusionTrainer(AtlasTrainer):
+    """The first stage alone."""
+
+    @property
+    def stages(self) -> list[str]:
+        return ["experience"]
+
+
+class Fusion(Atlas):
+    """Queries over the earlier tasks' adapters and a head, with ATLAS's own coefficients.
+
+    As in AdapterFusion (Pfeiffer et al. 2021), each reused adapter was learned from its own task alone. So the
+    adapter of a task for later reuse is learned beside the task that is scored, with as many steps again, and only
+    once another task follows; it takes nothing of the scored task's steps, and is not in its `Cost`. The first task
+    has nothing to reuse, and only its own adapter, which is reused.
+    """
+
+    name = "fusion"
+    summary = "reuse of earlier adapters without an own one"
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.sources: list[str] = []
+        self.fused: list[str] = []
+        self.pending: LoadedTask | None = None
+
+    def learn(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments) -> Cost:
+        self.learn_source()
+        return super().learn(tasks, args)
+
+    def fork(self) -> Fusion:
+        """Learns the pending adapter first, so that not every copy has to."""
+        self.learn_source()
+        return super().fork()
+
+    def learn_source(self) -> None:
+        """Learn the last task's adapter by itself, under another name."""
+        if self.pending is None:
+            return
+        (spec, data), self.pending = self.pending, None
+        source = replace(spec, name=f"{spec.name}-alone")
+        with quiet(self.args) as args:
+            set_seed(args.seed)
+            self.model.add_task(source, experience=())
+            args.max_steps = total_steps(args, len(data["train"]))
+            train_quietly(AtlasTrainer(self.model, args, source.name, data["train"]))
+        self.sources.append(source.name)
+
+    def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        ((spec, data),) = tasks
+        if not self.sources:
+            self.sources.append(spec.name)
+            super().train(tasks, args, steps)
+            return
+        self.model.add_task(spec, experience=self.sources)
+        args.experience_max_steps = steps
+        train_quietly(FusionTrainer(self.model, args, spec.name, data["train"]))
+        self.model.set_stage(spec.name, "experience")  # not complete: its own adapter takes no part
+        self.model.set_task(spec.name)
+        self.fused.append(spec.name)
+        self.pending = tasks[0]
+
+    def parameters(self) -> dict[str, int]:
+        """Of a task: its queries and head; of a source: its adapter and key."""
+        first = self.sources[0]
+        fused = [self._count(task, "atlas_experience_query", "atlas_head") for task in self.fused]
+        sources = sum(self._count(task, "atlas_down", "atlas_up", "atlas_key") for task in self.sources)
+        own = self._count(first, "atlas_query", "atlas_head")
+        alone = sum(self.model.count_parameters(first).values())
+        return {"trained": fused[-1] if fused else alone, "stored": sum(fused) + sources + own}
+
+    def _count(self, task: str, *parts: str) -> int:
+        names = tuple(f".{part}.{task}." for part in parts)
+        return sum(p.numel() for n, p in self.model.named_parameters() if any(name in f"{n}." for name in names))

@@ -1,0 +1,71 @@
+"""Learning without forgetting: on the new task's data, the old heads go on answering as they did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import kl_div, log_softmax, mse_loss
+
+from atlas_hf.benchmark.methods.base import LoadedTask, Setting
+from atlas_hf.benchmark.methods.plain import PlainModel
+from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
+from atlas_hf.training_args import AtlasTrainingArguments
+
+TEMPERATURE = 2.0
+
+
+class LwF(SequentialFT):
+    """Sequential fine-tuning with distillation of the model as it was before the task (Li & Hoiem 2016, section 3).
+
+    All heads train. An old head reads the pooled rows of a batch as they come, whatever task they are of: each row
+    by itself, or, where its own examples have several rows (choices, pairs), as many consecutive rows at a time; rows
+    that do not fill up an example are left out. The paper's warm-up of the new head alone is left out.
+    """
+
+    name = "lwf"
+    summary = "sequential fine-tuning with distillation of the old heads"
+    weight = 1.0
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.old: PlainModel | None = None
+
+    def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        self.old = deepcopy(self.model).requires_grad_(False).eval() if self.model.specs else None
+        super().train(tasks, args, steps)
+        self.old = None
+
+    def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
+        yield from self.model.backbone.parameters()
+        yield from self.model.heads.parameters()
+
+    def extra_loss(self, inputs: dict[str, Tensor], pooled: Tensor, step: int) -> Tensor | float:
+        if self.old is None:
+            return 0.0
+        with torch.no_grad():
+            before = self.old.pooled(self.old.task, **{n: t for n, t in inputs.items() if n != "labels"})
+        return self.weight * sum(self.distance(task, pooled, before) for task in self.old.specs)
+
+    def distance(self, task: str, pooled: Tensor, before: Tensor) -> Tensor | float:
+        """How far an old task's head is from what it said, per example; 0 if it has not moved."""
+        head, old = self.model.heads[task], self.old.heads[task]
+        rows = len(pooled) // head.rows_per_example * head.rows_per_example
+        if not rows:
+            return 0.0
+        return distillation(self.model.specs[task].problem_type, head(pooled[:rows]), old(before[:rows]))
+
+
+def distillation(problem_type: str, new: Tensor, old: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of softened answers, mean over the examples: logits (B, C), a scalar.
+
+    Its gradient is that of the paper's equation 2. A score per answer is a choice between yes and no.
+    """
+    if problem_type == "regression":
+        return mse_loss(new, old)
+    if problem_type == "multi_label_classification":
+        new, old = (torch.stack([logits, torch.zeros_like(logits)], dim=-1) for logits in (new, old))
+    new, old = (log_softmax(logits.float() / TEMPERATURE, dim=-1) for logits in (new, old))
+    return kl_div(new, old, log_target=True, reduction="sum") / len(new)
