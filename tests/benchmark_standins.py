@@ -25,6 +25,11 @@ class Standin(Method):
     def __init__(self, setting):
         self.setting, self.known, self.folder = setting, {}, Path(setting.backbone)
 
+    def build(self):
+        raise AssertionError("a stand-in has no model")
+
+    train = build
+
     def learn(self, tasks, args):
         if (self.folder / "slow").is_file() and (self.folder / "slow").read_text() == self.name:
             time.sleep(60)

@@ -23,7 +23,10 @@ LAYERS = [
      "benchmark.methods.sites", "benchmark.methods.sequential_ft", "benchmark.methods.freeze_encoder",
      "benchmark.methods.freeze_bottom", "benchmark.methods.adapter", "benchmark.methods.lora", "benchmark.methods.ewc",
      "benchmark.methods.lwf", "benchmark.methods.experience_replay", "benchmark.methods.joint",
-     "benchmark.methods.atlas", "benchmark.methods.fusion", "benchmark.methods", "cli"],
+     "benchmark.methods.atlas", "benchmark.methods.fusion", "benchmark.methods", "benchmark.cells", "benchmark.plan",
+     "benchmark.representation", "benchmark.protocol", "benchmark.run", "benchmark.statistics", "benchmark.scores",
+     "benchmark.claims", "benchmark.tables", "benchmark.pictures", "benchmark.report", "benchmark.dataset",
+     "benchmark.command", "cli"],
 ]  # fmt: skip
 ORDER = {name: i for i, name in enumerate(name for layer in LAYERS for name in layer)}
 

@@ -40,7 +40,7 @@ def benchmark(argv: Sequence[str]) -> None:
     parser.add_argument("--order", nargs="+", help="orders of the stream; by default all")
     parser.add_argument("--methods", nargs="+", help=f"by default all: {', '.join(METHODS)}")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1; by default 5")
-    parser.add_argument("--low-shot", nargs="*", metavar="N", help="numbers of examples, or full; by default the stream's")
+    parser.add_argument("--low-shot", nargs="*", metavar="N", help="examples, or full; by default the stream's")
     parser.add_argument("--output", type=Path, required=True, help="folder of the cells and the report")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time, on one thread each; by default 1")
     parser.add_argument("--smoke", action="store_true", help="one order, seed and low-shot size, tiny; learns nothing")

@@ -47,8 +47,9 @@ def styles(methods: list[str]) -> dict[str, dict[str, Any]]:
     colours, markers = cycle(_OTHERS), cycle(_MARKERS)
     for method in methods:
         if method in SUBJECTS:
-            line = "-" if method == SUBJECTS[0] else "--"
-            found[method] = {"color": _RED, "marker": "o", "linestyle": line, "linewidth": 2.2, "zorder": 4}
+            found[method] = {"color": _RED, "marker": "o", "linestyle": "-", "linewidth": 2.2, "zorder": 4}
+            if method != SUBJECTS[0]:
+                found[method] |= {"linestyle": "--", "markerfacecolor": "white"}
         elif method == ALONE:
             found[method] = {"color": _BLUE, "marker": "s", "linestyle": "-", "linewidth": 2.2, "zorder": 3}
         else:
@@ -57,7 +58,7 @@ def styles(methods: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def low_shot(results: Results) -> Figure | None:
-    """Score of new tasks against the number of examples: upstream tasks above, downstream below, a column per order."""
+    """Score of new tasks against the number of examples: upstream above, downstream below, a column per order."""
     kinds = {"new": "new upstream tasks", "downstream": "downstream tasks"}
     figure, axes = _grid(len(kinds), len(results.orders), 4.6, 3.0)
     drawn = False

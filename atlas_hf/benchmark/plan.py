@@ -8,8 +8,7 @@ from typing import Any
 
 from atlas_hf import streams
 from atlas_hf.benchmark.cells import ANY_ORDER, FULL, Key
-from atlas_hf.benchmark.methods import METHODS, Method
-from atlas_hf.streams.digits import LoadedTask
+from atlas_hf.benchmark.methods import METHODS, LoadedTask, Method
 
 
 @dataclass(frozen=True)

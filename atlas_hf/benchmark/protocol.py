@@ -12,8 +12,6 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,33 +20,25 @@ from transformers import set_seed
 
 from atlas_hf.benchmark import representation
 from atlas_hf.benchmark.cells import DOWNSTREAM, FULL, UPSTREAM, Cell, Key
-from atlas_hf.benchmark.methods import Cost, Method, Setting
+from atlas_hf.benchmark.methods import Cost, LoadedTask, Method, Setting
 from atlas_hf.benchmark.plan import Plan
 from atlas_hf.sequence import environment
 from atlas_hf.storage import library_versions
 from atlas_hf.streams import low_shot
-from atlas_hf.streams.digits import LoadedTask
 from atlas_hf.training_args import AtlasTrainingArguments
-
-# No validation set: the state after the last step counts, and nothing is written.
-_UNWATCHED = {
-    "eval_strategy": "no", "save_strategy": "no", "logging_strategy": "no", "load_best_model_at_end": False,
-    "report_to": "none", "disable_tqdm": True,
-}  # fmt: skip
 
 
 def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Sequence[LoadedTask]) -> Cell:
     """Measure one cell. `upstream` in the order of learning; both as `Plan.load` gives them."""
     start = time.perf_counter()
     before = representation.bare_features(plan.backbone, upstream)
-    with TemporaryDirectory() as scratch:
-        group = Group(plan, key, Path(scratch))
-        matrix = group.learn_together(upstream) if group.method.together else group.learn_in_turn(upstream)
-        parameters, cost = group.method.parameters(), group.cost()
-        after = group.features(upstream)
-        for task in downstream if not group.method.together else ():
-            group.learn_copies(task, plan.low_shot)
-        cost["cell_seconds"] = time.perf_counter() - start
+    group = Group(plan, key)
+    matrix = group.learn_together(upstream) if group.method.together else group.learn_in_turn(upstream)
+    parameters, cost = group.method.parameters(), group.cost()
+    after = group.features(upstream)
+    for task in downstream if not group.method.together else ():
+        group.learn_copies(task, plan.low_shot)
+    cost["cell_seconds"] = time.perf_counter() - start
     return Cell(
         **vars(key) | {"stream": plan.stream, "settings": plan.settings},
         tasks=[*(_record(task, UPSTREAM) for task in upstream), *(_record(task, DOWNSTREAM) for task in downstream)],
@@ -65,9 +55,9 @@ def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Se
 class Group:
     """A method while it learns the tasks of one cell."""
 
-    def __init__(self, plan: Plan, key: Key, scratch: Path) -> None:
+    def __init__(self, plan: Plan, key: Key) -> None:
         self.seed, self.sizes = key.seed, plan.low_shot
-        self.full, self.few = (_arguments(v, key.seed, scratch) for v in (plan.training, plan.low_shot_training))
+        self.full, self.few = (_arguments(values, key.seed) for values in (plan.training, plan.low_shot_training))
         self.method = plan.methods[key.method](Setting(plan.backbone, plan.width, key.seed))
         self.low_shot: dict[str, dict[str, float]] = {}
         self.costs: list[Cost] = []
@@ -79,7 +69,7 @@ class Group:
         for i, task in enumerate(tasks):
             if i > 0 or not self.method.uses_order:  # the first of an order has nothing to build on
                 self.learn_copies(task, few)
-            self.costs.append(self._learn(self.method, [task], self.full))
+            self.costs.append(self.method.learn([task], self.full))
             first = 0 if self.method.uses_order else i
             scores = [self._score(spec.name, data["test"]) for spec, data in tasks[first : i + 1]]
             matrix.append([None] * first + scores + [None] * (len(tasks) - i - 1))
@@ -87,7 +77,7 @@ class Group:
 
     def learn_together(self, tasks: Sequence[LoadedTask]) -> list[list[float | None]]:
         """All tasks at once: only the last row of the matrix exists."""
-        self.costs.append(self._learn(self.method, tasks, self.full))
+        self.costs.append(self.method.learn(tasks, self.full))
         scores = [self._score(spec.name, data["test"]) for spec, data in tasks]
         return [[None] * len(tasks) for _ in tasks[1:]] + [scores]
 
@@ -97,8 +87,8 @@ class Group:
         for size in sizes:
             copy = self.method.fork()
             few = data if size == FULL else low_shot(data, int(size), self.seed)
-            self._learn(copy, [(spec, few)], self.full if size == FULL else self.few)
-            self.low_shot.setdefault(spec.name, {})[size] = copy.evaluate(spec.name, data["test"])
+            copy.learn([(spec, few)], self.full if size == FULL else self.few)
+            self.low_shot.setdefault(spec.name, {})[size] = self._evaluate(copy, spec.name, data["test"])
 
     def features(self, tasks: Sequence[LoadedTask]) -> dict[str, np.ndarray]:
         """Pooled features of each task's test examples."""
@@ -117,19 +107,20 @@ class Group:
             "steps": sum(cost.steps for cost in self.costs),
         }
 
-    def _learn(self, method: Method, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments) -> Cost:
-        set_seed(self.seed)  # what copies learned before must not change what is learned now
-        return method.learn(tasks, args)
-
     def _score(self, task: str, dataset: Dataset) -> float:
         start = time.perf_counter()
-        score = self.method.evaluate(task, dataset)
+        score = self._evaluate(self.method, task, dataset)
         self.eval_seconds += time.perf_counter() - start
         return score
 
+    def _evaluate(self, method: Method, task: str, dataset: Dataset) -> float:
+        set_seed(self.seed)  # ViLT draws the order of its patches in evaluation too: the same weights, the same score
+        return method.evaluate(task, dataset)
 
-def _arguments(values: Mapping[str, Any], seed: int, scratch: Path) -> AtlasTrainingArguments:
-    return AtlasTrainingArguments(output_dir=str(scratch), seed=seed, **_UNWATCHED | dict(values))
+
+def _arguments(values: Mapping[str, Any], seed: int) -> AtlasTrainingArguments:
+    """No validation set is used and nothing is written: methods see to that."""
+    return AtlasTrainingArguments(output_dir="unused", seed=seed, report_to="none", **values)
 
 
 def _peak_memory() -> int:

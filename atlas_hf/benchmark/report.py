@@ -22,10 +22,10 @@ _CAPTIONS = {
     pictures.REPRESENTATION: "Representation before and after the upstream tasks",
 }
 _READING = """Scores are in points, 0 to 100; ± is the standard deviation over seeds unless said. *average accuracy*:
-mean over the upstream tasks after the last one. *new, n*: mean over the upstream tasks but the first, each learned from
-n examples after all tasks before it. *downstream, n*: the same of the downstream tasks, each after all upstream tasks.
-*trained*: parameters that the last upstream task trained; *stored*: what is kept beside the bare backbone for all
-upstream tasks. *memory*: largest resident memory of the process, libraries and data included. A method whose tasks
+mean over the upstream tasks after the last one. *new, n*: mean over the upstream tasks but the first, each learned
+from n examples after all tasks before it. *downstream, n*: the same of the downstream tasks, each after all upstream
+tasks. *trained*: parameters that the last upstream task trained; *stored*: what is kept beside the bare backbone
+for all upstream tasks. *memory*: largest resident memory of the process, libraries and data included. A method whose tasks
 know nothing of one another has the same scores in every order, but for the choice of the first task."""
 
 
@@ -64,8 +64,8 @@ def _setup(results: Results) -> str:
     lines = [
         f"{len(results.cells)} cells, seeds {', '.join(map(str, results.seeds))}; together {seconds / 60:.1f} minutes "
         f"of one process each.",
-        f"Backbone {settings['backbone']}, adapters of width {settings['width']}. Examples per task: {sizes}; low-shot "
-        f"sizes {', '.join(settings['low_shot']) or 'none'}.",
+        f"Backbone {settings['backbone']}, adapters of width {settings['width']}. Examples per task: {sizes}; "
+        f"low-shot sizes {', '.join(settings['low_shot']) or 'none'}.",
         f"Training: {_listed(settings['training'])}. Low-shot training: {_listed(settings['low_shot_training'])}.",
         f"Environment: {_listed(environment)}.",
     ]

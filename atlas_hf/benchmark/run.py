@@ -21,9 +21,9 @@ from tqdm import tqdm
 from transformers.utils import logging
 
 from atlas_hf.benchmark.cells import Cell, Key, check_settings
+from atlas_hf.benchmark.methods import LoadedTask
 from atlas_hf.benchmark.plan import Plan
 from atlas_hf.benchmark.protocol import measure
-from atlas_hf.streams.digits import LoadedTask
 
 POLL = 0.5  # seconds between two looks at what another run has finished
 
@@ -128,9 +128,7 @@ class _Run:
             self.bar.update()
 
 
-def work(
-    plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Sequence[LoadedTask], output: Path
-) -> None:
+def work(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Sequence[LoadedTask], output: Path) -> None:
     """The process of one cell: what it prints goes to a file, which stays if the process fails."""
     log = _log(output, key)
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+from atlas_hf import streams
 from atlas_hf.benchmark.cells import ANY_ORDER, DOWNSTREAM, FULL, UPSTREAM, Cell, Key
 from atlas_hf.benchmark.methods import METHODS
 from atlas_hf.benchmark.statistics import Paired, Summary, paired, summarise
@@ -78,15 +79,18 @@ class Results:
 
     @cached_property
     def orders(self) -> list[str]:
-        """The orders, in the order of their names; `"any"` alone if there is no other."""
-        return sorted({cell.order for cell in self.cells} - {ANY_ORDER}) or [ANY_ORDER]
+        """The orders as the stream names them, others after them; `"any"` alone if there is no other."""
+        return _sorted({cell.order for cell in self.cells} - {ANY_ORDER}, self._stream_orders) or [ANY_ORDER]
+
+    @property
+    def _stream_orders(self) -> list[str]:
+        stream = streams.STREAMS.get(self.cells[0].stream)
+        return list(stream.ORDERS) if stream else []
 
     @cached_property
     def methods(self) -> list[str]:
         """As they are registered; others after them, by name."""
-        known = list(METHODS)
-        names = {cell.method for cell in self.cells}
-        return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
+        return _sorted({cell.method for cell in self.cells}, list(METHODS))
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -153,3 +157,7 @@ class Results:
 def baselines(task_records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """What guessing scores, by task."""
     return {task["name"]: task["random_baseline"] for task in task_records}
+
+
+def _sorted(names: Iterable[str], known: Sequence[str]) -> list[str]:
+    return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
