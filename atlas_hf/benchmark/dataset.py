@@ -6,6 +6,7 @@ from datasets import Dataset, Features, Value
 
 from atlas_hf.benchmark.cells import Cell
 from atlas_hf.benchmark.scores import Results
+from atlas_hf.hub.retry import Retry, until_done
 
 FEATURES = Features(
     {name: Value("string") for name in ("stream", "method", "order")}
@@ -20,7 +21,15 @@ def to_dataset(cells: list[Cell]) -> Dataset:
     return Dataset.from_list(list(Results(cells).long()), features=FEATURES)
 
 
-def push(cells: list[Cell], repo_id: str, token: str | None = None, private: bool | None = None) -> str:
-    """Push it as the split `train` of a data set repository, made if it is not there; the commit's address."""
+def push(cells: list[Cell], repo_id: str) -> str:
+    """Push it as the split `train` of a data set repository, made if it is not there; the commit's address.
+
+    Raises a `HubError` if that cannot be done, `HubUnavailableError` after many tries.
+    """
     dataset = to_dataset(cells)
-    return dataset.push_to_hub(repo_id, token=token, private=private, commit_message="Benchmark results").commit_url
+    message = "Benchmark results"
+    return until_done(
+        lambda: dataset.push_to_hub(repo_id, commit_message=message).commit_url,
+        f"push the results to {repo_id}",
+        Retry(),
+    )

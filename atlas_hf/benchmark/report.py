@@ -24,9 +24,9 @@ _CAPTIONS = {
 _READING = """Scores are in points, 0 to 100; ± is the standard deviation over seeds unless said. *average accuracy*:
 mean over the upstream tasks after the last one. *new, n*: mean over the upstream tasks but the first, each learned
 from n examples after all tasks before it. *downstream, n*: the same of the downstream tasks, each after all upstream
-tasks. *trained*: parameters that the last upstream task trained; *stored*: what is kept beside the bare backbone
-for all upstream tasks. *memory*: largest resident memory of the process, libraries and data included. A method whose tasks
-know nothing of one another has the same scores in every order, but for the choice of the first task."""
+tasks. *trained*: parameters that the last upstream task trained; *stored*: what is kept beside the bare backbone for
+all upstream tasks. *memory*: largest resident memory of the process, libraries and data included. A method whose
+tasks know nothing of one another has the same scores in every order, but for the choice of the first task."""
 
 
 def write_report(output: Path) -> Path:

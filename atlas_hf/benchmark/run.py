@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Sequence
@@ -137,6 +138,7 @@ def work(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Seque
         os.dup2(file.fileno(), 2)
         torch.set_num_threads(1)
         logging.disable_progress_bar()
+        gc.freeze()  # Trainer collects garbage after every training: not again through all that was imported
         if not finished(plan, key, output):  # another run may have been quicker
             measure(plan, key, upstream, downstream).write(output)
 

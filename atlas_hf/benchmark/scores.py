@@ -124,8 +124,11 @@ class Results:
 
     def missing(self) -> list[Key]:
         """Cells that a method lacks, in an order or at a seed that others have."""
-        keys = (Key(method, order, seed) for method in self.methods for order in self.orders for seed in self.seeds)
-        return [key for key in keys if key not in self.arranged]
+        there = {cell.key for cell in self.cells}
+        free = {key.method for key in there if key.order == ANY_ORDER}
+        orders = {method: [ANY_ORDER] if method in free else self.orders for method in self.methods}
+        keys = (Key(method, order, seed) for method in orders for order in orders[method] for seed in self.seeds)
+        return [key for key in keys if key not in there]
 
     def values(self, method: str, order: str, figure: str) -> list[float | None]:
         """A figure, one value per seed of the benchmark; None for what is missing."""

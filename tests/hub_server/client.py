@@ -24,6 +24,7 @@ def client_env(hub: HubServer, home: Path | str, token: str | None = "hf_write")
 def isolated_client(hub: HubServer, home: Path | str, token: str | None = "hf_write") -> Iterator[None]:
     """The same for this process, where `huggingface_hub` may be imported already: its constants are replaced for a
     while. The client's own waits between tries take no time; they are noted in `hub.sleeps`."""
+    from datasets import config
     from huggingface_hub import constants, file_download
     from huggingface_hub.utils import _http, disable_progress_bars
 
@@ -38,6 +39,7 @@ def isolated_client(hub: HubServer, home: Path | str, token: str | None = "hf_wr
         stack.enter_context(mock.patch.dict(os.environ, client_env(hub, home, token), clear=True))
         switches = {"HF_HUB_DISABLE_XET": True, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_TELEMETRY": True}
         stack.enter_context(mock.patch.multiple(constants, **paths, **switches))
+        stack.enter_context(mock.patch.object(config, "HF_ENDPOINT", hub.url))
         for module in (_http, file_download):
             stack.enter_context(mock.patch.object(module, "time", fake_time))
         yield
