@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +26,9 @@ class LoraModel(PlainModel):
 
     def add_task(self, spec: TaskSpec) -> None:
         config = LoraConfig(r=self.rank, lora_alpha=self.rank, target_modules=self.paths)
-        self.backbone.add_adapter(config, spec.name)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several are meant
+            self.backbone.add_adapter(config, spec.name)
         super().add_task(spec)
 
     def lora(self) -> Iterator[LoraLayer]:
