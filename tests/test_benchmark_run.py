@@ -20,6 +20,7 @@ from atlas_hf.benchmark.methods import METHODS
 from atlas_hf.benchmark.representation import compare, dispersion, effective_rank, spectrum
 from atlas_hf.benchmark.run import run
 from atlas_hf.cli import main
+from atlas_hf.streams import digits
 
 TESTS = Path(__file__).parent
 SOME = {name: STANDINS[name] for name in ("reuser", "alone")}
@@ -246,7 +247,16 @@ def test_both_states_are_drawn_in_one_plane():
 SMOKE = ["benchmark", "--smoke", "--jobs", "2", "--output"]
 
 
-def test_the_command_measures_and_reports(tmp_path, capsys):
+@pytest.fixture
+def settings(monkeypatch):
+    """Those of the stream may be tuned; what is asserted here does not depend on it."""
+    monkeypatch.setattr(digits, "BENCHMARK_SIZES", digits.SIZES, raising=False)
+    monkeypatch.setattr(digits, "BENCHMARK_TRAINING", digits.TRAINING, raising=False)
+    monkeypatch.setattr(digits, "LOW_SHOT_SIZES", (16, 64), raising=False)
+    monkeypatch.setattr(digits, "LOW_SHOT_TRAINING", digits.TRAINING, raising=False)
+
+
+def test_the_command_measures_and_reports(settings, tmp_path, capsys):
     methods = ["--methods", "adapter", "atlas"]
     assert main([*SMOKE, str(tmp_path), *methods]) == 0
     cells = {found.method: found for found in read_cells(tmp_path)}
@@ -262,7 +272,7 @@ def test_the_command_measures_and_reports(tmp_path, capsys):
     assert "low_shot is ['16'], not ['8']. Use another folder." in capsys.readouterr().err
 
 
-def test_bad_options(tmp_path, capsys):
+def test_bad_options(settings, tmp_path, capsys):
     assert main([*SMOKE, str(tmp_path), "--methods", "nothing"]) == 2
     assert "There is no method 'nothing'; possible are sequential_ft, freeze_encoder" in capsys.readouterr().err
     assert main(["benchmark", "--seeds", "0", "--output", str(tmp_path)]) == 2
@@ -274,6 +284,6 @@ def test_bad_options(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_smoke_run_of_all_methods(tmp_path):
+def test_the_smoke_run_of_all_methods(settings, tmp_path):
     assert main([*SMOKE, str(tmp_path)]) == 0
     assert {found.method for found in read_cells(tmp_path)} == set(METHODS)
