@@ -11,7 +11,10 @@ ROOT = Path(atlas_hf.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # A module may import from its own layer only what stands before it, and from every layer below.
 LAYERS = [
-    ["version", "fusion", "tasks", "metrics", "metrics.single", "metrics.continual"],
+    ["version", "fusion", "tasks", "metrics", "metrics.single", "metrics.matrix", "metrics.continual", "metrics.vqa",
+     "metrics.widget", "metrics.continual_learning", "metrics.continual_learning.continual_learning",
+     "metrics.continual_learning.app", "metrics.vqa_accuracy", "metrics.vqa_accuracy.vqa_accuracy",
+     "metrics.vqa_accuracy.app"],
     ["heads", "tuner.patterns", "tuner.config", "tuner.layer", "tuner.model", "tuner.registration", "tuner"],
     ["storage", "hub.errors", "hub.folder", "hub.timeouts", "hub.failures", "hub.retry", "hub.access", "hub.target",
      "hub.pushing", "hub.loading", "hub", "plots", "card_source", "model_card", "sources", "pooling", "collator",
