@@ -26,7 +26,7 @@ class EWC(SequentialFT):
 
     name = "ewc"
     summary = "sequential fine-tuning with elastic weight consolidation"
-    weight = 1e3
+    weight = 1e4
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
