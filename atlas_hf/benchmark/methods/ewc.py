@@ -22,11 +22,20 @@ class EWC(SequentialFT):
 
     Kirkpatrick et al. 2017, equation 3, for the backbone. F is the diagonal of the Fisher information, summed over
     the tasks so far; the anchor is the backbone after the last one (Huszar 2018 gives the reason for one anchor).
+
+    Weights tried (digits stream, vqa, then entailment, 1,000 examples and 128 steps each, one seed, validation of
+    both afterwards; sequential fine-tuning 0.546 and 0.818):
+
+    | weight | vqa | entailment |
+    |---|---|---|
+    | 1e2 | 0.717 | 0.860 |
+    | 1e4 | 0.781 | 0.844 |
+    | 1e6 | 0.779 | 0.792 |
     """
 
     name = "ewc"
     summary = "sequential fine-tuning with elastic weight consolidation"
-    weight = 1e3
+    weight = 1e4
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

@@ -42,11 +42,23 @@ class LoraModel(PlainModel):
 
 
 class Lora(PlainMethod):
-    """Hu et al. 2021: a low-rank update of the site's weight per task, and a head."""
+    """Hu et al. 2021: a low-rank update of the site's weight per task, and a head.
+
+    Rates tried (one task, 1,000 examples of the digits stream, 128 steps, rate of the head 5e-3, one seed,
+    validation):
+
+    | rate | entailment | vqa |
+    |---|---|---|
+    | 0.1 | 0.804 | 0.506 |
+    | 0.3 | 0.856 | 0.710 |
+    | 1 | 0.772 | 0.256 |
+    | 2 | 0.750 | 0.049 |
+    """
 
     name = "lora"
     summary = "an independent LoRA per task, as many parameters as an adapter"
     uses_order = False
+    rate = 0.3
 
     def build(self) -> LoraModel:
         return LoraModel(self.setting.backbone, self.setting.width)

@@ -23,6 +23,15 @@ class LwF(SequentialFT):
     All heads train. An old head reads the pooled rows of a batch as they come, whatever task they are of: each row
     by itself, or, where its own examples have several rows (choices, pairs), as many consecutive rows at a time; rows
     that do not fill up an example are left out. The paper's warm-up of the new head alone is left out.
+
+    Weights tried (digits stream, vqa, then entailment, 1,000 examples and 128 steps each, one seed, validation of
+    both afterwards; sequential fine-tuning 0.546 and 0.818):
+
+    | weight | vqa | entailment |
+    |---|---|---|
+    | 0.3 | 0.664 | 0.890 |
+    | 1 | 0.718 | 0.902 |
+    | 3 | 0.747 | 0.844 |
     """
 
     name = "lwf"

@@ -6,8 +6,21 @@ from atlas_hf.benchmark.methods.plain import PlainMethod
 
 
 class SequentialFT(PlainMethod):
-    """All weights of the backbone and the new head, one task after another (CLiMB's SeqFT)."""
+    """All weights of the backbone and the new head, one task after another (CLiMB's SeqFT).
+
+    The rate is 1/20 of the adapters', the best mean of those tried (one task from the pretrained backbone, 1,000
+    examples of the digits stream, 128 steps, rate of the head 5e-3, one seed, validation):
+
+    | rate | entailment | vqa |
+    |---|---|---|
+    | 0.02 | 0.856 | 0.666 |
+    | 0.05 | 0.768 | 0.777 |
+    | 0.1 | 0.734 | 0.646 |
+    | 0.3 | 0.674 | |
+
+    With the head at the backbone's rate it is worse: 0.704 and 0.090 at 5e-4, 0.738 and 0.056 at 2.5e-4.
+    """
 
     name = "sequential_ft"
     summary = "the whole backbone, one task after another"
-    rate = 0.1
+    rate = 0.05
