@@ -12,14 +12,15 @@ FILES = sorted(ROOT.rglob("*.py"))
 # A module may import from its own layer only what stands before it, and from every layer below.
 LAYERS = [
     ["version", "fusion", "tasks", "metrics", "metrics.single", "metrics.continual"],
-    ["heads", "tuner.patterns", "tuner.config", "tuner.layer", "tuner.model", "tuner.registration", "tuner"],
+    ["heads", "tuner.patterns", "tuner.config", "tuner.packing", "tuner.layer", "tuner.model", "tuner.registration",
+     "tuner"],
     ["storage", "hub.errors", "hub.folder", "hub.timeouts", "hub.failures", "hub.retry", "hub.access", "hub.target",
      "hub.pushing", "hub.loading", "hub", "plots", "card_source", "model_card", "sources", "pooling", "collator",
      "training_args", "persistence", "modeling"],
     ["streams.scenes", "streams.digit_examples", "streams.digit_tasks", "streams.digits", "streams.pretrain_texts",
      "streams.pretrain_digits", "streams"],
     ["trainer"],
-    ["sequence", "report", "benchmark", "benchmark.shortcuts", "cli"],
+    ["sequence", "report", "benchmark", "benchmark.shortcuts", "benchmark.speed", "cli"],
 ]  # fmt: skip
 ORDER = {name: i for i, name in enumerate(name for layer in LAYERS for name in layer)}
 

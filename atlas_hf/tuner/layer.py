@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.utils.checkpoint import checkpoint
 
-from atlas_hf.fusion import fuse, orthogonality
+from atlas_hf.fusion import Pack, fuse_packs, orthogonality
 from atlas_hf.tuner.config import AtlasConfig
+from atlas_hf.tuner.packing import PackCache, pack
 
 # What stays frozen while a task is active, by the task's stage. PEFT takes "active" for "trainable".
 FROZEN = {
@@ -92,6 +93,7 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         self._disable_adapters = False
         self._active_adapter = adapter_name
         self.merged_adapters = []
+        self.packs = PackCache()
         self.update_layer(adapter_name, config)
 
     @property
@@ -106,6 +108,26 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
     def frozen_peft_weight_names(self) -> dict[str, tuple[str, ...]]:
         """PEFT asks this whenever it makes an adapter trainable."""
         return {name: FROZEN[config.stage] for name, config in self.atlas_config.items()}
+
+    # What is packed is forgotten at every step of a model's life that may come with other weights. Writes that torch
+    # counts are noticed anyway (see `PackCache`); writes through `.data` are not, and end here.
+
+    def _apply(self, *args: Any, **kwargs: Any) -> AtlasLayer:
+        self.packs.clear()
+        return super()._apply(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> AtlasLayer:
+        if not (mode and self.training):  # Trainer calls `train()` in every step
+            self.packs.clear()
+        return super().train(mode)
+
+    def set_adapter(self, *args: Any, **kwargs: Any) -> None:
+        self.packs.clear()
+        super().set_adapter(*args, **kwargs)
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        self.packs.clear()
+        super().delete_adapter(adapter_name)
 
     def update_layer(self, adapter_name: str, config: AtlasConfig) -> None:
         """Add a task's parameters. Raises `ValueError` if `num_heads` does not divide this site's width."""
@@ -147,6 +169,11 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         """(K, Q, D), in the order of `members`."""
         return torch.stack([self.atlas_key[name] for name in self.members(task)])
 
+    def reusable(self, task: str) -> tuple[Tensor, ...]:
+        """What other tasks reuse of a task: down weight and bias, up weight and bias, key."""
+        down, up = self.atlas_down[task], self.atlas_up[task]
+        return down.weight, down.bias, up.weight, up.bias, self.atlas_key[task]
+
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         result = self.base_layer(x, *args, **kwargs)
         if self.disable_adapters:
@@ -163,35 +190,24 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         x = self._cast_input_dtype(result, self.atlas_key[task].dtype)
         x = x[:, None] if x.dim() == 2 else x
         mask = route.mask if route.mask is not None and route.mask.shape == x.shape[:2] else None
-        output, coefficients = fuse(
-            x,
-            *self._stacked(self.members(task)),
-            self.queries(task),
-            self.keys(task),
-            num_heads=config.num_heads,
-            variant=config.variant,
-            weighting=config.weighting,
-            mask=mask,
+        packs, keys = self._packs(task, x)
+        compute = partial(
+            fuse_packs, num_heads=config.num_heads, variant=config.variant, weighting=config.weighting, mask=mask
         )
+        output, coefficients = _recomputed(compute)(x, packs, self.queries(task), keys)
         if route.coefficients is not None:
             route.coefficients[self] = coefficients.detach()
         return output.view(result.shape).to(result.dtype)
 
-    def _stacked(self, members: list[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Down weights (K, r, D) and biases (K, r), up weights (K, D, r) and biases (K, D).
-
-        Narrower bottlenecks are filled up with zeros, which add nothing: silu(0) = 0.
-        """
-        down, up = ([layers[name] for name in members] for layers in (self.atlas_down, self.atlas_up))
-        down_weights, up_weights = ([module.weight for module in modules] for modules in (down, up))
-        down_biases, up_biases = ([module.bias for module in modules] for modules in (down, up))
-        width = max(len(bias) for bias in down_biases)
-        if any(len(bias) < width for bias in down_biases):
-            gaps = [width - len(bias) for bias in down_biases]
-            down_weights = [pad(weight, (0, 0, 0, gap)) for weight, gap in zip(down_weights, gaps, strict=True)]
-            down_biases = [pad(bias, (0, gap)) for bias, gap in zip(down_biases, gaps, strict=True)]
-            up_weights = [pad(weight, (0, gap)) for weight, gap in zip(up_weights, gaps, strict=True)]
-        return tuple(map(torch.stack, (down_weights, down_biases, up_weights, up_biases)))
+    def _packs(self, task: str, x: Tensor) -> tuple[list[Pack], Tensor]:
+        """The adapters of a task, those that train in a pack of their own, and all keys (K, Q, D)."""
+        members, trained = self.members(task), []
+        if torch.is_grad_enabled() and self.atlas_down[task].weight.requires_grad and task in members:
+            members, trained = members[:-1], members[-1:]
+        packed = [self.packs.get(self, members, x)] if members else []
+        packed += [pack(self, trained)] if trained else []
+        keys = [keys for _, keys in packed]
+        return [weights for weights, _ in packed], torch.cat(keys) if len(keys) > 1 else keys[0]
 
     def orthogonality(self, task: str) -> Tensor:
         """Penalty of the queries, and once the own adapter trains of the keys too. A scalar."""
@@ -202,8 +218,7 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
 
     def reusable_digest(self, task: str, digest: hashlib._Hash) -> None:
         """Feed what other tasks reuse (adapter and key) into a hash, as float32."""
-        down, up = self.atlas_down[task], self.atlas_up[task]
-        for tensor in (down.weight, down.bias, up.weight, up.bias, self.atlas_key[task]):
+        for tensor in self.reusable(task):
             digest.update(repr(tuple(tensor.shape)).encode())
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
 
@@ -215,6 +230,16 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
 
     def __repr__(self) -> str:
         return "atlas." + super().__repr__()
+
+
+def _recomputed(function: Any) -> Any:
+    """In training, keep only the arguments for the backward pass, and compute the rest again there.
+
+    One more matrix product of four, against several tensors (B, L, K r) and a second copy of the tokens per site.
+    """
+    if not torch.is_grad_enabled():
+        return function
+    return partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
 
 
 def check_heads(size: int, num_heads: int) -> None:
