@@ -15,7 +15,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from atlas_hf.fusion import Pack, fuse_packs, orthogonality
+from atlas_hf.fusion import Pack, fuse_packs
 from atlas_hf.tuner.config import AtlasConfig
 from atlas_hf.tuner.packing import PackCache, pack
 
@@ -33,12 +33,14 @@ class Route:
 
     Args:
         task: the task to compute; None for PEFT's active adapter.
+        runs: instead, the tasks of the batch's rows: task and number of rows, one run after another.
         padding: (B, L), the `attention_mask` of the call.
         mask: (B, L) of the sequence that is in the layers now, non-zero where a token is not padding.
         coefficients: where the sites leave theirs, (B, K) or (B, K, D), if a dict is given.
     """
 
     task: str | None = None
+    runs: tuple[tuple[str, int], ...] | None = None
     padding: Tensor | None = None
     mask: Tensor | None = None
     coefficients: dict[AtlasLayer, Tensor] | None = None
@@ -179,10 +181,28 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         if self.disable_adapters:
             return result
         route = ROUTE.get() or Route()
+        if route.runs is not None:
+            return self._adapt_runs(result, route)
         for task in self.active_adapters if route.task is None else [route.task]:
             if task in self.atlas_config:
                 result = self._adapt(result, task, route)
         return result
+
+    def _adapt_runs(self, result: Tensor, route: Route) -> Tensor:
+        """Each run of rows with its own task; rows of tasks that are not at this site stay as they are."""
+        rows = sum(count for _, count in route.runs)
+        if len(result) % rows:
+            raise ValueError(
+                f"There are tasks for {rows} rows, and a site has {len(result)}. Name one task per example "
+                "(one adapter name per row)."
+            )
+        sizes = [count * len(result) // rows for _, count in route.runs]
+        masks = route.mask.split(sizes) if route.mask is not None and len(route.mask) == len(result) else None
+        parts = []
+        for i, ((task, _), part) in enumerate(zip(route.runs, result.split(sizes), strict=True)):
+            own = replace(route, mask=masks and masks[i])
+            parts.append(self._adapt(part, task, own) if task in self.atlas_config else part)
+        return torch.cat(parts)
 
     def _adapt(self, result: Tensor, task: str, route: Route) -> Tensor:
         """(..., D) -> (..., D); a result without a token axis is one token per example."""
@@ -209,12 +229,10 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         keys = [keys for _, keys in packed]
         return [weights for weights, _ in packed], torch.cat(keys) if len(keys) > 1 else keys[0]
 
-    def orthogonality(self, task: str) -> Tensor:
-        """Penalty of the queries, and once the own adapter trains of the keys too. A scalar."""
-        penalty = orthogonality(self.queries(task).flatten(1))
-        if self.atlas_config[task].stage != "experience":
-            penalty = penalty + orthogonality(self.keys(task).flatten(1))
-        return penalty
+    def penalized(self, task: str) -> list[Tensor]:
+        """What is to be orthogonal, (K, Q D): the queries, and once the own adapter trains the keys too."""
+        rows = [self.queries(task)] + ([self.keys(task)] if self.atlas_config[task].stage != "experience" else [])
+        return [tensor.flatten(1) for tensor in rows]
 
     def reusable_digest(self, task: str, digest: hashlib._Hash) -> None:
         """Feed what other tasks reuse (adapter and key) into a hash, as float32."""
