@@ -15,6 +15,7 @@ from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
 from atlas_hf import hub, storage, streams
+from atlas_hf.benchmark import speed
 from atlas_hf.model_card import write_card, write_cards, write_task_card
 from atlas_hf.modeling import AtlasModel
 from atlas_hf.report import format_info, format_results
@@ -233,6 +234,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "info": (info, INFO_HELP),
     "push": (push, PUSH_HELP),
     "card": (card, CARD_HELP),
+    "benchmark-speed": (speed.main, speed.HELP),
 }
 
 

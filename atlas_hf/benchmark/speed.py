@@ -5,11 +5,13 @@ Four ways of computing the same backbone take turns in one run, so that a change
 - `bare`: the backbone alone;
 - `floor`: two plain matrix products over the stacked bottlenecks per site, which no K adapters can do without;
 - `fused`: `AtlasModel`;
-- `loop`: the same formulas as `fused`, one adapter after the other.
+- `loop`: the same formulas as `fused`, one adapter after the other;
+- `mixed`, forward only: `fused` with examples of four tasks in the batch, which reuse the same adapters.
 
 A training step is a forward pass in training mode, the loss, and the backward pass down to the first site; that of
 `bare` and `floor` has the gradient of the input only, that of `fused` and `loop` also those of the parameters that the
-stage trains, and `fused` the orthogonality penalty. Times are medians; the spread is the range of the middle half.
+stage trains, and `fused` the orthogonality penalty. Times are the processor's (of all threads together), so that other
+programs on the machine count less; medians, and as spread the range of the middle half.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ Example:
   atlas-hf benchmark-speed --backbones vilt bert vit --adapters 4 16 --output runs/speed-full"""
 
 TASK = "measured"
-WAYS = ("bare", "floor", "fused", "loop")
+WAYS = ("bare", "floor", "fused", "loop", "mixed")
+MIXED = [TASK, *(f"{TASK}-{index}" for index in range(1, 4))]
 MEASURES = ("forward", "experience", "expansion")
 TEXT = {"input_ids": lambda batch, tokens: torch.randint(5, 1000, (batch, tokens))}
 IMAGE = {"pixel_values": lambda batch, tokens: torch.randn(batch, 3, 224, 224)}
@@ -61,7 +64,7 @@ BACKBONES: dict[str, tuple[Callable[[], Any], dict[str, Callable[[int, int], Ten
 def build(
     backbone: str, adapters: int, variant: str = "paper", dropout: float | None = None, width: int = 48
 ) -> AtlasModel:
-    """A backbone with random weights, so many learned tasks, and one more that reuses them all."""
+    """A backbone with random weights, so many learned tasks, and four more that reuse them all."""
     torch.manual_seed(0)
     names = ("hidden_dropout_prob", "attention_probs_dropout_prob")
     config = BACKBONES[backbone][0](**({} if dropout is None else dict.fromkeys(names, dropout)))
@@ -74,7 +77,9 @@ def build(
     for index in range(adapters):
         model.add_task(spec(f"task-{index}", **columns), experience=())
         model.set_stage(f"task-{index}", "complete")
-    model.add_task(spec(TASK, **columns))
+    reused = model.tasks
+    for name in MIXED:
+        model.add_task(spec(name, **columns), experience=reused)
     return model
 
 
@@ -82,10 +87,10 @@ def build(
 
 
 @contextmanager
-def computing(model: AtlasModel, way: str) -> Iterator[str]:
-    """Within the block, the bare backbone computes what `way` says; gives the task to ask for."""
-    if way == "fused":
-        yield TASK
+def computing(model: AtlasModel, way: str) -> Iterator[str | list[str]]:
+    """Within the block, the bare backbone computes what `way` says; gives the task or tasks to ask for."""
+    if way in ("fused", "mixed"):
+        yield TASK if way == "fused" else MIXED
         return
     with ExitStack() as hooks:
         for site in model.base_model.sites.values():
@@ -125,6 +130,9 @@ def _loop(site: AtlasLayer, x: Tensor) -> Tensor:
 
 def forward(model: AtlasModel, way: str, inputs: dict[str, Tensor]) -> Tensor:
     with computing(model, way) as task:
+        if way == "mixed":
+            rows = len(next(iter(inputs.values())))
+            task = [task[row % len(task)] for row in range(rows)]
         return model.pooled(task, **inputs)
 
 
@@ -159,9 +167,9 @@ def measure(model: AtlasModel, inputs: dict[str, Tensor], measure: str, ways: Se
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(repeats + 1):
         for way in ways:
-            start = time.perf_counter()
+            start = time.process_time()
             run(way=way)
-            seconds[way].append(time.perf_counter() - start)
+            seconds[way].append(time.process_time() - start)
     peaks = {} if measure == "forward" else {way: peak_bytes(partial(run, way=way)) for way in ways}
     return {way: times[1:] for way, times in seconds.items()}, peaks
 
@@ -196,8 +204,9 @@ def compare(
     inputs = {name: make(batch, tokens) for name, make in BACKBONES[backbone][1].items()}
     records = []
     for name in measures:
-        seconds, peaks = measure(model, inputs, name, ways, repeats)
-        for way in ways:
+        taken = [way for way in ways if way != "mixed" or name == "forward"]
+        seconds, peaks = measure(model, inputs, name, taken, repeats)
+        for way in taken:
             records.append({"backbone": backbone, "variant": variant, "adapters": adapters, "measure": name})
             records[-1] |= {"way": way, "seconds": seconds[way], "peak_bytes": peaks.get(way)}
             for base in ("bare", "floor"):
@@ -239,7 +248,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--backbones", nargs="+", default=["bert-4"], choices=list(BACKBONES), help="default bert-4")
     parser.add_argument("--adapters", nargs="+", type=int, default=[1, 4, 16, 64], help="numbers of reused adapters")
     parser.add_argument("--variants", nargs="+", default=["paper"], choices=["paper", "reference"])
-    parser.add_argument("--ways", nargs="+", default=["fused", "loop"], choices=WAYS[2:], help="beside bare and floor")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS[2:]), choices=WAYS[2:], help="beside bare and floor")
     parser.add_argument("--measures", nargs="+", default=list(MEASURES), choices=MEASURES)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=185, help="per example; ViT has 197 whatever is given")
@@ -254,8 +263,9 @@ def main(argv: Sequence[str]) -> None:
     for backbone in options.backbones:
         for variant in options.variants:
             for adapters in options.adapters:
-                records += compare(backbone, adapters, variant=variant, ways=ways, **sizes)
-                print(table(records[-len(ways) * len(options.measures) :]), flush=True)
+                new = compare(backbone, adapters, variant=variant, ways=ways, **sizes)
+                print(table(new), flush=True)
+                records += new
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
         about = sizes | {"threads": options.threads, "torch": torch.__version__, "device": "cpu"}
