@@ -15,6 +15,7 @@ from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
 from atlas_hf import hub, storage, streams
+from atlas_hf.benchmark import speed
 from atlas_hf.benchmark.command import BENCHMARK_HELP, REPORT_HELP, benchmark, report
 from atlas_hf.model_card import write_card, write_cards, write_task_card
 from atlas_hf.modeling import AtlasModel
@@ -236,6 +237,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "card": (card, CARD_HELP),
     "benchmark": (benchmark, BENCHMARK_HELP),
     "report": (report, REPORT_HELP),
+    "benchmark-speed": (speed.main, speed.HELP),
 }
 
 

@@ -6,19 +6,31 @@ authors' released code (variant `"reference"`); the design notes in the README t
 
 No tensor of shape (K, B, L, D) is made. All adapters are two matrix products over the stacked bottlenecks; the
 pooling of variant `"reference"`, which attends over every adapter's own output `x + U h + u`, follows from `x`, the
-bottleneck `h` and `U^T q` alone.
+bottleneck `h` and `U^T q` alone. Adapters may come in several packs, so that no gradient is computed
+for those that are frozen.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize, scaled_dot_product_attention, silu
+from torch.nn.functional import linear, normalize, scaled_dot_product_attention, silu
 
 VARIANTS = ("paper", "reference")
 WEIGHTINGS = ("adapter", "channel")
+
+
+class Pack(NamedTuple):
+    """Adapters as the matrix products take them: the up weights transposed."""
+
+    down_weight: Tensor  # (K, r, D)
+    down_bias: Tensor  # (K, r)
+    up_weight: Tensor  # (K, r, D)
+    up_bias: Tensor  # (K, D)
 
 
 def fuse(
@@ -50,26 +62,45 @@ def fuse(
     Returns:
         The output (B, L, D) and the coefficients, (B, K) or (B, K, D) for `"channel"`, each in [0, 1].
     """
-    hidden = bottleneck(x, down_weight, down_bias)
+    pack = Pack(down_weight, down_bias, up_weight.transpose(1, 2), up_bias)
+    return fuse_packs(x, [pack], query, key, num_heads=num_heads, variant=variant, weighting=weighting, mask=mask)
+
+
+def fuse_packs(
+    x: Tensor,
+    packs: Sequence[Pack],
+    query: Tensor,
+    key: Tensor,
+    *,
+    num_heads: int,
+    variant: str,
+    weighting: str,
+    mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`fuse` of adapters in several packs, whose adapters follow one another in `query` and `key` (K, Q, D)."""
+    sizes = [len(pack.down_bias) for pack in packs]
     if variant == "paper":
-        pooled = pool_tokens(x, query, num_heads, mask)
+        pooled, output = pool_tokens(x, query, num_heads, mask), x
+        coefficients = compare(pooled, key, weighting)
+        hidden = (bottleneck(x, pack) for pack in packs)
     else:
-        pooled = pool_adapted_tokens(x, hidden, up_weight, up_bias, query, num_heads, mask)
-    coefficients = compare(pooled, key, weighting)
-    update = expand(hidden, up_weight, up_bias, coefficients)
-    if variant == "paper":
-        return x + update, coefficients
-    residual = coefficients.sum(1)
-    return x * (residual[:, None, None] if weighting == "adapter" else residual[:, None]) + update, coefficients
+        hidden = [bottleneck(x, pack) for pack in packs]
+        queries = zip(hidden, packs, query.split(sizes), strict=True)
+        pooled = [pool_adapted_tokens(x, h, pack, rows, num_heads, mask) for h, pack, rows in queries]
+        coefficients = compare(torch.cat(pooled, dim=1), key, weighting)
+        output = x * coefficients.sum(1).view(len(x), 1, -1)
+    for h, pack, weights in zip(hidden, packs, coefficients.split(sizes, dim=1), strict=True):
+        output = output + expand(h, pack, weights)
+    return output, coefficients
 
 
-def bottleneck(x: Tensor, down_weight: Tensor, down_bias: Tensor) -> Tensor:
+def bottleneck(x: Tensor, pack: Pack) -> Tensor:
     """`silu(D_i x + d_i)` of all adapters in one matrix product: (B, L, D) -> (B, L, K, r)."""
-    hidden = torch.nn.functional.linear(x, down_weight.flatten(0, 1), down_bias.flatten())
-    return silu(hidden).unflatten(-1, down_bias.shape)
+    hidden = linear(x, pack.down_weight.flatten(0, 1), pack.down_bias.flatten())
+    return silu(hidden, inplace=not hidden.requires_grad).unflatten(-1, pack.down_bias.shape)
 
 
-def expand(hidden: Tensor, up_weight: Tensor, up_bias: Tensor, coefficients: Tensor) -> Tensor:
+def expand(hidden: Tensor, pack: Pack, coefficients: Tensor) -> Tensor:
     """`sum_i alpha_i (U_i h_i + u_i)` in one matrix product: (B, L, K, r) -> (B, L, D).
 
     A coefficient per adapter scales its bottleneck. A coefficient per channel scales the rows of `U_i`, which gives
@@ -77,9 +108,9 @@ def expand(hidden: Tensor, up_weight: Tensor, up_bias: Tensor, coefficients: Ten
     """
     if coefficients.dim() == 2:
         scaled = (hidden * coefficients[:, None, :, None]).flatten(2)
-        return scaled @ up_weight.transpose(1, 2).flatten(0, 1) + (coefficients @ up_bias)[:, None]
-    weight = torch.einsum("bkd,kdr->bkrd", coefficients, up_weight).flatten(1, 2)
-    return torch.baddbmm((coefficients * up_bias).sum(1)[:, None], hidden.flatten(2), weight)
+        return scaled @ pack.up_weight.flatten(0, 1) + (coefficients @ pack.up_bias)[:, None]
+    weight = (coefficients[:, :, None] * pack.up_weight).flatten(1, 2)
+    return torch.baddbmm((coefficients * pack.up_bias).sum(1)[:, None], hidden.flatten(2), weight)
 
 
 def pool_tokens(x: Tensor, query: Tensor, num_heads: int, mask: Tensor | None) -> Tensor:
@@ -114,7 +145,7 @@ def _visible(x: Tensor, query: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def pool_adapted_tokens(
-    x: Tensor, hidden: Tensor, up_weight: Tensor, up_bias: Tensor, query: Tensor, num_heads: int, mask: Tensor | None
+    x: Tensor, hidden: Tensor, pack: Pack, query: Tensor, num_heads: int, mask: Tensor | None
 ) -> Tensor:
     """Like `pool_tokens`, but adapter i's queries attend over its own output `y = x + U_i h_i + u_i`.
 
@@ -124,10 +155,11 @@ def pool_adapted_tokens(
     Shapes: x (B, L, D), hidden (B, L, K, r), query (K, Q, D) -> (B, K, Q, D). Inside, h counts heads, c channels of
     a head.
     """
-    adapters, queries, size = query.shape
-    x_heads, q = x.unflatten(-1, (num_heads, -1)), query.unflatten(-1, (num_heads, -1))
-    up, bias = up_weight.unflatten(1, (num_heads, -1)), up_bias.unflatten(-1, (num_heads, -1))
-    folded = torch.einsum("khcr,kqhc->khqr", up, q)
+    _, queries, size = query.shape
+    x_heads, q, up, bias = (
+        tensor.unflatten(-1, (num_heads, -1)) for tensor in (x, query, pack.up_weight, pack.up_bias)
+    )
+    folded = torch.einsum("krhc,kqhc->khqr", up, q)
     scores = torch.einsum("blhc,kqhc->bkhql", x_heads, q) + torch.einsum("blkr,khqr->bkhql", hidden, folded)
     scores = scores + torch.einsum("khc,kqhc->khq", bias, q)[..., None]
     if mask is not None:
@@ -137,7 +169,7 @@ def pool_adapted_tokens(
     own, tokens = weights[..., :queries], weights[..., queries:]
     pooled = torch.einsum("bkhqp,kphc->bkqhc", own, q) + torch.einsum("bkhql,blhc->bkqhc", tokens, x_heads)
     narrow = torch.einsum("bkhql,blkr->bkhqr", tokens, hidden)
-    pooled = pooled + torch.einsum("bkhqr,khcr->bkqhc", narrow, up)
+    pooled = pooled + torch.einsum("bkhqr,krhc->bkqhc", narrow, up)
     return (pooled + torch.einsum("bkhq,khc->bkqhc", tokens.sum(-1), bias)).flatten(-2)
 
 
@@ -154,7 +186,7 @@ def compare(pooled: Tensor, key: Tensor, weighting: str) -> Tensor:
 
 
 def orthogonality(rows: Tensor) -> Tensor:
-    """`mean((T T^t - I)^2) / (n m)` of T (n, m): 0 when the rows are orthonormal. A scalar."""
-    count, size = rows.shape
+    """`mean((T T^t - I)^2) / (n m)` of T (..., n, m): 0 when the rows are orthonormal. Shape (...)."""
+    count, size = rows.shape[-2:]
     identity = torch.eye(count, dtype=rows.dtype, device=rows.device)
-    return (rows @ rows.T - identity).square().mean() / (count * size)
+    return (rows @ rows.mT - identity).square().mean((-2, -1)) / (count * size)

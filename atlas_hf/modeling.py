@@ -19,6 +19,7 @@ from transformers.modeling_outputs import ModelOutput
 
 from atlas_hf.collator import AtlasCollator, Encoder, example_rows
 from atlas_hf.heads import head_arguments
+from atlas_hf.mixing import Mixture
 from atlas_hf.persistence import SaveLoadMixin
 from atlas_hf.pooling import pool, pooled_size
 from atlas_hf.tasks import TaskSpec
@@ -31,10 +32,11 @@ BASE = "__base__"
 
 @dataclass
 class AtlasOutput(ModelOutput):
-    """`loss`: a scalar, if labels were given. `logits`: (B, C), or (B, choices)."""
+    """`loss`: a scalar, if labels were given. `logits`: (B, C), or (B, choices); for a batch of several tasks a tuple
+    of (C,) or (choices,), one per example."""
 
     loss: Tensor | None = None
-    logits: Tensor | None = None
+    logits: Tensor | tuple[Tensor, ...] | None = None
 
 
 class AtlasModel(SaveLoadMixin, PeftModel):
@@ -159,30 +161,89 @@ class AtlasModel(SaveLoadMixin, PeftModel):
 
     # Computation ---------------------------------------------------------------------------------------------------
 
-    def forward(self, task: str | None = None, labels: Tensor | None = None, **inputs: Any) -> AtlasOutput:
+    def forward(
+        self,
+        task: str | Sequence[str] | None = None,
+        labels: Tensor | Sequence[Any] | None = None,
+        **inputs: Any,
+    ) -> AtlasOutput:
         """Logits of a task, and its loss if labels are given.
 
         Args:
-            task: which one; by default the active task. Other calls are not affected.
-            labels: (B,) class ids or numbers, (B, C) soft scores for multi-label.
-            inputs: what the backbone takes, B x rows_per_example rows each (see `AtlasCollator`).
+            task: which one; by default the active task. Other calls are not affected. A list of names, one per
+                example, computes examples of different tasks together, each with its own adapters and head.
+            labels: (B,) class ids or numbers, (B, C) soft scores for multi-label; for a list of tasks one per example.
+            inputs: what the backbone takes, rows_per_example rows for each example (see `AtlasCollator`). The rows of
+                an example stand together; examples of different tasks may have different numbers of them.
+
+        Returns:
+            For one task, logits (B, C). For a list of tasks, a tuple of logits (C,), one per example, since C differs
+            between tasks, and the mean of the examples' losses. `"__base__"`, the bare backbone, has no head: its
+            logits are the pooled vectors.
+
+        Raises:
+            ValueError: no or unknown tasks, or rows or labels that do not fit them.
         """
-        task = task or self.task
+        task = self.task if task is None else task
         if task is None:
             raise ValueError(f"No task is active. Call set_task, or pass task=...; there are {self.tasks}.")
-        self._check_known([task])
-        head = self.base_model.atlas_head[task]
+        if not isinstance(task, str):
+            return self._forward_mixed(list(task), labels, inputs)
         pooled = self.pooled(task, **inputs)
+        if task == BASE:
+            return AtlasOutput(logits=pooled)
+        head = self.base_model.atlas_head[task]
         _check_examples(self.specs[task], len(pooled), labels)
         logits = head(pooled)
         return AtlasOutput(loss=None if labels is None else head.loss(logits, labels), logits=logits)
 
-    def pooled(self, task: str | None = None, **inputs: Any) -> Tensor:
-        """The backbone's pooled vectors with the adapters of a task, (rows, D); `"__base__"` for the bare backbone."""
+    def _forward_mixed(
+        self, tasks: list[str], labels: Tensor | Sequence[Any] | None, inputs: dict[str, Any]
+    ) -> AtlasOutput:
+        if labels is not None and (len(labels) != len(tasks) or BASE in tasks):
+            raise ValueError(f"There are {len(labels)} labels for the tasks {tasks}. Give each one; {BASE} has none.")
+        pooled, mixture = self.pooled(tasks, **inputs), self._mixture(tasks)
+        logits: list[Tensor | None] = [None] * len(tasks)
+        loss = None if labels is None else pooled.new_zeros((), dtype=torch.float32)
+        for task, examples in mixture.examples.items():
+            own = pooled[mixture.rows[task]]
+            values = own if task == BASE else self.base_model.atlas_head[task](own)
+            for position, value in zip(examples, values, strict=True):
+                logits[position] = value
+            if labels is not None:
+                wanted = torch.stack([torch.as_tensor(labels[i], device=values.device) for i in examples])
+                loss = loss + self.base_model.atlas_head[task].loss(values, wanted) * len(examples) / len(tasks)
+        return AtlasOutput(loss=loss, logits=tuple(logits))
+
+    def pooled(self, task: str | Sequence[str] | None = None, **inputs: Any) -> Tensor:
+        """The backbone's pooled vectors with the adapters of a task, (rows, D); `"__base__"` for the bare backbone.
+
+        A list of tasks names one per example, as in `forward`.
+        """
+        if "adapter_names" in inputs:
+            raise ValueError("adapter_names belongs to PEFT's own models; here, give task=[...], one per example.")
         _check_same_rows(inputs)
-        with routed(task=task), self._enable_peft_forward_hooks(**inputs):
+        if task is None or isinstance(task, str):
+            self._check_known([] if task in (None, BASE) else [task])
+            return self._pooled(inputs, task=task)
+        mixture = self._mixture(task)
+        rows = max((len(value) for value in inputs.values() if isinstance(value, Tensor) and value.dim()), default=0)
+        if rows != mixture.size:
+            raise ValueError(
+                f"The {len(task)} examples have {mixture.size} rows {dict(mixture.runs)}; {rows} rows were given. "
+                "Name one task per example, and give all choices or images of each, one after another."
+            )
+        return mixture.restored(self._pooled(mixture.ordered(inputs), runs=mixture.runs))
+
+    def _pooled(self, inputs: dict[str, Any], **route: Any) -> Tensor:
+        with routed(**route), self._enable_peft_forward_hooks(**inputs):
             outputs = self.get_base_model()(**inputs)
             return pool(outputs, ROUTE.get().mask)
+
+    def _mixture(self, tasks: Sequence[str]) -> Mixture:
+        self._check_known([task for task in tasks if task != BASE])
+        rows = {task: 1 if task == BASE else self.specs[task].rows_per_example for task in tasks}
+        return Mixture.of(tasks, rows)
 
     @property
     def pooled_size(self) -> int:

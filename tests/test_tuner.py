@@ -235,8 +235,6 @@ def test_plain_peft_adds_and_selects_tasks(bert_folder):
     model.add_adapter("two", AtlasConfig(r=4, experience=["one"], stage="experience"))
     model.set_adapter("two")
     assert trainable(model) == {"atlas_experience_query.two"}
-    with pytest.raises(NotImplementedError, match="adapter_names is not supported; call the model once per task"):
-        model(input_ids=torch.ones(1, 3, dtype=torch.long), adapter_names=["one"])
 
 
 @pytest.mark.parametrize(("init", "low", "high"), [("opposed", 0.0, 0.12), ("normal", 0.3, 0.7)])

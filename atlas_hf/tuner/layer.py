@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.utils.checkpoint import checkpoint
 
-from atlas_hf.fusion import fuse, orthogonality
+from atlas_hf.fusion import Pack, fuse_packs
 from atlas_hf.tuner.config import AtlasConfig
+from atlas_hf.tuner.packing import PackCache, pack
 
 # What stays frozen while a task is active, by the task's stage. PEFT takes "active" for "trainable".
 FROZEN = {
@@ -32,12 +33,14 @@ class Route:
 
     Args:
         task: the task to compute; None for PEFT's active adapter.
+        runs: instead, the tasks of the batch's rows: task and number of rows, one run after another.
         padding: (B, L), the `attention_mask` of the call.
         mask: (B, L) of the sequence that is in the layers now, non-zero where a token is not padding.
         coefficients: where the sites leave theirs, (B, K) or (B, K, D), if a dict is given.
     """
 
     task: str | None = None
+    runs: tuple[tuple[str, int], ...] | None = None
     padding: Tensor | None = None
     mask: Tensor | None = None
     coefficients: dict[AtlasLayer, Tensor] | None = None
@@ -92,6 +95,7 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         self._disable_adapters = False
         self._active_adapter = adapter_name
         self.merged_adapters = []
+        self.packs = PackCache()
         self.update_layer(adapter_name, config)
 
     @property
@@ -106,6 +110,26 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
     def frozen_peft_weight_names(self) -> dict[str, tuple[str, ...]]:
         """PEFT asks this whenever it makes an adapter trainable."""
         return {name: FROZEN[config.stage] for name, config in self.atlas_config.items()}
+
+    # What is packed is forgotten at every step of a model's life that may come with other weights. Writes that torch
+    # counts are noticed anyway (see `PackCache`); writes through `.data` are not, and end here.
+
+    def _apply(self, *args: Any, **kwargs: Any) -> AtlasLayer:
+        self.packs.clear()
+        return super()._apply(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> AtlasLayer:
+        if not (mode and self.training):  # Trainer calls `train()` in every step
+            self.packs.clear()
+        return super().train(mode)
+
+    def set_adapter(self, *args: Any, **kwargs: Any) -> None:
+        self.packs.clear()
+        super().set_adapter(*args, **kwargs)
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        self.packs.clear()
+        super().delete_adapter(adapter_name)
 
     def update_layer(self, adapter_name: str, config: AtlasConfig) -> None:
         """Add a task's parameters. Raises `ValueError` if `num_heads` does not divide this site's width."""
@@ -147,15 +171,38 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         """(K, Q, D), in the order of `members`."""
         return torch.stack([self.atlas_key[name] for name in self.members(task)])
 
+    def reusable(self, task: str) -> tuple[Tensor, ...]:
+        """What other tasks reuse of a task: down weight and bias, up weight and bias, key."""
+        down, up = self.atlas_down[task], self.atlas_up[task]
+        return down.weight, down.bias, up.weight, up.bias, self.atlas_key[task]
+
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         result = self.base_layer(x, *args, **kwargs)
         if self.disable_adapters:
             return result
         route = ROUTE.get() or Route()
+        if route.runs is not None:
+            return self._adapt_runs(result, route)
         for task in self.active_adapters if route.task is None else [route.task]:
             if task in self.atlas_config:
                 result = self._adapt(result, task, route)
         return result
+
+    def _adapt_runs(self, result: Tensor, route: Route) -> Tensor:
+        """Each run of rows with its own task; rows of tasks that are not at this site stay as they are."""
+        rows = sum(count for _, count in route.runs)
+        if len(result) % rows:
+            raise ValueError(
+                f"There are tasks for {rows} rows, and a site has {len(result)}. Name one task per example "
+                "(one adapter name per row)."
+            )
+        sizes = [count * len(result) // rows for _, count in route.runs]
+        masks = route.mask.split(sizes) if route.mask is not None and len(route.mask) == len(result) else None
+        parts = []
+        for i, ((task, _), part) in enumerate(zip(route.runs, result.split(sizes), strict=True)):
+            own = replace(route, mask=masks and masks[i])
+            parts.append(self._adapt(part, task, own) if task in self.atlas_config else part)
+        return torch.cat(parts)
 
     def _adapt(self, result: Tensor, task: str, route: Route) -> Tensor:
         """(..., D) -> (..., D); a result without a token axis is one token per example."""
@@ -163,47 +210,33 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         x = self._cast_input_dtype(result, self.atlas_key[task].dtype)
         x = x[:, None] if x.dim() == 2 else x
         mask = route.mask if route.mask is not None and route.mask.shape == x.shape[:2] else None
-        output, coefficients = fuse(
-            x,
-            *self._stacked(self.members(task)),
-            self.queries(task),
-            self.keys(task),
-            num_heads=config.num_heads,
-            variant=config.variant,
-            weighting=config.weighting,
-            mask=mask,
+        packs, keys = self._packs(task, x)
+        compute = partial(
+            fuse_packs, num_heads=config.num_heads, variant=config.variant, weighting=config.weighting, mask=mask
         )
+        output, coefficients = _recomputed(compute)(x, packs, self.queries(task), keys)
         if route.coefficients is not None:
             route.coefficients[self] = coefficients.detach()
         return output.view(result.shape).to(result.dtype)
 
-    def _stacked(self, members: list[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Down weights (K, r, D) and biases (K, r), up weights (K, D, r) and biases (K, D).
+    def _packs(self, task: str, x: Tensor) -> tuple[list[Pack], Tensor]:
+        """The adapters of a task, those that train in a pack of their own, and all keys (K, Q, D)."""
+        members, trained = self.members(task), []
+        if torch.is_grad_enabled() and self.atlas_down[task].weight.requires_grad and task in members:
+            members, trained = members[:-1], members[-1:]
+        packed = [self.packs.get(self, members, x)] if members else []
+        packed += [pack(self, trained)] if trained else []
+        keys = [keys for _, keys in packed]
+        return [weights for weights, _ in packed], torch.cat(keys) if len(keys) > 1 else keys[0]
 
-        Narrower bottlenecks are filled up with zeros, which add nothing: silu(0) = 0.
-        """
-        down, up = ([layers[name] for name in members] for layers in (self.atlas_down, self.atlas_up))
-        down_weights, up_weights = ([module.weight for module in modules] for modules in (down, up))
-        down_biases, up_biases = ([module.bias for module in modules] for modules in (down, up))
-        width = max(len(bias) for bias in down_biases)
-        if any(len(bias) < width for bias in down_biases):
-            gaps = [width - len(bias) for bias in down_biases]
-            down_weights = [pad(weight, (0, 0, 0, gap)) for weight, gap in zip(down_weights, gaps, strict=True)]
-            down_biases = [pad(bias, (0, gap)) for bias, gap in zip(down_biases, gaps, strict=True)]
-            up_weights = [pad(weight, (0, gap)) for weight, gap in zip(up_weights, gaps, strict=True)]
-        return tuple(map(torch.stack, (down_weights, down_biases, up_weights, up_biases)))
-
-    def orthogonality(self, task: str) -> Tensor:
-        """Penalty of the queries, and once the own adapter trains of the keys too. A scalar."""
-        penalty = orthogonality(self.queries(task).flatten(1))
-        if self.atlas_config[task].stage != "experience":
-            penalty = penalty + orthogonality(self.keys(task).flatten(1))
-        return penalty
+    def penalized(self, task: str) -> list[Tensor]:
+        """What is to be orthogonal, (K, Q D): the queries, and once the own adapter trains the keys too."""
+        rows = [self.queries(task)] + ([self.keys(task)] if self.atlas_config[task].stage != "experience" else [])
+        return [tensor.flatten(1) for tensor in rows]
 
     def reusable_digest(self, task: str, digest: hashlib._Hash) -> None:
         """Feed what other tasks reuse (adapter and key) into a hash, as float32."""
-        down, up = self.atlas_down[task], self.atlas_up[task]
-        for tensor in (down.weight, down.bias, up.weight, up.bias, self.atlas_key[task]):
+        for tensor in self.reusable(task):
             digest.update(repr(tuple(tensor.shape)).encode())
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
 
@@ -215,6 +248,16 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
 
     def __repr__(self) -> str:
         return "atlas." + super().__repr__()
+
+
+def _recomputed(function: Any) -> Any:
+    """In training, keep only the arguments for the backward pass, and compute the rest again there.
+
+    One more matrix product of four, against several tensors (B, L, K r) and a second copy of the tokens per site.
+    """
+    if not torch.is_grad_enabled():
+        return function
+    return partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
 
 
 def check_heads(size: int, num_heads: int) -> None:

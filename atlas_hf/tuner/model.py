@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, inspect_matched_
 from peft.utils.integrations import init_empty_weights
 from torch import Tensor, nn
 
+from atlas_hf.fusion import orthogonality
 from atlas_hf.heads import HEAD_PARTS, build_head
 from atlas_hf.tuner.config import AtlasConfig
 from atlas_hf.tuner.layer import ROUTE, AtlasLayer, check_heads, checkpoint_routed, routed
@@ -43,12 +45,16 @@ class AtlasTuner(BaseTuner):
     def _pre_injection_hook(self, model: nn.Module, config: AtlasConfig, adapter_name: str) -> None:
         """PEFT calls this once, when the tuner is made (not for later adapters)."""
         self.atlas_head = nn.ModuleDict()
+        # Looked up in every training step, where a walk through the modules of all tasks would take long.
+        self._site_paths: list[str] = []
+        self._checkpointed = [module for module in model.modules() if hasattr(module, "gradient_checkpointing")]
         _share_masks(model)
 
     @property
     def sites(self) -> dict[str, AtlasLayer]:
         """The adapted modules by their path in the base model."""
-        return {name: module for name, module in self.model.named_modules() if isinstance(module, AtlasLayer)}
+        found = {path: self.model.get_submodule(path) for path in self._site_paths}
+        return {path: module for path, module in found.items() if isinstance(module, AtlasLayer)}
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Check everything that can be wrong with a new task, then add it: an error leaves the model as it was."""
@@ -60,6 +66,7 @@ class AtlasTuner(BaseTuner):
         with init_empty_weights() if kwargs.get("low_cpu_mem_usage") else nullcontext():
             head = nn.ModuleDict() if config.head is None else nn.ModuleDict({adapter_name: build_head(**config.head)})
         super().inject_adapter(model, adapter_name, *args, **kwargs)
+        self._site_paths = [path for path, module in model.named_modules() if isinstance(module, AtlasLayer)]
         parameter = next(model.parameters(), None)
         if parameter is not None and not kwargs.get("low_cpu_mem_usage"):
             head.to(parameter.device)
@@ -183,22 +190,35 @@ class AtlasTuner(BaseTuner):
         return digest.hexdigest()
 
     def orthogonality(self, task: str) -> Tensor:
-        """The penalty of `task`, summed over its sites. A scalar."""
-        return torch.stack(
-            [site.orthogonality(task) for site in self.sites.values() if task in site.atlas_config]
-        ).sum()
+        """The penalty of `task`, summed over its sites. A scalar. Sites of one width are computed together."""
+        by_shape: dict[torch.Size, list[Tensor]] = {}
+        for site in self.sites.values():
+            for rows in site.penalized(task) if task in site.atlas_config else ():
+                by_shape.setdefault(rows.shape, []).append(rows)
+        return torch.stack([orthogonality(torch.stack(rows)).sum() for rows in by_shape.values()]).sum()
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
         """PEFT enters this around every forward call: tell the sites which tokens are padding."""
-        if kwargs.pop("adapter_names", None) is not None:
-            raise NotImplementedError("adapter_names is not supported; call the model once per task.")
+        names = kwargs.pop("adapter_names", None)
+        runs = {} if names is None else {"runs": self._runs(names)}
         bound = inspect.signature(self.model.forward).bind_partial(*args, **kwargs).arguments
         mask = bound.get("attention_mask", bound.get("kwargs", {}).get("attention_mask"))
         mask = mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
-        _route_checkpoints(self.model)
-        with routed(padding=mask, mask=mask):
+        if self.model.training:
+            _route_checkpoints(self._checkpointed)
+        with routed(padding=mask, mask=mask, **runs):
             yield
+
+    def _runs(self, names: Sequence[str]) -> tuple[tuple[str, int], ...]:
+        """PEFT's `adapter_names`, one per row of the batch, as `Route.runs`."""
+        unknown = sorted(set(names) - set(self.peft_config) - {"__base__"})
+        if unknown or isinstance(names, str) or not names:
+            raise ValueError(
+                f"adapter_names is {names!r}; give a list with a name for each row: {', '.join(self.peft_config)}, or "
+                "'__base__' for none."
+            )
+        return tuple((name, len(list(rows))) for name, rows in groupby(names))
 
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
@@ -245,9 +265,9 @@ def _share_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
         route.mask = None if has_pixels else route.padding
 
 
-def _route_checkpoints(model: nn.Module) -> None:
+def _route_checkpoints(modules: list[nn.Module]) -> None:
     """Gradient checkpointing can be turned on at any time, so this is asked at each call in training mode."""
-    for module in model.modules() if model.training else ():
+    for module in modules:
         checkpoint = getattr(module, "_gradient_checkpointing_func", None)
         if checkpoint is not None and getattr(checkpoint, "func", None) is not checkpoint_routed:
             module._gradient_checkpointing_func = partial(checkpoint_routed, checkpoint)

@@ -1,0 +1,59 @@
+"""A batch of several tasks: which rows belong to which, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The examples and rows of each task in a batch.
+
+    Args:
+        examples: positions of the examples of each task, by task.
+        rows: positions of their rows, likewise.
+    """
+
+    examples: dict[str, list[int]]
+    rows: dict[str, list[int]]
+
+    @classmethod
+    def of(cls, tasks: Sequence[str], rows_per_example: Mapping[str, int]) -> Mixture:
+        """Example i is of task `tasks[i]` and has as many rows, one after another, as that task asks for."""
+        examples: dict[str, list[int]] = {}
+        rows: dict[str, list[int]] = {}
+        start = 0
+        for position, task in enumerate(tasks):
+            end = start + rows_per_example[task]
+            examples.setdefault(task, []).append(position)
+            rows.setdefault(task, []).extend(range(start, end))
+            start = end
+        return cls(examples, rows)
+
+    @property
+    def runs(self) -> tuple[tuple[str, int], ...]:
+        """Task and number of rows, in the order of `ordered`."""
+        return tuple((task, len(rows)) for task, rows in self.rows.items())
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.rows.values()))
+
+    def ordered(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs with the rows of each task side by side."""
+        order = torch.tensor(list(chain.from_iterable(self.rows.values())))
+        return {
+            name: value[order.to(value.device)] if isinstance(value, Tensor) and value.dim() else value
+            for name, value in inputs.items()
+        }
+
+    def restored(self, ordered: Tensor) -> Tensor:
+        """Rows in the order of `ordered`, back in the order in which they were given."""
+        order = torch.tensor(list(chain.from_iterable(self.rows.values())), device=ordered.device)
+        return ordered[order.argsort()]

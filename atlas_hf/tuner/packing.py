@@ -1,0 +1,130 @@
+"""Packed weights of the adapters at a site, kept while they do not change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from atlas_hf.fusion import Pack
+
+MAX_PACKS = 4
+
+
+class Site(Protocol):
+    """What has adapters by name, see `AtlasLayer.reusable`."""
+
+    def reusable(self, task: str) -> tuple[Tensor, ...]: ...
+
+
+def pack(site: Site, names: Sequence[str]) -> tuple[Pack, Tensor]:
+    """The adapters of these names as one `Pack`, and their keys (K, Q, D).
+
+    Narrower bottlenecks are filled up with zeros, which add nothing: silu(0) = 0.
+    """
+    rows = [site.reusable(name) for name in names]
+    width = max(len(down_bias) for _, down_bias, *_ in rows)
+    rows = [_widened(row, width - len(row[1])) for row in rows]
+    down_weight, down_bias, up_weight, up_bias, keys = (
+        torch.stack(tensors) if len(tensors) > 1 else tensors[0][None] for tensors in zip(*rows, strict=True)
+    )
+    return Pack(down_weight, down_bias, up_weight.mT, up_bias), keys
+
+
+def _widened(row: tuple[Tensor, ...], gap: int) -> tuple[Tensor, ...]:
+    if not gap:
+        return row
+    down_weight, down_bias, up_weight, up_bias, key = row
+    return pad(down_weight, (0, 0, 0, gap)), pad(down_bias, (0, gap)), pad(up_weight, (0, gap)), up_bias, key
+
+
+class Stamp(NamedTuple):
+    """A parameter as it was when it was packed.
+
+    The alias keeps the memory from being given to another tensor, so that an equal address is the same memory.
+    """
+
+    parameter: Tensor
+    alias: Tensor
+    version: int
+
+    @classmethod
+    def of(cls, parameter: Tensor) -> Stamp:
+        return cls(parameter, parameter.detach(), parameter._version)
+
+    def holds(self, parameter: Tensor) -> bool:
+        same = parameter is self.parameter and parameter._version == self.version
+        return same and parameter.data_ptr() == self.alias.data_ptr()
+
+
+class Entry(NamedTuple):
+    names: tuple[str, ...]
+    dtype: torch.dtype | None
+    width: int
+    stamps: list[list[Stamp]]
+    weights: Pack
+    keys: Tensor
+
+
+class PackCache:
+    """The packs of one site, by the names of their adapters.
+
+    A pack serves as long as every parameter in it is the same object with the same memory, shape and version: torch
+    counts every write to a parameter but those through `.data`. It also serves tasks that use its first adapters only;
+    so the tasks of a stream, each of which reuses all earlier ones, share one. At most `MAX_PACKS` are kept. Threads
+    may use it together: entries are replaced, never changed. A copy of a site begins with none.
+    """
+
+    def __init__(self) -> None:
+        self._entries: tuple[Entry, ...] = ()
+
+    def __deepcopy__(self, memo: Any) -> PackCache:
+        return PackCache()
+
+    def __reduce__(self) -> tuple[type[PackCache], tuple[()]]:
+        return PackCache, ()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def clear(self) -> None:
+        self._entries = ()
+
+    def get(self, site: Site, names: Sequence[str], x: Tensor) -> tuple[Pack, Tensor]:
+        """Like `pack`, in the type that autocast would convert the weights to for `x`."""
+        rows = [site.reusable(name) for name in names]
+        parameters = [parameter for row in rows for parameter in row]
+        trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
+        if trains or torch.compiler.is_compiling() or any(parameter.is_inference() for parameter in parameters):
+            return pack(site, names)
+        names, width = tuple(names), max(len(row[1]) for row in rows)
+        device = x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        for entry in self._entries:
+            same = entry.names[: len(names)] == names and (entry.dtype, entry.width) == (dtype, width)
+            if same and all(map(_holds, entry.stamps, rows)):
+                return Pack(*(tensor[: len(names)] for tensor in entry.weights)), entry.keys[: len(names)]
+        entry = self._make(site, names, dtype, rows)
+        self._entries = (entry, *(old for old in self._entries if not _covers(entry, old)))[:MAX_PACKS]
+        return entry.weights, entry.keys
+
+    def _make(self, site: Site, names: tuple[str, ...], dtype: torch.dtype | None, rows: list[tuple]) -> Entry:
+        stamps = [[Stamp.of(parameter) for parameter in row] for row in rows]
+        # What is made in inference mode could not be used for training later.
+        with torch.inference_mode(False), torch.no_grad():
+            weights, keys = pack(site, names)
+            weights = Pack(*(tensor.to(dtype or tensor.dtype).contiguous() for tensor in weights))
+        return Entry(names, dtype, weights.down_bias.shape[1], stamps, weights, keys)
+
+
+def _holds(stamps: list[Stamp], row: tuple[Tensor, ...]) -> bool:
+    return all(map(Stamp.holds, stamps, row))
+
+
+def _covers(new: Entry, old: Entry) -> bool:
+    """Is everything that `old` serves served by `new`, or out of date?"""
+    shorter = min(len(new.names), len(old.names))
+    return new.names[:shorter] == old.names[:shorter] and (new.dtype, new.width) == (old.dtype, old.width)

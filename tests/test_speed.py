@@ -1,0 +1,97 @@
+"""The benchmark of speed: that its ways compute what they say, and that it reports what it measured."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import transformers
+
+from atlas_hf.benchmark import speed
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    def config(**changes):
+        return transformers.BertConfig(vocab_size=1000, **SMALL, **changes)
+
+    monkeypatch.setitem(speed.BACKBONES, "bert", (config, speed.TEXT))
+
+
+def inputs(batch=4, tokens=7):
+    torch.manual_seed(0)
+    return {name: make(batch, tokens) for name, make in speed.TEXT.items()}
+
+
+@pytest.mark.parametrize("variant", ["paper", "reference"])
+@pytest.mark.parametrize("adapters", [1, 3])
+def test_the_loop_computes_what_the_fused_sites_do(variant, adapters):
+    model, batch = speed.build("bert", adapters, variant, width=4).eval(), inputs()
+    with torch.no_grad():
+        found = {way: speed.forward(model, way, batch) for way in speed.WAYS}
+    torch.testing.assert_close(found["loop"], found["fused"], atol=1e-5, rtol=1e-5)
+    assert (found["bare"] - found["fused"]).abs().max() > 1e-3
+    assert (found["floor"] - found["bare"]).abs().max() > 1e-3
+    torch.testing.assert_close(found["mixed"][0], found["fused"][0], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["bare", "floor", "fused", "loop"])
+def test_a_step_goes_back_to_the_first_site_and_leaves_nothing(way):
+    model, batch, reached = speed.build("bert", 2, width=4, dropout=0.0).train(), inputs(), []
+    model.set_stage(speed.TASK, "experience")
+    first = next(iter(model.base_model.sites.values()))
+    first.base_layer.register_forward_hook(
+        lambda module, args, output: reached.append(args[0].requires_grad), prepend=True
+    )
+    first.register_forward_hook(
+        lambda site, args, output: output.register_hook(lambda gradient: reached.append(gradient.abs().sum() > 0))
+    )
+    speed.step(model, way, batch, torch.zeros(4, dtype=int))
+    assert reached == [False, True]
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert len(first.base_layer._forward_hooks) == 1
+
+
+def test_peak_bytes_counts_what_was_held_at_once():
+    mib = 2**18  # float32
+
+    def one_after_the_other():
+        for _ in range(3):
+            torch.ones(4 * mib)
+
+    def together():
+        return torch.ones(4 * mib), torch.ones(4 * mib)
+
+    assert speed.peak_bytes(one_after_the_other) == pytest.approx(4 * 2**20, rel=0.01)
+    assert speed.peak_bytes(together) == pytest.approx(8 * 2**20, rel=0.01)
+
+
+def test_the_command_writes_json_and_markdown(tmp_path, capsys):
+    speed.main(
+        ["--backbones", "bert", "--adapters", "1", "2", "--batch", "4", "--tokens", "6", "--repeats", "2", "--output"]
+        + [str(tmp_path)]
+    )
+    report = json.loads((tmp_path / "speed.json").read_text())
+    records = report["records"]
+    assert len(records) == 2 * (5 + 4 + 4)
+    assert {(r["measure"], r["way"]) for r in records} == {
+        *((measure, way) for measure in speed.MEASURES for way in speed.WAYS[:4]), ("forward", "mixed")
+    }  # fmt: skip
+    assert all(len(r["seconds"]) == 2 and min(r["seconds"]) > 0 for r in records)
+    assert all(r["to_floor"]["median"] == 1 for r in records if r["way"] == "floor")
+    assert all((r["peak_bytes"] is None) == (r["measure"] == "forward") for r in records)
+    assert report["about"]["batch"] == 4 and report["about"]["torch"] == torch.__version__
+    lines = (tmp_path / "speed.md").read_text().splitlines()
+    assert len(lines) == 2 + len(records) and all(line.count("|") == 12 for line in lines)
+    assert lines[2] in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_command_line():
+    command = [sys.executable, "-m", "atlas_hf.cli", "benchmark-speed", "--batch", "1", "--tokens", "8"]
+    command += ["--adapters", "1", "--repeats", "1", "--measures", "forward"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "| bert-4 | paper | 1 | forward | fused |" in run.stdout
