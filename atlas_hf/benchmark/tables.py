@@ -120,7 +120,10 @@ def coefficient_table(results: Results, method: str, order: str) -> str:
         return ""
     names = results.upstream(order)
     rows = [
-        [task, *(f"{fmean(c[task][name] for c in found):.3f}" if name in found[0][task] else NOTHING for name in names)]
+        [
+            task,
+            *(f"{fmean(c[task][name] for c in found):.3f}" if name in found[0][task] else NOTHING for name in names),
+        ]
         for task in names
     ]
     return markdown(["in task", *names], rows)
