@@ -21,7 +21,7 @@ UPSTREAM = ["entailment", "text-choice", "image-class", "vqa"]
 class Standin(Method):
     """Score: 0.5, and 0.05 for each task known before, 0.1 for more than 8 examples, 0.01 for the seed."""
 
-    forgets = 0.0
+    forgets, model = 0.0, None
 
     def __init__(self, setting):
         self.setting, self.known, self.folder = setting, {}, Path(setting.backbone)
@@ -111,7 +111,7 @@ SETTINGS = {
 }
 
 
-def make_cell(method, order, seed, matrix, low_shot, representation=None, stored=400):
+def make_cell(method, order, seed, matrix, low_shot, representation=None, stored=400, coefficients=None):
     """A cell with given scores. `low_shot`: one score for each new upstream and each downstream task at 16 examples,
     or scores by task and size; at full size, 0.1 more."""
     upstream = ["a", "b"] if order != "reverse" else ["b", "a"]
@@ -126,5 +126,5 @@ def make_cell(method, order, seed, matrix, low_shot, representation=None, stored
     cost |= {"peak_memory_bytes": 5e8, "cell_seconds": 30.0}
     return Cell(
         method, order, seed, "digits", SETTINGS, tasks, matrix, low_shot, {"trained": 100, "stored": stored}, cost,
-        representation, None, {"device": "some device"},
+        representation, coefficients, {"device": "some device"},
     )  # fmt: skip

@@ -38,7 +38,8 @@ def in_order(method, gain, order="forward", seeds=(0, 1, 2), drop=0.0):
         first, second = 0.6 + seed / 100, 0.7 + seed / 100
         matrix = [[first, NONE], [first - drop, second]]
         states = both(4.0, 5.0 + seed, points=seed == 0)
-        cells.append(make_cell(method, order, seed, matrix, 0.4 + gain + seed * seed / 100, states))
+        few, coefficients = 0.4 + gain + seed * seed / 100, {"a": {"a": 0.5}, "b": {"a": seed / 4, "b": 0.75}}
+        cells.append(make_cell(method, order, seed, matrix, few, states, coefficients=coefficients))
     return cells
 
 
@@ -182,6 +183,7 @@ def test_golden_numbers_of_the_report(reported):
         f"| joint | 85.0 | - | - | - | - | - | 100 | 400 | {cost}",
         "| adapter | **+11.0 ± 1.2** (p 0.003) | **+10.7 ± 1.3** (p 0.004) |",
         "| a | 61.0 | - |",
+        "| in task | a | b |\n| --- | ---: | ---: |\n| a | 0.500 | - |\n| b | 0.250 | 0.750 |",
         "| atlas | forward | 3 | 0.0 ± 0.0 | 0.0 | yes |",
         "| sequential_ft | forward | 3 | 25.0 ± 0.0 | 25.0 | - |",
         "| atlas | forward | effective_rank | 4.0 | 6.0 | 3 | +2.00 ± 1.15 [-0.48, +4.48] | 0.074 | yes |",

@@ -165,40 +165,40 @@ def test_two_runs_share_the_work(tmp_path):
 KILLED = """
 import sys
 from pathlib import Path
-from benchmark_standins import STANDINS, make_plan
+from benchmark_standins import Alone, Reuser, make_plan
 from atlas_hf.benchmark.run import run
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    run(make_plan(folder, low_shot=[]), folder, jobs=2, progress=False)
+    run(make_plan(folder, methods={"reuser": Reuser, "alone": Alone}, low_shot=[]), folder, jobs=2, progress=False)
 """
 
 
 def wait_for(path):
     start = time.monotonic()
     while not path.exists():
-        assert time.monotonic() - start < 120, f"{path} did not come"
+        assert time.monotonic() - start < 240, f"{path} did not come"
         time.sleep(0.05)
 
 
 def test_a_killed_run_goes_on(tmp_path):
-    plan = make_plan(tmp_path, low_shot=[])
+    plan = make_plan(tmp_path, methods=SOME, low_shot=[])
+    first, second = (key.path(tmp_path) for key in plan.keys)
     trap = tmp_path / "backbone" / "slow"
-    trap.write_text("forgetter")
+    trap.write_text("alone")
     (tmp_path / "killed.py").write_text(KILLED)
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
     command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path)]
     with subprocess.Popen(command, env=env, start_new_session=True) as process:
-        finished = [Key("reuser", "multi-first", 0), Key("alone", "any", 0), Key("together", "any", 0)]
-        for key in finished:
-            wait_for(key.path(tmp_path))
+        wait_for(first)
+        wait_for(tmp_path / ".running" / "alone" / "any" / "seed-0.lock")
         os.killpg(process.pid, signal.SIGKILL)  # the run and the process of the slow cell
     before, log = file_digests(tmp_path / "cells"), calls(tmp_path)
-    assert len(before) == 3
+    assert first.exists() and not second.exists() and len(before) == 1
     trap.unlink()
-    assert run(plan, tmp_path, progress=False).measured == [Key("forgetter", "multi-first", 0)]
-    assert file_digests(tmp_path / "cells").items() > before.items()
-    assert {line.split()[0] for line in calls(tmp_path)[len(log) :]} == {"forgetter"}
+    assert run(plan, tmp_path, progress=False).measured == [Key("alone", "any", 0)]
+    assert file_digests(tmp_path / "cells").items() > before.items() and second.exists()
+    assert {line.split()[0] for line in calls(tmp_path)[len(log) :]} == {"alone"}
 
 
 def test_an_interrupt_leaves_finished_cells(tmp_path):
@@ -207,7 +207,7 @@ def test_an_interrupt_leaves_finished_cells(tmp_path):
 
     def interrupt():
         wait_for(Key("reuser", "multi-first", 0).path(tmp_path))
-        wait_for(tmp_path / "failed" / "alone-any-seed-0.txt")
+        wait_for(tmp_path / ".running" / "alone" / "any" / "seed-0.lock")
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
@@ -264,6 +264,7 @@ def test_the_command_measures_and_reports(settings, tmp_path, capsys):
     atlas = cells["atlas"]
     assert all(0 <= score <= 1 for row in atlas.matrix for score in row if score is not None)
     assert [row[0] for row in atlas.matrix] == [atlas.matrix[0][0]] * 4, "nothing is forgotten, to the bit"
+    assert set(atlas.coefficients["vqa"]) == set(UPSTREAM) and set(atlas.coefficients["entailment"]) == {"entailment"}
     assert set(atlas.low_shot) == {*UPSTREAM[1:], "visual-choice", "text-class", "image-parity", "image-pairs"}
     assert atlas.cost["steps"] == cells["adapter"].cost["steps"] == 16
     assert f"Written to {tmp_path / 'report.md'}" in capsys.readouterr().out

@@ -20,7 +20,7 @@
                     `peak_memory_bytes` of the process (all of its resident memory, libraries and data included);
                     `cell_seconds` of everything, low-shot copies included
     representation  see `benchmark.representation`; null where it was not measured
-    coefficients    member -> mean coefficient, for each upstream task, or null
+    coefficients    upstream task -> adapter -> its mean coefficient in that task, or null for a method without
     environment     versions and machine
 """
 

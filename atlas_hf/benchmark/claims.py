@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean
 from typing import Any
 
 from atlas_hf.benchmark.cells import DOWNSTREAM, FULL, UPSTREAM, Cell
-from atlas_hf.benchmark.scores import Results, baselines, mean_score, score
+from atlas_hf.benchmark.scores import Results, mean_score, score
 from atlas_hf.benchmark.statistics import Paired, paired, summarise
+from atlas_hf.metrics import continual
 
 SUBJECTS = ("atlas", "atlas_reference")  # the methods that the claims are about
 ALONE = "adapter"  # each task from the bare backbone
@@ -82,8 +82,8 @@ def reuse_helps(results: Results) -> Claim:
 def upstream_helps(results: Results) -> Claim:
     """(c): downstream tasks after all upstream tasks, against the bare backbone (`ALONE`), by modality.
 
-    `low_shot_transfer` is CLiMB's (Srinivasan et al. 2022, section 3.3), of the means over seeds, averaged over the
-    tasks: 100 (after - bare) / (bare - random). None if a task from the bare backbone is not better than guessing.
+    `low_shot_transfer` is CLiMB's (`metrics.continual.low_shot_transfer`), of each task's mean over seeds: of single
+    seeds it would be as good as divided by zero wherever one is near chance.
     """
     rows = []
     records = [task for task in results.cells[0].tasks if task["role"] == DOWNSTREAM]
@@ -137,17 +137,9 @@ def _held(found: Paired) -> bool | None:
 
 
 def _transfer(results: Results, method: str, order: str, tasks: Sequence[str], size: str) -> float | None:
-    chance = baselines(results.cells[0].tasks)
-    found = []
-    for task in tasks:
-        after, bare = (
-            summarise([score(cell, task, size) for cell in results.of(name, order)]).mean for name in (method, ALONE)
-        )
-        found.append(_low_shot_transfer(after, bare, chance[task]))
-    return None if not found or None in found else fmean(found)
-
-
-def _low_shot_transfer(after: float | None, bare: float | None, chance: float) -> float | None:
-    if after is None or bare is None or bare <= chance:
-        return None
-    return 100 * (after - bare) / (bare - chance)
+    chance = {task["name"]: task["random_baseline"] for task in results.cells[0].tasks}
+    after, bare = (
+        [summarise([score(cell, task, size) for cell in results.of(name, order)]).mean for task in tasks]
+        for name in (method, ALONE)
+    )
+    return continual.low_shot_transfer(after, bare, [chance[task] for task in tasks])

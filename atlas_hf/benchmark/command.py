@@ -14,6 +14,7 @@ from atlas_hf.benchmark.methods import METHODS
 from atlas_hf.benchmark.plan import Plan, choose_methods
 from atlas_hf.benchmark.report import write_report
 from atlas_hf.benchmark.run import Done, run
+from atlas_hf.hub import check_access
 
 BENCHMARK_HELP = """Measure methods on a stream, over orders and seeds, and report.
 
@@ -47,6 +48,8 @@ def benchmark(argv: Sequence[str]) -> None:
     _add_push(parser)
     options = parser.parse_args(argv)
     plan = make_plan(options)
+    if options.push_to:  # asked before hours of training, not after them
+        check_access(options.push_to, repo_type="dataset")
     try:
         done = run(plan, options.output, options.jobs)
     except KeyboardInterrupt:
@@ -70,14 +73,15 @@ def make_plan(options: argparse.Namespace) -> Plan:
     if options.seeds < 1:
         raise ValueError(f"--seeds is {options.seeds}; give how many, 1 or more.")
     orders = list(stream.ORDERS)[:1] if smoke else list(stream.ORDERS)
-    low_shot = [str(size) for size in stream.LOW_SHOT_SIZES]
+    low_shot = [str(size) for size in stream.LOW_SHOT_SIZES][: 1 if smoke else None]
+    low_shot = low_shot if options.low_shot is None else options.low_shot
     steps = SMOKE_STEPS if smoke else {}
     return Plan(
         stream=options.stream,
         orders=options.order or orders,
         methods=choose_methods(options.methods),
         seeds=range(1 if smoke else options.seeds),
-        low_shot=options.low_shot if options.low_shot is not None else low_shot[:1] if smoke else low_shot,
+        low_shot=sorted(set(low_shot), key=lambda size: (len(size), size)),  # by number, and full
         sizes=stream.SMOKE_SIZES if smoke else stream.BENCHMARK_SIZES,
         training=stream.BENCHMARK_TRAINING | steps,
         low_shot_training=stream.LOW_SHOT_TRAINING | steps,

@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from atlas_hf.benchmark.cells import FULL, Cell
 from atlas_hf.benchmark.claims import ALONE, SUBJECTS
@@ -68,6 +69,7 @@ def low_shot(results: Results) -> Figure | None:
                 drawn |= _curve(axis, results, method, order, kind, style)
             axis.set_title(f"{title}, {order}", fontsize=10)
             axis.set_xticks(range(len(results.sizes)), [*results.sizes[:-1], "all"])
+            axis.set_xlim(-0.2, len(results.sizes) - 0.8)
             axis.grid(alpha=0.3)
         row[0].set_ylabel("mean score (points)", fontsize=9)
     for axis in axes[-1]:
@@ -102,6 +104,9 @@ def accuracy_parameters(results: Results) -> Figure | None:
             point = style | {"linestyle": "none"}
             axis.errorbar(stored, 100 * accuracy.mean, error, label=method, capsize=2, markersize=7, **point)
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(EngFormatter())
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_title(order, fontsize=10)
         axis.set_xlabel("parameters stored beside the backbone", fontsize=9)
         axis.grid(alpha=0.3, which="both")
@@ -147,7 +152,7 @@ def representation(results: Results) -> Figure | None:
     cell = _drawn_cell(results)
     if cell is None:
         return None
-    figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+    figure = Figure(figsize=(9.6, 3.7), layout="constrained")
     before, after, spectrum = figure.subplots(1, 3)
     after.sharex(before)
     after.sharey(before)
@@ -162,7 +167,7 @@ def representation(results: Results) -> Figure | None:
         shares = [share for share in state["spectrum"] if share > 0]
         spectrum.plot(range(1, len(shares) + 1), shares, label=when, **style)
     before.set_ylabel("principal component 2", fontsize=9)
-    before.legend(fontsize=_SMALL)
+    figure.legend(*before.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=_SMALL)
     spectrum.set(yscale="log", xlabel="singular value", ylabel="share")
     spectrum.legend(fontsize=_SMALL)
     spectrum.set_title("spectrum, all tasks together", fontsize=10)
@@ -178,7 +183,7 @@ def _drawn_cell(results: Results) -> Cell | None:
 
 
 def _grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(max(width * columns, 5), height * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(max(width * columns, 6), height * rows + 0.6), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 

@@ -22,7 +22,9 @@ from atlas_hf.benchmark import representation
 from atlas_hf.benchmark.cells import DOWNSTREAM, FULL, UPSTREAM, Cell, Key
 from atlas_hf.benchmark.methods import Cost, LoadedTask, Method, Setting
 from atlas_hf.benchmark.plan import Plan
-from atlas_hf.sequence import environment
+from atlas_hf.modeling import AtlasModel
+from atlas_hf.plots import mean_by_member
+from atlas_hf.sequence import environment, mean_coefficients
 from atlas_hf.storage import library_versions
 from atlas_hf.streams import low_shot
 from atlas_hf.training_args import AtlasTrainingArguments
@@ -36,6 +38,7 @@ def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Se
     matrix = group.learn_together(upstream) if group.method.together else group.learn_in_turn(upstream)
     parameters, cost = group.method.parameters(), group.cost()
     after = group.features(upstream)
+    coefficients = _coefficients(group.method, upstream)
     for task in downstream if not group.method.together else ():
         group.learn_copies(task, plan.low_shot)
     cost["cell_seconds"] = time.perf_counter() - start
@@ -47,7 +50,7 @@ def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Se
         parameters=parameters,
         cost=cost,
         representation=representation.compare(before, after, points=key.seed == plan.seeds[0]),
-        coefficients=None,
+        coefficients=coefficients,
         environment=environment() | library_versions(),
     )
 
@@ -121,6 +124,14 @@ class Group:
 def _arguments(values: Mapping[str, Any], seed: int) -> AtlasTrainingArguments:
     """No validation set is used and nothing is written: methods see to that."""
     return AtlasTrainingArguments(output_dir="unused", seed=seed, report_to="none", **values)
+
+
+def _coefficients(method: Method, tasks: Sequence[LoadedTask]) -> dict[str, dict[str, float]] | None:
+    """How much each adapter counts in each task, mean over test examples and sites; None without an `AtlasModel`."""
+    if not isinstance(method.model, AtlasModel):
+        return None
+    found = {spec.name: mean_coefficients(method.model, spec.name, data["test"]) for spec, data in tasks}
+    return {task: mean_by_member({"coefficients": sites}) for task, sites in found.items()}
 
 
 def _peak_memory() -> int:

@@ -100,6 +100,9 @@ def _details(results: Results, order: str) -> list[str]:
     for method in results.methods:
         if results.of(method, order):
             parts += [f"`{method}`", tables.matrix_table(results, method, order)]
+    for method in results.methods:
+        table = tables.coefficient_table(results, method, order)
+        parts += [f"How much each adapter counts in each task (mean coefficient): `{method}`", table] if table else []
     return parts
 
 

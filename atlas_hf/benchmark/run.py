@@ -1,8 +1,9 @@
 """Measure the cells of a plan, several at a time, each in a process of its own; a finished cell is never run again.
 
 <output>/cells/    the results, one file per finished cell
-<output>/locks/    a lock per cell, held while it is measured and released by the system when its process ends
 <output>/failed/   what the process of a failed cell printed, its traceback included
+<output>/.running/ a lock per cell, held while it is measured and released by the system when its process ends, and
+                   what the process printed so far
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ POLL = 0.5  # seconds between two looks at what another run has finished
 
 @dataclass(frozen=True)
 class Done:
-    """What a run did: the cells that it measured itself, and the failed ones with the file that says why."""
+    """What a run did: the cells that its own processes brought about, and the failed ones with the file that says why.
+
+    Two runs that begin a cell at the same moment both count it: the slower process finds it done.
+    """
 
     measured: list[Key] = field(default_factory=list)
     failed: dict[Key, Path] = field(default_factory=dict)
@@ -87,7 +91,6 @@ class _Run:
                 self._start()
                 wait([process.sentinel for process in self.running.values()], POLL)
                 self._collect()
-                self.bar.set_postfix_str("running " + (", ".join(map(str, self.running)) or "elsewhere"))
             return self.done
         finally:
             for process in self.running.values():
@@ -98,13 +101,14 @@ class _Run:
         """Fill the free places with cells that nobody measures."""
         for key in list(self.pending):
             if len(self.running) == self.jobs:
-                return
+                break
             if finished(self.plan, key, self.output):
                 self.pending.remove(key)
                 self.bar.update()
             elif _is_free(_lock(self.output, key)):
                 self.pending.remove(key)
                 self.running[key] = self._process(key)
+                self.bar.set_postfix_str("running " + ", ".join(map(str, self.running)))
 
     def _process(self, key: Key) -> BaseProcess:
         tasks = self.plan.in_order(self.upstream, key.order), self.downstream
@@ -117,23 +121,24 @@ class _Run:
             if process.exitcode is None:
                 continue
             del self.running[key]
-            log = _log(self.output, key)
+            log = _log(self.output, key, process.pid)
+            kept = self.output / "failed" / f"{str(key).replace('/', '-')}.txt"
             if process.exitcode == 0:
-                log.unlink(missing_ok=True)
+                log.unlink()
+                kept.unlink(missing_ok=True)
                 self.done.measured.append(key)
             else:
+                kept.parent.mkdir(exist_ok=True)
                 with log.open("a", encoding="utf-8") as file:
                     print(f"{key}: the process ended with exit code {process.exitcode}", file=file)
-                self.done.failed[key] = log
-                self.bar.write(f"failed: {key}, see {log}")
+                self.done.failed[key] = log.replace(kept)
+                self.bar.write(f"failed: {key}, see {kept}")
             self.bar.update()
 
 
 def work(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Sequence[LoadedTask], output: Path) -> None:
     """The process of one cell: what it prints goes to a file, which stays if the process fails."""
-    log = _log(output, key)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(_lock(output, key)), log.open("w", encoding="utf-8") as file:
+    with _log(output, key, os.getpid()).open("w", encoding="utf-8") as file, FileLock(_lock(output, key)):
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         torch.set_num_threads(1)
@@ -144,13 +149,13 @@ def work(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Seque
 
 
 def _lock(output: Path, key: Key) -> Path:
-    path = output / "locks" / f"{key}.lock"
+    path = output / ".running" / f"{key}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def _log(output: Path, key: Key) -> Path:
-    return output / "failed" / f"{str(key).replace('/', '-')}.txt"
+def _log(output: Path, key: Key, pid: int) -> Path:
+    return _lock(output, key).with_suffix(f".{pid}.txt")
 
 
 def _is_free(lock: Path) -> bool:

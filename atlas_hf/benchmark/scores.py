@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
@@ -47,14 +47,18 @@ def mean_score(cell: Cell, tasks: Iterable[str], size: str) -> float | None:
 
 
 def figures(cell: Cell) -> Figures:
-    """The figures of an (arranged) cell by name, scores in [0, 1]; None where one was not measured.
+    """The figures of an (arranged) cell by name: scores in [0, 1], `relative_forgetting` in percent; None for what was
+    not measured.
 
     `new_<n>` is the mean over the upstream tasks but the first, each learned from n examples; `downstream_<n>` that
     over the downstream tasks. `new_full` is of the matrix's diagonal.
     """
+    chance = [task["random_baseline"] for task in cell.tasks if task["role"] == UPSTREAM]
     found: Figures = {
         "average_accuracy": continual.average_accuracy(cell.matrix),
+        "average_incremental_accuracy": continual.average_incremental_accuracy(cell.matrix),
         "forgetting": continual.forgetting(cell.matrix),
+        "relative_forgetting": continual.relative_forgetting(cell.matrix, chance),
         "backward_transfer": continual.backward_transfer(cell.matrix),
     }
     for size in sizes(cell):
@@ -155,11 +159,6 @@ class Results:
             for task, found in cell.low_shot.items():
                 for size, value in found.items():
                     yield place | empty | {"figure": "low_shot", "task": task, "examples": size, "value": value}
-
-
-def baselines(task_records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What guessing scores, by task."""
-    return {task["name"]: task["random_baseline"] for task in task_records}
 
 
 def _sorted(names: Iterable[str], known: Sequence[str]) -> list[str]:

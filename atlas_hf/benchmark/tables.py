@@ -113,6 +113,22 @@ def matrix_table(results: Results, method: str, order: str) -> str:
     return markdown(["after", *names], [[name, *map(points, row)] for name, row in rows])
 
 
+def coefficient_table(results: Results, method: str, order: str) -> str:
+    """Task by adapter: the mean coefficient over seeds; empty for a method without coefficients."""
+    found = [cell.coefficients for cell in results.of(method, order) if cell.coefficients]
+    if not found:
+        return ""
+    names = results.upstream(order)
+    rows = [
+        [
+            task,
+            *(f"{fmean(c[task][name] for c in found):.3f}" if name in found[0][task] else NOTHING for name in names),
+        ]
+        for task in names
+    ]
+    return markdown(["in task", *names], rows)
+
+
 def claim_table(claim: Claim) -> str:
     """The rows of a claim, those of single tasks left to the CSV."""
     rows = [row for row in claim.rows if "task" not in row or row in claim.main]
