@@ -140,6 +140,8 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         self.atlas_up[adapter_name] = nn.Linear(config.r, size)
         self.atlas_key[adapter_name] = nn.Parameter(torch.randn(rows, size))
         self.atlas_query[adapter_name] = nn.Parameter(torch.randn(rows, size))
+        if config.init_queries != "normal":
+            self.atlas_query[adapter_name].data.copy_(self.atlas_key[adapter_name])
         if config.experience:
             self.atlas_experience_query[adapter_name] = nn.Parameter(self._first_queries(config))
         if config.init_weights:
