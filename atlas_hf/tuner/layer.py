@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -46,18 +46,27 @@ class Route:
     coefficients: dict[AtlasLayer, Tensor] | None = None
 
 
-ROUTE: ContextVar[Route | None] = ContextVar("atlas_route", default=None)
+class CurrentRoute(threading.local):
+    """The route of the forward call in this thread; `torch.compile` reads a thread's locals, but no `ContextVar`."""
+
+    value: Route | None = None
+
+    def get(self) -> Route | None:
+        return self.value
+
+
+ROUTE = CurrentRoute()
 
 
 @contextmanager
 def routed(**changes: Any) -> Iterator[Route]:
     """Within the block, forward calls of this thread follow the current route with the given changes."""
-    route = replace(ROUTE.get() or Route(), **changes)
-    token = ROUTE.set(route)
+    before = ROUTE.value
+    ROUTE.value = route = replace(before or Route(), **changes)
     try:
         yield route
     finally:
-        ROUTE.reset(token)
+        ROUTE.value = before
 
 
 def checkpoint_routed(checkpoint: Any, layer: Any, *args: Any, **kwargs: Any) -> Any:
