@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from atlas_hf.fusion import Pack, fuse_packs
 from atlas_hf.tuner.config import AtlasConfig
@@ -225,7 +224,7 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         compute = partial(
             fuse_packs, num_heads=config.num_heads, variant=config.variant, weighting=config.weighting, mask=mask
         )
-        output, coefficients = _recomputed(compute)(x, packs, self.queries(task), keys)
+        output, coefficients = compute(x, packs, self.queries(task), keys)
         if route.coefficients is not None:
             route.coefficients[self] = coefficients.detach()
         return output.view(result.shape).to(result.dtype)
@@ -259,16 +258,6 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
 
     def __repr__(self) -> str:
         return "atlas." + super().__repr__()
-
-
-def _recomputed(function: Any) -> Any:
-    """In training, keep only the arguments for the backward pass, and compute the rest again there.
-
-    One more matrix product of four, against several tensors (B, L, K r) and a second copy of the tokens per site.
-    """
-    if not torch.is_grad_enabled():
-        return function
-    return partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
 
 
 def check_heads(size: int, num_heads: int) -> None:
