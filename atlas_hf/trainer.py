@@ -115,7 +115,8 @@ class AtlasTrainer(TaskTrainer):
 
     @property
     def _screens(self) -> bool:
-        return self.model.peft_config[self.task].init_queries == "screened"
+        """Is there anything to choose the first queries by?"""
+        return self.model.peft_config[self.task].init_queries == "screened" and self.train_dataset is not None
 
     def _enter(self, stage: str) -> None:
         """Freeze and unfreeze for the stage, and forget the optimizer and wrapper of the stage before."""
