@@ -47,7 +47,7 @@ def fresh(bert_folder):
 
 
 def commits(server):
-    return [commit.title for commit in hub_api(server).list_repo_commits(REPO) if commit.title.startswith("Task")]
+    return [commit.title for commit in hub_api(server).list_repo_commits(REPO) if commit.title.startswith("Add task")]
 
 
 def hub_api(server):
@@ -133,3 +133,33 @@ def test_a_local_backbone_is_not_pushed(server, args, tmp_path, bert_folder):
     model.add_task(text_spec("has-a"))
     with pytest.raises(ValueError, match="the backbone .* is a local folder"):
         model.push_to_hub(REPO)
+
+
+@pytest.mark.slow
+def test_the_digits_stream_by_the_command_line(server, tmp_path):
+    """One commit and one tag per task, each with its own files only; and the same command again sends nothing."""
+    command = ["learn", "--stream", "digits", "--order", "mono-first", "--smoke", "--output", str(tmp_path / "run")]
+    names = ["text-choice", "entailment", "vqa", "image-class"]
+    for count in range(1, 5):
+        server.clear()
+        assert main([*command, "--tasks", *names[:count], "--push_to", "atlas"]) == 0
+        weights = (tmp_path / "run" / names[count - 1] / "adapter_model.safetensors").stat().st_size
+        assert [entry.bytes_in for entry in server.requests("^PUT ") if entry.bytes_in == weights] == [weights]
+    assert tags(server) == [f"task-{i:02}-{name}" for i, name in enumerate(names, 1)]
+    assert commits(server) == [f"Add task {i}: {name}" for i, name in reversed(list(enumerate(names, 1)))]
+    server.clear()
+    assert main([*command, "--push_to", "atlas"]) == 0
+    assert server.bytes_in("^PUT |/commit/") == 0
+
+
+@pytest.mark.slow
+def test_the_pushed_digits_stream_answers_as_the_learned_one(server, tmp_path):
+    output = tmp_path / "run"
+    assert main(["learn", "--smoke", "--tasks", "entailment", "vqa", "--output", str(output), "--push_to", REPO]) == 0
+    pushed, learned = AtlasModel.from_pretrained(REPO), AtlasModel.from_pretrained(output)
+    from atlas_hf.streams import digits
+
+    spec, data = digits.load_task("vqa", 1, 1, 8)
+    row = data["test"][0]
+    answers = [model.predict("vqa", row["image"], row["question"]) for model in (pushed, learned)]
+    assert answers[0] == answers[1]
