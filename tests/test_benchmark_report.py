@@ -160,9 +160,14 @@ def test_a_claim_that_does_not_hold_says_so(cells):
 
 def test_low_shot_transfer_of_a_task_at_chance_is_not_defined():
     bare = [make_cell("adapter", "any", s, [[0.5, NONE], [NONE, 0.6]], 0.25) for s in range(3)]
+    for cell in bare:
+        cell.low_shot["image-parity"]["16"] = 0.35
     upstream = claims(Results([*in_order("atlas", 0.1), *bare]))[2]
+    row = by(upstream, examples="16", modality="text")
+    assert (row["low_shot_transfer"], row["transfer_tasks"], row["held"]) == (None, 0, True)
     row = by(upstream, examples="16", modality="all")
-    assert row["low_shot_transfer"] is None and row["held"] is True
+    assert (row["transfer_tasks"], row["tasks"]) == (1, 3), "the mean is of the others"
+    assert row["low_shot_transfer"] == pytest.approx(100 * (0.5 + 0.05 / 3 - 0.35) / 0.1)
 
 
 def test_claims_of_one_seed_or_no_baseline():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from atlas_hf.benchmark.cells import DOWNSTREAM, FULL, UPSTREAM, Cell
@@ -83,20 +84,20 @@ def upstream_helps(results: Results) -> Claim:
     """(c): downstream tasks after all upstream tasks, against the bare backbone (`ALONE`), by modality.
 
     `low_shot_transfer` is CLiMB's (`metrics.continual.low_shot_transfer`), of each task's mean over seeds: of single
-    seeds it would be as good as divided by zero wherever one is near chance.
+    seeds it would be as good as divided by zero wherever one is near chance. Mean over the tasks for which it is
+    defined (`transfer_tasks`): those that the bare backbone learns better than chance.
     """
-    rows = []
     records = [task for task in results.cells[0].tasks if task["role"] == DOWNSTREAM]
     groups = {ALL_TASKS: [task["name"] for task in records]}
     for task in records:
         groups.setdefault(task["modality"], []).append(task["name"])
-    for method, order in _places(results, SUBJECTS):
-        for size in results.sizes:
-            for modality, tasks in groups.items():
-                found = _compare(results, method, order, lambda cell, t=tasks, s=size: mean_score(cell, t, s))
-                place = {"method": method, "order": order, "examples": size, "modality": modality, "tasks": len(tasks)}
-                transfer = {"low_shot_transfer": _transfer(results, method, order, tasks, size)}
-                rows.append(place | transfer | asdict(found) | {"held": _held(found)})
+    rows = [
+        {"method": method, "order": order, "examples": size, "modality": modality}
+        | _downstream(results, method, order, size, tasks)
+        for method, order in _places(results, SUBJECTS)
+        for size in results.sizes
+        for modality, tasks in groups.items()
+    ]
     text = "Learning upstream tasks helps downstream tasks."
     return Claim("c", text, "better than from the bare backbone by more than 2 SE", rows)
 
@@ -136,10 +137,16 @@ def _held(found: Paired) -> bool | None:
     return None if found.clear is None else found.clear and found.difference > 0
 
 
-def _transfer(results: Results, method: str, order: str, tasks: Sequence[str], size: str) -> float | None:
+def _downstream(results: Results, method: str, order: str, size: str, tasks: Sequence[str]) -> Row:
+    """Transfer to some downstream tasks, and the paired difference of their mean score."""
     chance = {task["name"]: task["random_baseline"] for task in results.cells[0].tasks}
-    after, bare = (
-        [summarise([score(cell, task, size) for cell in results.of(name, order)]).mean for task in tasks]
-        for name in (method, ALONE)
-    )
-    return continual.low_shot_transfer(after, bare, [chance[task] for task in tasks])
+    transfers = []
+    for task in tasks:
+        after, bare = (
+            summarise([score(cell, task, size) for cell in results.of(name, order)]).mean for name in (method, ALONE)
+        )
+        transfers.append(continual.low_shot_transfer([after], [bare], [chance[task]]))
+    known = [transfer for transfer in transfers if transfer is not None]
+    found = _compare(results, method, order, lambda cell: mean_score(cell, tasks, size))
+    transfer = {"low_shot_transfer": fmean(known) if known else None, "transfer_tasks": len(known)}
+    return {"tasks": len(tasks)} | transfer | asdict(found) | {"held": _held(found)}
