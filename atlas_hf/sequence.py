@@ -164,6 +164,7 @@ def _learn(
         "problem_type": spec.problem_type,
         "train_examples": len(data["train"]),
         "experience": experience,
+        "opened": trainer.opened,
         "stages": trainer.stage_metrics,
         "parameters": model.count_parameters(spec.name),
         "coefficients": mean_coefficients(model, spec.name, data["test"]),

@@ -17,6 +17,7 @@ from transformers.trainer_utils import TrainOutput
 
 from atlas_hf.modeling import AtlasModel
 from atlas_hf.persistence import tensor_bytes
+from atlas_hf.screening import open_useful
 from atlas_hf.storage import CONFIG, WEIGHTS, read_json
 from atlas_hf.task_trainer import TaskTrainer
 from atlas_hf.training_args import AtlasTrainingArguments
@@ -45,6 +46,11 @@ class AtlasTrainer(TaskTrainer):
         train_dataset, eval_dataset: with the columns that the task's `TaskSpec` names. Without `eval_dataset` a stage
             ends with its last state.
         kwargs: further arguments of `Trainer`, but for an optimizer (each stage makes its own).
+
+    Attributes:
+        stage: the current one, while `train` runs.
+        stage_metrics: what each finished stage came to.
+        opened: the earlier tasks that the screening found useful (`AtlasConfig.init_queries`).
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class AtlasTrainer(TaskTrainer):
             raise ValueError("Each stage makes its own optimizer; choose it with args.optim and its settings.")
         self.stage: str | None = None
         self.stage_metrics: dict[str, dict[str, float]] = {}
+        self.opened: list[str] = []
         super().__init__(model, args, task, train_dataset, eval_dataset, **kwargs)
         self.add_callback(StageTable(self))
         if not self.args.disable_tqdm:
@@ -97,12 +104,18 @@ class AtlasTrainer(TaskTrainer):
         self._enter(stage)
         frozen = self._check_trainable()
         before = {name: _digest(tensor) for name, tensor in frozen.items()}
+        if stage == "experience" and checkpoint is None and self._screens:
+            self.opened = open_useful(self.model, self.task, self.train_dataset, self.args.seed)
         output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
         moved = [name for name, tensor in self._frozen().items() if _digest(tensor) != before.get(name)]
         if moved:
             raise RuntimeError(f"Stage '{stage}' of task '{self.task}' changed what it must not train: {moved[:5]}.")
         self.stage_metrics[stage] = self._summary(output)
         return output
+
+    @property
+    def _screens(self) -> bool:
+        return self.model.peft_config[self.task].init_queries == "screened"
 
     def _enter(self, stage: str) -> None:
         """Freeze and unfreeze for the stage, and forget the optimizer and wrapper of the stage before."""
@@ -148,6 +161,7 @@ class AtlasTrainer(TaskTrainer):
         experience = self.model.peft_config[self.task].experience
         number, title = self.stages.index(self.stage) + 1, STAGE_TITLES[self.stage]
         reused = f", reuses {', '.join(experience)}" if experience else ""
+        reused += f" (begins with {', '.join(self.opened)})" if self.opened else ""
         rows = [f"{self.task}: stage {number} of {len(self.stages)}, {title}{reused}"]
         rows.append(f"  {'trains':<30}{'tensors':>8}{'parameters':>12}")
         trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}

@@ -108,6 +108,17 @@ def test_an_adapter_is_not_seen_by_the_others():
     torch.testing.assert_close(both[:, :1], alone)
 
 
+@pytest.mark.parametrize("weighting", fusion.WEIGHTINGS)
+@pytest.mark.parametrize("variant", fusion.VARIANTS)
+def test_adapters_in_two_packs_compute_what_they_do_in_one(variant, weighting):
+    inputs, options = draw(variant, weighting)
+    x, down, down_bias, up, up_bias, query, key = inputs.values()
+    packs = [fusion.Pack(down[i], down_bias[i], up.mT[i], up_bias[i]) for i in (slice(1), slice(1, None))]
+    one, two = fusion.fuse(**inputs, **options), fusion.fuse_packs(x, packs, query, key, **options)
+    for whole, split in zip(one, two, strict=True):
+        torch.testing.assert_close(split, whole, atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("variant", fusion.VARIANTS)
 def test_no_tensor_of_k_outputs_is_made(variant):
     """Not even in the backward pass: the largest tensor saved for it is smaller than two outputs."""

@@ -267,3 +267,18 @@ def test_threads_share_packs_while_tasks_change(bert_folder):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_training_step_keeps_no_more_of_a_site_than_its_tokens(model, inputs):
+    """Neither bottlenecks nor a second copy of the tokens: they are computed again in the backward pass."""
+    model.add_task(text_spec("four"))
+    site, x = site_of(model), torch.randn(2, 50, 32, requires_grad=True)
+    site.base_layer = torch.nn.Identity()
+    storages = set()
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: (storages.add((tensor.untyped_storage().data_ptr(), tensor.numel())), tensor)[1], lambda t: t
+    ):
+        output = site(x)
+    assert all(size < x.numel() or address == x.data_ptr() for address, size in storages)
+    output.sum().backward()
+    assert x.grad.abs().sum() > 0

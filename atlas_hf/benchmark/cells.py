@@ -8,7 +8,7 @@
     seed            of training and of the draw of the low-shot examples; the full data are the same for every seed
     stream          the stream's name
     settings        what was asked for, equal in all cells of a folder: `sizes`, `training`, `low_shot_training`,
-                    `low_shot` (sizes, "full" for all examples), `width`, `backbone`
+                    `low_shot` (sizes, "full" for all examples), `low_shot_methods` (null: all), `width`, `backbone`
     tasks           in the order of learning, upstream first: `name`, `metric`, `random_baseline`, `modality`, `role`
     matrix          T x T for the T upstream tasks: row i, column j is the score in [0, 1] on task j after learning
                     task i; null where nothing was measured. Order "any": the diagonal only, or, where all tasks are

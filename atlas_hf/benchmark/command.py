@@ -31,6 +31,7 @@ Example:
   atlas-hf report runs/benchmark
   atlas-hf report runs/benchmark --push-to me/digits-benchmark"""
 
+LOW_SHOT_METHODS = ("adapter", "adapter_two_stage", "atlas")  # what the claims compare
 SMOKE_STEPS = {"max_steps": 2, "experience_max_steps": 2}
 
 
@@ -42,6 +43,7 @@ def benchmark(argv: Sequence[str]) -> None:
     parser.add_argument("--methods", nargs="+", help=f"by default all: {', '.join(METHODS)}")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1; by default 5")
     parser.add_argument("--low-shot", nargs="*", metavar="N", help="examples, or full; by default the stream's")
+    parser.add_argument("--low-shot-methods", nargs="*", help=f"by default {', '.join(LOW_SHOT_METHODS)}")
     parser.add_argument("--output", type=Path, required=True, help="folder of the cells and the report")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time, on one thread each; by default 1")
     parser.add_argument("--smoke", action="store_true", help="one order, seed and low-shot size, tiny; learns nothing")
@@ -87,6 +89,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         low_shot_training=stream.LOW_SHOT_TRAINING | steps,
         width=stream.WIDTH,
         backbone=stream.BACKBONE_ID,
+        low_shot_methods=LOW_SHOT_METHODS if options.low_shot_methods is None else options.low_shot_methods,
     )
 
 

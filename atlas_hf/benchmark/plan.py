@@ -22,6 +22,7 @@ class Plan:
         seeds: of training and of the low-shot draw.
         low_shot: numbers of examples as strings, and `"full"` for all of them (downstream tasks only: the upstream
             tasks are learned from all of them anyway).
+        low_shot_methods: the methods that learn from few examples, too; None: all of them.
         sizes: `train_size`, `validation_size`, `test_size`; no method sees the validation split.
         training: fields of `AtlasTrainingArguments` at full size.
         low_shot_training: the same for low-shot sizes.
@@ -42,8 +43,10 @@ class Plan:
     low_shot_training: Mapping[str, Any]
     width: int
     backbone: str
+    low_shot_methods: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        _check_names("method", self.low_shot_methods or (), METHODS | dict(self.methods))
         _check_names("order", self.orders, streams.get(self.stream).ORDERS)
         for size in self.low_shot:
             number = int(size) if size.isdecimal() else 0
@@ -56,8 +59,12 @@ class Plan:
     @property
     def settings(self) -> dict[str, Any]:
         """What every cell says it was measured under."""
-        names = ("sizes", "training", "low_shot_training", "low_shot", "width", "backbone")
+        names = ("sizes", "training", "low_shot_training", "low_shot", "low_shot_methods", "width", "backbone")
         return {name: _plain(getattr(self, name)) for name in names}
+
+    def low_shot_sizes(self, method: str) -> Sequence[str]:
+        """The sizes at which a method learns new tasks."""
+        return self.low_shot if self.low_shot_methods is None or method in self.low_shot_methods else ()
 
     @property
     def keys(self) -> list[Key]:

@@ -40,7 +40,7 @@ def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Se
     after = group.features(upstream)
     coefficients = _coefficients(group.method, upstream)
     for task in downstream if not group.method.together else ():
-        group.learn_copies(task, plan.low_shot)
+        group.learn_copies(task, group.sizes)
     cost["cell_seconds"] = time.perf_counter() - start
     return Cell(
         **vars(key) | {"stream": plan.stream, "settings": plan.settings},
@@ -59,7 +59,7 @@ class Group:
     """A method while it learns the tasks of one cell."""
 
     def __init__(self, plan: Plan, key: Key) -> None:
-        self.seed, self.sizes = key.seed, plan.low_shot
+        self.seed, self.sizes = key.seed, plan.low_shot_sizes(key.method)
         self.full, self.few = (_arguments(values, key.seed) for values in (plan.training, plan.low_shot_training))
         self.method = plan.methods[key.method](Setting(plan.backbone, plan.width, key.seed))
         self.low_shot: dict[str, dict[str, float]] = {}

@@ -1,7 +1,8 @@
 """Built-in streams of tasks. Each is a module with the same names:
 
 `load`, `load_downstream`, `load_task`, `low_shot`, `BACKBONE_ID`, and the settings it is learned with: `SIZES`,
-`WIDTH`, `TRAINING`, `THREADS` on a CPU, and the tiny ones for a smoke run, `SMOKE_SIZES` and `SMOKE_TRAINING`.
+`WIDTH`, `TRAINING`, `THREADS` on a CPU, the tiny ones for a smoke run, `SMOKE_SIZES` and `SMOKE_TRAINING`, and those
+of the benchmark, `BENCHMARK_SIZES`, `BENCHMARK_TRAINING`, `LOW_SHOT_SIZES` and `LOW_SHOT_TRAINING`.
 """
 
 from __future__ import annotations

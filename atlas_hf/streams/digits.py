@@ -35,8 +35,14 @@ TRAINING = {
     "experience_num_train_epochs": 1.0,
     "per_device_train_batch_size": 32,
     "learning_rate": 5e-3,
+    "query_lr_multiplier": 10.0,  # the queries' rate is the paper's, 0.05: ten times the paper's rate, a tenth of 100
     "adam_epsilon": 1e-8,
 }
+# How the benchmark learns it: less of everything, so that many methods and seeds fit into an hour.
+BENCHMARK_SIZES = {"train_size": 2000, "validation_size": 1, "test_size": 500}
+BENCHMARK_TRAINING = TRAINING | {"num_train_epochs": 2.5, "experience_num_train_epochs": 0.5}
+LOW_SHOT_SIZES = (16, 64, 256)
+LOW_SHOT_TRAINING = TRAINING | {"max_steps": 50, "experience_max_steps": 10}
 SMOKE_SIZES = {"train_size": 64, "validation_size": 32, "test_size": 32}
 SMOKE_TRAINING = {"num_train_epochs": 1.0, "experience_num_train_epochs": 1.0}
 

@@ -12,7 +12,7 @@ from atlas_hf.fusion import VARIANTS, WEIGHTINGS
 from atlas_hf.tuner.patterns import check_patterns
 
 STAGES = ("experience", "expansion", "complete")
-QUERY_INITS = ("opposed", "normal")
+QUERY_INITS = ("screened", "opposed", "normal")
 CHANNEL_QUERIES = 24
 
 
@@ -42,11 +42,12 @@ class AtlasConfig(PeftConfig):
         stage: what trains while the task is active: `"experience"` its queries over the experience and the head,
             `"expansion"` its own adapter, key and query and the head, `"complete"` nothing.
         head: the arguments of `atlas_hf.heads.build_head`; None for no head.
-        init_queries: where a task's queries over its experience start. `"normal"`: N(0, 1), as in the released code,
-            which gives every reused adapter a coefficient of about 0.5, useful or not. `"opposed"`: the negated keys
-            plus N(0, 0.25), which gives about 0.05, so that reuse begins near nothing and grows where it helps. By
-            default opposed for `variant="paper"` and normal for `"reference"`, whose residual stands in each adapter.
-            Measured on the digits stream (README): "opposed" keeps a task that the others hinder at its own level.
+        init_queries: where a task's queries start. `"normal"`: N(0, 1), as in the released code, which gives every
+            adapter a coefficient of about 0.5, useful or not. `"opposed"`: those over the experience at the negated
+            keys plus N(0, 0.25), a coefficient of about 0.05, and the task's own at its key, about 0.9: it begins
+            as if alone. `"screened"`: as opposed, but `AtlasTrainer` lets the queries over those adapters start from
+            N(0, 1) that a probe finds useful (`atlas_hf.screening`). By default screened for `variant="paper"` and
+            normal for `"reference"`, whose residual stands in each adapter. Chosen by the benchmark (README).
         init_weights: True starts the up projection at zero, so that a new adapter changes nothing.
     """
 
@@ -72,7 +73,7 @@ class AtlasConfig(PeftConfig):
         if self.num_queries is None:
             self.num_queries = 1 if self.weighting == "adapter" else CHANNEL_QUERIES
         if self.init_queries is None:
-            self.init_queries = "opposed" if self.variant == "paper" else "normal"
+            self.init_queries = "screened" if self.variant == "paper" else "normal"
         self._check_choices()
         self._check_numbers()
         self._check_experience()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from atlas_hf.fusion import Pack, fuse_packs
 from atlas_hf.tuner.config import AtlasConfig
@@ -46,18 +45,27 @@ class Route:
     coefficients: dict[AtlasLayer, Tensor] | None = None
 
 
-ROUTE: ContextVar[Route | None] = ContextVar("atlas_route", default=None)
+class CurrentRoute(threading.local):
+    """The route of the forward call in this thread; `torch.compile` reads a thread's locals, but no `ContextVar`."""
+
+    value: Route | None = None
+
+    def get(self) -> Route | None:
+        return self.value
+
+
+ROUTE = CurrentRoute()
 
 
 @contextmanager
 def routed(**changes: Any) -> Iterator[Route]:
     """Within the block, forward calls of this thread follow the current route with the given changes."""
-    route = replace(ROUTE.get() or Route(), **changes)
-    token = ROUTE.set(route)
+    before = ROUTE.value
+    ROUTE.value = route = replace(before or Route(), **changes)
     try:
         yield route
     finally:
-        ROUTE.reset(token)
+        ROUTE.value = before
 
 
 def checkpoint_routed(checkpoint: Any, layer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -140,6 +148,8 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         self.atlas_up[adapter_name] = nn.Linear(config.r, size)
         self.atlas_key[adapter_name] = nn.Parameter(torch.randn(rows, size))
         self.atlas_query[adapter_name] = nn.Parameter(torch.randn(rows, size))
+        if config.init_queries != "normal":
+            self.atlas_query[adapter_name].data.copy_(self.atlas_key[adapter_name])
         if config.experience:
             self.atlas_experience_query[adapter_name] = nn.Parameter(self._first_queries(config))
         if config.init_weights:
@@ -214,7 +224,7 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         compute = partial(
             fuse_packs, num_heads=config.num_heads, variant=config.variant, weighting=config.weighting, mask=mask
         )
-        output, coefficients = _recomputed(compute)(x, packs, self.queries(task), keys)
+        output, coefficients = compute(x, packs, self.queries(task), keys)
         if route.coefficients is not None:
             route.coefficients[self] = coefficients.detach()
         return output.view(result.shape).to(result.dtype)
@@ -248,16 +258,6 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
 
     def __repr__(self) -> str:
         return "atlas." + super().__repr__()
-
-
-def _recomputed(function: Any) -> Any:
-    """In training, keep only the arguments for the backward pass, and compute the rest again there.
-
-    One more matrix product of four, against several tensors (B, L, K r) and a second copy of the tokens per site.
-    """
-    if not torch.is_grad_enabled():
-        return function
-    return partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
 
 
 def check_heads(size: int, num_heads: int) -> None:

@@ -7,6 +7,7 @@ trains and in what is added to the loss. A method more is a subclass of `Method`
 from __future__ import annotations
 
 from atlas_hf.benchmark.methods.adapter import Adapter
+from atlas_hf.benchmark.methods.adapter_two_stage import AdapterTwoStage
 from atlas_hf.benchmark.methods.atlas import Atlas, AtlasReference
 from atlas_hf.benchmark.methods.base import Cost, LoadedTask, Method, Setting
 from atlas_hf.benchmark.methods.ewc import EWC
@@ -22,8 +23,8 @@ from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
 METHODS: dict[str, type[Method]] = {
     method.name: method
     for method in (
-        SequentialFT, FreezeEncoder, FreezeBottom, Adapter, Fusion, Lora, EWC, LwF, ExperienceReplay, Joint,
-        Atlas, AtlasReference,
+        SequentialFT, FreezeEncoder, FreezeBottom, Adapter, AdapterTwoStage, Fusion, Lora, EWC, LwF, ExperienceReplay,
+        Joint, Atlas, AtlasReference,
     )
 }  # fmt: skip
 

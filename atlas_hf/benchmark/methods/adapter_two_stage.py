@@ -1,0 +1,29 @@
+"""Independent adapters in ATLAS's two stages, without its reuse: what of a gain is the order of training?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from atlas_hf.benchmark.methods.adapter import Adapter
+from atlas_hf.benchmark.methods.base import LoadedTask, stage_steps, train_quietly
+from atlas_hf.benchmark.methods.plain import PlainTrainer
+from atlas_hf.training_args import AtlasTrainingArguments
+
+
+class AdapterTwoStage(Adapter):
+    """First the head alone, for as long as ATLAS's first stage, then adapter and head (Kumar et al. 2022, LP-FT)."""
+
+    name = "adapter_two_stage"
+    summary = "an independent adapter per task, after its head"
+    rate = 1.0
+
+    def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        ((spec, data),) = tasks
+        first, second = stage_steps(args, len(data["train"]))
+        self.model.add_task(spec)
+        for args.max_steps, parameters in (
+            (first, self.model.heads[spec.name].parameters()),
+            (second, self.trained_parameters(spec.name)),
+        ):
+            self.unfreeze(parameters)
+            train_quietly(PlainTrainer(self, self.model, args, spec.name, data["train"]))
