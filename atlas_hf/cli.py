@@ -257,7 +257,8 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0, or 2 with one line on standard error where the input is at fault."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    commands = "\n".join(f"  {name:<17}{text.splitlines()[0]}" for name, (_, text) in COMMANDS.items())
+    width = max(map(len, COMMANDS)) + 2
+    commands = "\n".join(f"  {name:<{width}}{text.splitlines()[0]}" for name, (_, text) in COMMANDS.items())
     if not argv or argv[0] in ("-h", "--help") or argv[0] not in COMMANDS:
         usage = f"usage: atlas-hf COMMAND ...\n\n{commands}\n\n`atlas-hf COMMAND --help` shows an example."
         if not argv or argv[0] in ("-h", "--help"):

@@ -28,18 +28,20 @@ _SMALL = 8
 
 
 def draw(results: Results, folder: Path) -> list[str]:
-    """Write every picture for which something was measured; their file names."""
+    """Write every picture for which something was measured, and remove the others; the names of those written."""
     found = {
         LOW_SHOT: low_shot(results),
         PARAMETERS: accuracy_parameters(results),
         MATRICES: matrices(results),
         REPRESENTATION: representation(results),
     }
-    drawn = {name: figure for name, figure in found.items() if figure is not None}
-    for name, figure in drawn.items():
+    for name, figure in found.items():
+        if figure is None:
+            (folder / name).unlink(missing_ok=True)
+            continue
         with replacing(folder / name) as temporary:
             figure.savefig(temporary, dpi=110, metadata={"Software": None})
-    return list(drawn)
+    return [name for name, figure in found.items() if figure is not None]
 
 
 def styles(methods: list[str]) -> dict[str, dict[str, Any]]:

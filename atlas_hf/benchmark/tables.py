@@ -140,7 +140,12 @@ def claim_table(claim: Claim) -> str:
 
 
 _HIDDEN = {"task", "error", "low", "high", "reason", "deviation"}
-_HEADINGS = {"difference": "difference ± 2 SE [95 % interval]", "forgetting": "forgetting ± SD"}
+_HEADINGS = {
+    "difference": "difference ± 2 SE [95 % interval]",
+    "forgetting": "forgetting ± SD",
+    "low_shot_transfer": "low-shot transfer, %",
+    "transfer_tasks": "of tasks",
+}
 
 
 def _claim_value(name: str, row: Mapping[str, Any]) -> str:
