@@ -44,14 +44,14 @@ class LoraModel(PlainModel):
 class Lora(PlainMethod):
     """Hu et al. 2021: a low-rank update of the site's weight per task, and a head.
 
-    Rates tried (one task, 1,000 examples of the digits stream, 128 steps, rate of the head 5e-3, one seed,
-    validation):
+    Rates tried (one task, 1,000 examples of the digits stream, 128 steps, rate of the head 5e-3,
+    validation; seed 0, on vqa seeds 0, 1, 2):
 
     | rate | entailment | vqa |
     |---|---|---|
-    | 0.1 | 0.804 | 0.506 |
-    | 0.3 | 0.856 | 0.710 |
-    | 1 | 0.772 | 0.256 |
+    | 0.1 | 0.804 | 0.506, 0.520, 0.506 |
+    | 0.3 | 0.856 | 0.710, 0.712, 0.694 |
+    | 1 | 0.772 | 0.256, 0.093, 0.076 |
     | 2 | 0.750 | 0.049 |
     """
 
