@@ -345,11 +345,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(0)
-        model.eval()
+        if any(module.training for module in model.modules()):  # a change of mode costs the packed weights
+            model.eval()
         try:
             yield
         finally:
-            model.train(was_training)
+            if was_training:
+                model.train()
 
 
 def _ranked(spec: TaskSpec, row: Mapping[str, Any], scores: list[float], top_k: int | None) -> list[dict[str, Any]]:

@@ -267,3 +267,12 @@ def test_threads_share_packs_while_tasks_change(bert_folder):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_predictions_do_not_pack_anew(bert_folder):
+    model = learned(bert_folder, ["one", "two"]).eval()
+    model.predict("two", texts="a b")
+    site = site_of(model)
+    packed = site.packs._entries
+    model.predict("two", texts="c")
+    assert packed and site.packs._entries is packed
