@@ -84,6 +84,7 @@ class LearnArguments:
     smoke: bool = field(default=False, metadata={"help": "Everything at tiny sizes, in seconds; learns little."})
     variant: str = field(default="paper", metadata={"help": "paper (published figure) or reference (released code)."})
     weighting: str = field(default="adapter", metadata={"help": "A coefficient per adapter, or per channel."})
+    init_queries: str | None = field(default=None, metadata={"help": "screened, opposed or normal; see AtlasConfig."})
     r: int | None = field(default=None, metadata={"help": "Width of the adapters; by default the stream's own."})
 
 
@@ -109,7 +110,8 @@ def learn(argv: Sequence[str]) -> None:
             [(spec, streams.low_shot(data, options.low_shot, options.stream_seed)) for spec, data in tasks]
             for tasks in (upstream, downstream)
         )
-    config = AtlasConfig(r=options.r or stream.WIDTH, variant=options.variant, weighting=options.weighting)
+    settings = {name: getattr(options, name) for name in ("variant", "weighting", "init_queries")}
+    config = AtlasConfig(r=options.r or stream.WIDTH, **settings)
     model = AtlasModel.from_pretrained(options.backbone or stream.BACKBONE_ID, config=config)
     description = {"stream": options.stream, "order": options.order, "stream_seed": options.stream_seed} | sizes
     description |= {"low_shot": options.low_shot}
