@@ -15,6 +15,7 @@ from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
 from atlas_hf import hub, storage, streams
+from atlas_hf.demo.command import DEMO_HELP, PUSH_SPACE_HELP, demo, push_space
 from atlas_hf.model_card import write_card, write_cards, write_task_card
 from atlas_hf.modeling import AtlasModel
 from atlas_hf.report import format_info, format_results
@@ -233,6 +234,8 @@ COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "info": (info, INFO_HELP),
     "push": (push, PUSH_HELP),
     "card": (card, CARD_HELP),
+    "demo": (demo, DEMO_HELP),
+    "push-space": (push_space, PUSH_SPACE_HELP),
 }
 
 
@@ -252,7 +255,7 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0, or 2 with one line on standard error where the input is at fault."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    commands = "\n".join(f"  {name:<10}{text.splitlines()[0]}" for name, (_, text) in COMMANDS.items())
+    commands = "\n".join(f"  {name:<12}{text.splitlines()[0]}" for name, (_, text) in COMMANDS.items())
     if not argv or argv[0] in ("-h", "--help") or argv[0] not in COMMANDS:
         usage = f"usage: atlas-hf COMMAND ...\n\n{commands}\n\n`atlas-hf COMMAND --help` shows an example."
         if not argv or argv[0] in ("-h", "--help"):

@@ -19,7 +19,11 @@ LAYERS = [
     ["streams.scenes", "streams.digit_examples", "streams.digit_tasks", "streams.digits", "streams.pretrain_texts",
      "streams.pretrain_digits", "streams"],
     ["trainer"],
-    ["sequence", "report", "benchmark", "benchmark.shortcuts", "cli"],
+    ["sequence", "report", "benchmark", "benchmark.shortcuts"],
+    ["demo.places", "demo.questions", "demo.examples", "demo.comparison", "demo.pictures", "demo.views",
+     "demo.snippets", "demo.actions", "demo.api", "demo.page", "demo.events", "demo.app", "demo", "demo.space",
+     "demo.command", "benchmark.demo"],
+    ["cli"],
 ]  # fmt: skip
 ORDER = {name: i for i, name in enumerate(name for layer in LAYERS for name in layer)}
 

@@ -1,0 +1,67 @@
+"""The demo as a web application."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import gradio as gr
+
+from atlas_hf.demo.actions import Demo
+from atlas_hf.demo.api import register
+from atlas_hf.demo.events import connect
+from atlas_hf.demo.page import lay_out
+from atlas_hf.demo.places import DIGITS_MODEL_ID, home
+
+STYLE = Path(__file__).parent / "style.css"
+# Small pictures are drawn large with sharp edges.
+HEAD = """<script>document.addEventListener("load", e => {
+  if (e.target.tagName === "IMG" && e.target.naturalWidth <= 128) e.target.classList.add("small")
+}, true)</script>"""
+UPLOAD = "10mb"
+WAITING = 64
+HOUR = 3600
+
+
+def build(demo: Demo) -> gr.Blocks:
+    """The page and the API of a demo. Nothing is loaded yet."""
+    with gr.Blocks(title="ATLAS", analytics_enabled=False, delete_cache=(HOUR, HOUR)) as blocks:
+        page = lay_out(demo.home)
+        connect(blocks, demo, page)
+        register(demo)
+    return blocks
+
+
+def theme() -> gr.themes.Base:
+    """System fonts, so that nothing is fetched from anywhere."""
+    fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
+    mono = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
+    return gr.themes.Base(primary_hue="blue", neutral_hue="slate", radius_size="sm", font=fonts, font_mono=mono)
+
+
+def launch(
+    model_id: str = DIGITS_MODEL_ID,
+    revision: str | None = None,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    block: bool = True,
+) -> str:
+    """Serve a model; returns the address, if `block` is False while it is being served.
+
+    Raises: see `atlas_hf.demo.places.home`.
+    """
+    demo = Demo(home(model_id, revision))
+    threading.Thread(target=demo.models.get, args=(demo.home,), daemon=True).start()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    blocks = build(demo).queue(default_concurrency_limit=4, max_size=WAITING)
+    _, address, _ = blocks.launch(
+        server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
+        max_file_size=UPLOAD, enable_monitoring=False, run_history=False, footer_links=["api", "settings"],
+        theme=theme(), css_paths=STYLE, head=HEAD, pwa=False, mcp_server=False,
+    )  # fmt: skip
+    print(f"{model_id} at {address}", flush=True)
+    if block:
+        blocks.block_thread()
+    return address
