@@ -134,12 +134,10 @@ class Handlers:
         """The inputs that the task takes, filled with an example or empty."""
         page, spec = self.page, task.spec
         given = example.question if example else Question(task.name)
-        columns = spec.image_columns + (None,) * len(page.images)
-        images = given.images + (None,) * len(page.images)
-        shown = {
-            part: gr.update(visible=column is not None, label=column, value=value)
-            for part, column, value in zip(page.images, columns, images, strict=False)
-        }
+        shown = {}
+        for number, part in enumerate(page.images):
+            label, value = spec.image_columns[number : number + 1], given.images[number : number + 1]
+            shown[part] = gr.update(visible=bool(label), label=(*label, None)[0], value=(*value, None)[0])
         lines = len(spec.text_columns)
         told = f"{' / '.join(spec.text_columns)}{' (a line for each)' if lines > 1 else ''}"
         shown[page.text] = gr.update(visible=lines > 0, label=told, lines=max(1, lines), value=given.text)

@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from atlas_hf import TaskSpec
 from atlas_hf.demo.questions import Question
 from atlas_hf.storage import write_json
 from atlas_hf.streams import digits
+from atlas_hf.tasks import TaskSpec
 
 FOLDER = Path(__file__).parent / "examples"
 LIST = "examples.json"

@@ -13,7 +13,7 @@ Rows = Sequence[Sequence[float | None]]
 
 def heat_map(values: Rows, row_names: Sequence[str], column_names: Sequence[str], corner: str, caption: str) -> str:
     """A table of numbers in [0, 1], each cell as dark as its number; None stays empty."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in column_names)
+    head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in column_names)
     body = "".join(
         f'<tr><th scope="row">{escape(name)}</th>{"".join(map(_cell, row))}</tr>'
         for name, row in zip(row_names, values, strict=True)
@@ -30,8 +30,8 @@ def _cell(value: float | None) -> str:
     if value is None:
         return "<td></td>"
     share = min(max(value, 0.0), 1.0)
-    dark = ' class="dark"' if share > 0.55 else ""
-    return f'<td{dark} style="--v:{share:.3f}">{value:.2f}</td>'
+    strong = ' class="strong"' if share > 0.66 else ""
+    return f'<td{strong} style="--v:{share:.3f}">{value:.2f}</td>'
 
 
 def bars(scores: Sequence[tuple[str, float]]) -> str:

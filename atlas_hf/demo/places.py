@@ -11,9 +11,10 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from atlas_hf import AtlasModel, hub
+from atlas_hf import hub
 from atlas_hf.card_source import CardTask, Source, read_source
 from atlas_hf.hub.retry import until_done
+from atlas_hf.modeling import AtlasModel
 from atlas_hf.sources import is_repository
 
 # The model that comes with the package: `atlas-hf learn --stream digits --order multi-first --downstream`.

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from atlas_hf import AtlasModel, TaskSpec
 from atlas_hf.collator import Encoder, example_rows
-from atlas_hf.modeling import evaluating
+from atlas_hf.modeling import AtlasModel, evaluating
+from atlas_hf.tasks import TaskSpec
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 25_000_000

@@ -45,8 +45,9 @@ def _program(place: Place, arguments: str, task: CardTask) -> str:
 
 def card_link(place: Place) -> str:
     """Where the model card is."""
+    api = '<p><a href="?view=api">The API, described</a></p>'
     if place.commit is None:
-        return '<p class="muted">The model card of this folder:</p>'
+        return api
     url = f"https://huggingface.co/{place.id}/blob/{place.commit}/README.md"
     name = escape(place.id)
-    return f'<p><a href="{url}" target="_blank" rel="noopener">Model card of {name}</a>, at this commit</p>'
+    return f'{api}<p><a href="{url}" target="_blank" rel="noopener">Model card of {name}</a>, at this commit</p>'

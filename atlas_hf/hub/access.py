@@ -16,6 +16,8 @@ def check_access(
     token: str | bool | None = None,
     endpoint: str | None = None,
     retry: Retry = Retry(),  # noqa: B008 (frozen)
+    repo_type: str | None = None,
+    space_sdk: str | None = None,
 ) -> str:
     """Makes sure that `repo_id` exists and that the token may write to it; creates it if it is missing. Returns its
     full name: to one without a name space, the user's is added.
@@ -29,10 +31,10 @@ def check_access(
     def step() -> str:
         full = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
         try:
-            api.auth_check(full, write=True)
+            api.auth_check(full, repo_type=repo_type, write=True)
         except RepositoryNotFoundError:
-            api.create_repo(full, private=private, exist_ok=True)
-            api.auth_check(full, write=True)
+            api.create_repo(full, private=private, repo_type=repo_type, space_sdk=space_sdk, exist_ok=True)
+            api.auth_check(full, repo_type=repo_type, write=True)
         return full
 
     return until_done(step, f"get write access to {repo_id}", retry)
