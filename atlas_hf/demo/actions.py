@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from huggingface_hub.errors import RevisionNotFoundError
@@ -15,6 +16,10 @@ from atlas_hf.demo.questions import Answer, Question, ask
 MISTAKES = (ValueError, OSError, hub.HubError)
 
 
+class Mistake(ValueError):
+    """What a visitor did wrong, or what could not be had, in words for a person."""
+
+
 @dataclass(frozen=True)
 class Demo:
     """The model that the demo was started on, and the models in memory, for everybody who is visiting."""
@@ -23,27 +28,39 @@ class Demo:
     models: Models = field(default_factory=Models)
 
     def open(self, model_id: str | None, revision: str = "", token: str = "") -> Place:
-        """The model a visitor names; by default the one the demo was started on. Raises as `visit`."""
-        return visit(self.home, model_id, revision, token) if model_id else self.home
+        """The model a visitor names; by default the one the demo was started on. Raises `Mistake`."""
+        with told(model_id or self.home.id):
+            return visit(self.home, model_id, revision, token) if model_id else self.home
 
     def ask(self, place: Place, question: Question, after: int | None = None) -> Answer:
         """Answer a question, by the model as it is or as it was after its first `after` tasks.
 
-        Raises `ValueError` if the input is wrong or the task unknown, and `HubError` if that state cannot be loaded.
+        Raises `Mistake` if the input is wrong, the task unknown, or that state cannot be loaded.
         """
-        place.task(question.task)
-        return ask(self.models.get(place, after), question)
+        with told(place.id):
+            place.task(question.task)
+            return ask(self.models.get(place, after), question)
 
     def ask_then(self, place: Place, question: Question, after: int) -> Answer | None:
         """The same as of task `after`; None if the task was not learned yet."""
         if not 1 <= after <= len(place.tasks):
-            raise ValueError(f"The model has {len(place.tasks)} tasks; choose one of 1 to that, not {after}.")
-        return self.ask(place, question, after) if place.task(question.task).position <= after else None
+            raise Mistake(f"The model has {len(place.tasks)} tasks; choose one of 1 to that, not {after}.")
+        with told(place.id):
+            learned = place.task(question.task).position <= after
+        return self.ask(place, question, after) if learned else None
 
 
-def explain(error: BaseException, model_id: str = "") -> str:
+@contextmanager
+def told(model_id: str) -> Iterator[None]:
+    """What goes wrong with a model, or with what is asked of it, as a `Mistake`."""
+    try:
+        yield
+    except MISTAKES as error:
+        raise Mistake(explain(error, model_id)) from error
+
+
+def explain(error: BaseException, name: str) -> str:
     """One or two sentences for a person, without paths of this machine, addresses or status codes."""
-    name = model_id or "this repository"
     if isinstance(error, hub.NoTasksError):
         return f"{name} is no model of atlas_hf: it has no atlas.json."
     if isinstance(error, hub.AccessError) and isinstance(error.__cause__, RevisionNotFoundError):

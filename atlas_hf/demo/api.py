@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from atlas_hf.demo import questions
-from atlas_hf.demo.actions import MISTAKES, Demo, explain, reuse_of
+from atlas_hf.demo.actions import Demo, Mistake, reuse_of
 from atlas_hf.demo.places import Place
 from atlas_hf.demo.questions import Question
 
@@ -23,9 +23,8 @@ def for_people(function: Callable[..., Any]) -> Callable[..., Any]:
     def spoken(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except MISTAKES as error:
-            text = escape(explain(error, kwargs.get("model") or ""), quote=False)
-            raise gr.Error(text, title="This did not work", print_exception=False) from None
+        except Mistake as error:
+            raise gr.Error(escape(str(error), quote=False), title="This did not work", print_exception=False) from None
 
     return spoken
 
@@ -35,7 +34,7 @@ def uploaded(image: Any) -> str | None:
     if image is None:
         return None
     if not isinstance(image, dict) or (image.get("meta") or {}).get("_type") != "gradio.FileData":
-        raise ValueError("An image is an uploaded file: pass gradio_client.handle_file('image.png').")
+        raise Mistake("An image is an uploaded file: pass gradio_client.handle_file('image.png').")
     return image.get("path")
 
 
@@ -105,7 +104,7 @@ class Endpoints:
             return self.demo.ask(place, question)
         answer = self.demo.ask_then(place, question, after)
         if answer is None:
-            raise ValueError(f"The task {question.task} was not learned yet after task {after}.")
+            raise Mistake(f"The task {question.task} was not learned yet after task {after}.")
         return answer
 
 

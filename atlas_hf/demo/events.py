@@ -10,7 +10,7 @@ import gradio as gr
 
 from atlas_hf.card_source import CardTask
 from atlas_hf.demo import snippets, views
-from atlas_hf.demo.actions import Demo
+from atlas_hf.demo.actions import Demo, Mistake, told
 from atlas_hf.demo.api import for_people, uploaded
 from atlas_hf.demo.comparison import comparison
 from atlas_hf.demo.examples import Example, examples, fitting
@@ -83,9 +83,10 @@ class Handlers:
     def open(self, repository: str, revision: str, token: str) -> Updates:
         """Another model; the one that is open stays if that fails."""
         if not repository.strip():
-            raise ValueError("Which repository? Write it as owner/name.")
+            raise Mistake("Which repository? Write it as owner/name.")
         place = self.demo.open(repository, revision, token)
-        self.demo.models.get(place)
+        with told(place.id):
+            self.demo.models.get(place)
         return self.describe(place)
 
     def choose(self, place: Place, name: str, after: int) -> Updates:

@@ -74,7 +74,7 @@ def _scores(given: Answer) -> list[tuple[str, float]]:
 def asked(question: Question) -> str:
     """The question in small, for where its input is out of sight."""
     thumbs = "".join(
-        f'<img src="{_thumbnail(path)}" alt="Image {number} of the input">'
+        f'<img src="{_thumbnail(path)}" alt="Image {number} of the input"/>'
         for number, path in enumerate(question.images, start=1)
     )
     words = " · ".join(escape(text) for text in [question.text, *question.choices.splitlines()] if text)
