@@ -20,7 +20,7 @@ from atlas_hf.demo import DIGITS_MODEL, DIGITS_MODEL_ID
 from atlas_hf.demo.space import package_files, space_files
 
 MODEL, SECRET, OTHER = "user/digits", "user/secret", "user/other"
-START_SECONDS = 150
+START_SECONDS = 240
 
 
 @dataclass

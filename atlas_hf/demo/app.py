@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
+from transformers.utils import logging as transformers_logging
 
-from atlas_hf.demo.actions import Demo
+from atlas_hf.demo.actions import Demo, Mistake, told
 from atlas_hf.demo.api import register
 from atlas_hf.demo.events import connect
 from atlas_hf.demo.page import lay_out
@@ -46,22 +48,41 @@ def launch(
     *,
     host: str | None = None,
     port: int | None = None,
-    block: bool = True,
-) -> str:
-    """Serve a model; returns the address, if `block` is False while it is being served.
+    before: Callable[[], object] | None = None,
+) -> None:
+    """Serve a model until the process is stopped. The model is loaded while the page is on its way.
 
-    Raises: see `atlas_hf.demo.places.home`.
+    Args:
+        model_id: a folder, a repository, or the model that comes with the package.
+        revision: of a repository.
+        host: by default that of GRADIO_SERVER_NAME, or 127.0.0.1.
+        port: by default that of GRADIO_SERVER_PORT, or the first free one from 7860.
+        before: called just before the port is taken.
+
+    Raises:
+        ValueError, HubError: see `atlas_hf.demo.places.home`.
+        OSError: the port is taken.
     """
-    demo = Demo(home(model_id, revision))
-    threading.Thread(target=demo.models.get, args=(demo.home,), daemon=True).start()
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    transformers_logging.disable_progress_bar()
+    demo = Demo(home(model_id, revision))
     blocks = build(demo).queue(default_concurrency_limit=4, max_size=WAITING)
+    if before:
+        before()
     _, address, _ = blocks.launch(
         server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
         max_file_size=UPLOAD, enable_monitoring=False, run_history=False, footer_links=[],
         theme=theme(), css_paths=STYLE, head=HEAD, pwa=False, mcp_server=False,
     )  # fmt: skip
     print(f"{model_id} at {address}", flush=True)
-    if block:
-        blocks.block_thread()
-    return address
+    threading.Thread(target=warm_up, args=(demo,), daemon=True).start()
+    blocks.block_thread()
+
+
+def warm_up(demo: Demo) -> None:
+    """Load the model before somebody asks; what goes wrong then is said here, and again to whoever asks."""
+    try:
+        with told(demo.home.id):
+            demo.models.get(demo.home)
+    except Mistake as error:
+        print(f"{demo.home.id} could not be loaded: {error}", flush=True)

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import atlas_hf_command
 from atlas_hf import hub
 from atlas_hf.demo import DIGITS_MODEL_ID, launch
 from atlas_hf.demo.space import package_files, space_files
@@ -33,7 +34,9 @@ def demo(argv: Sequence[str]) -> None:
     parser.add_argument("--host", help="by default 127.0.0.1, which only this machine can reach")
     parser.add_argument("--port", type=int, help="by default the first free one from 7860")
     options = parser.parse_args(argv)
-    launch(options.model, options.revision, host=options.host, port=options.port)
+    page = atlas_hf_command.waiting()
+    where = {"host": page.host, "port": page.port, "before": page.close} if page else {}
+    launch(options.model, options.revision, **{"host": options.host, "port": options.port} | where)
 
 
 def push_space(argv: Sequence[str]) -> None:

@@ -61,7 +61,7 @@ def lay_out(place: Place) -> Page:
     with gr.Accordion("Model", open=False, elem_id="model") as parts["model"]:
         parts |= _opening()
     parts["task"] = gr.Radio(label="Task, in the order of learning", elem_id="task")
-    parts["about"] = gr.HTML()
+    parts["about"] = gr.HTML(elem_id="about")
     with gr.Tabs():
         with gr.Tab("Try"):
             parts |= _try()
