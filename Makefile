@@ -2,11 +2,15 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin
 
-.PHONY: quickstart test test-slow lint clean
+.PHONY: quickstart demo test test-slow lint clean
 
 # The main job: a frozen ViLT learns four tasks on real handwritten digits, one after another.
 quickstart: $(VENV)/.installed
 	$(RUN)/atlas-hf learn --stream digits --order mono-first --train_size 2400 --output runs/digits
+
+# The demo, on the model that comes with the package. No network is needed once gradio is installed.
+demo: $(VENV)/.installed-demo
+	$(RUN)/atlas-hf demo
 
 test: $(VENV)/.installed-test
 	$(RUN)/ruff check .
@@ -18,6 +22,10 @@ test-slow: $(VENV)/.installed-test
 $(VENV)/.installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-demo: $(VENV)/.installed
+	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo]"
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from atlas_hf import hub, storage, streams
 from atlas_hf.benchmark import speed
 from atlas_hf.benchmark.command import BENCHMARK_HELP, REPORT_HELP, benchmark, report
+from atlas_hf.demo.command import DEMO_HELP, PUSH_SPACE_HELP, demo, push_space
 from atlas_hf.model_card import write_card, write_cards, write_task_card
 from atlas_hf.modeling import AtlasModel
 from atlas_hf.report import format_info, format_results
@@ -240,6 +241,8 @@ COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "benchmark": (benchmark, BENCHMARK_HELP),
     "report": (report, REPORT_HELP),
     "benchmark-speed": (speed.main, speed.HELP),
+    "demo": (demo, DEMO_HELP),
+    "push-space": (push_space, PUSH_SPACE_HELP),
 }
 
 

@@ -18,7 +18,7 @@ LAYERS = [
     ["heads", "tuner.patterns", "tuner.config", "tuner.packing", "tuner.layer", "tuner.model", "tuner.registration",
      "tuner"],
     ["storage", "hub.errors", "hub.folder", "hub.timeouts", "hub.failures", "hub.retry", "hub.access", "hub.target",
-     "hub.pushing", "hub.loading", "hub", "plots", "card_source", "model_card", "sources", "pooling", "mixing",
+     "hub.pushing", "hub.loading", "hub.space", "hub", "plots", "card_source", "model_card", "sources", "pooling", "mixing",
      "collator", "training_args", "persistence", "modeling"],
     ["streams.scenes", "streams.digit_examples", "streams.digit_tasks", "streams.digits", "streams.pretrain_texts",
      "streams.pretrain_digits", "streams"],
@@ -32,7 +32,11 @@ LAYERS = [
      "benchmark.methods.atlas", "benchmark.methods.fusion", "benchmark.methods", "benchmark.cells", "benchmark.plan",
      "benchmark.representation", "benchmark.protocol", "benchmark.run", "benchmark.statistics", "benchmark.scores",
      "benchmark.claims", "benchmark.tables", "benchmark.pictures", "benchmark.report", "benchmark.dataset",
-     "benchmark.command", "cli"],
+     "benchmark.command"],
+    ["demo.places", "demo.questions", "demo.examples", "demo.comparison", "demo.pictures", "demo.views",
+     "demo.snippets", "demo.actions", "demo.api", "demo.page", "demo.events", "demo.app", "demo", "demo.space",
+     "demo.command", "benchmark.demo"],
+    ["cli"],
 ]  # fmt: skip
 ORDER = {name: i for i, name in enumerate(name for layer in LAYERS for name in layer)}
 

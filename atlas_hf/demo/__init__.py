@@ -1,0 +1,32 @@
+"""The demo: ask a model, see what it reuses, see that it forgets nothing. `atlas-hf demo`, or a Space on the Hub.
+
+In the order of imports: `places`, where a model is, and the ones loaded last; `questions`, checked inputs;
+`examples` and `comparison`, data that comes with the demo; `pictures` and `views`, HTML; `actions`, what can be done,
+for the page and the API alike; `api`; `page`; `app`, which starts it; `space`, the same as files of a Space.
+
+Needs gradio (`pip install atlas_hf[demo]`), which only `api`, `page` and `app` import.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atlas_hf.demo.places import DIGITS_MODEL, DIGITS_MODEL_ID
+
+__all__ = ["DIGITS_MODEL", "DIGITS_MODEL_ID", "launch"]
+
+
+def launch(model_id: str = DIGITS_MODEL_ID, revision: str | None = None, **options: Any) -> None:
+    """Show a model until the process is stopped; see `atlas_hf.demo.app.launch`.
+
+    Raises:
+        ValueError: gradio is not installed, or there is no such model.
+        HubError: the repository cannot be read.
+    """
+    try:
+        from atlas_hf.demo.app import launch as serve
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise ValueError("The demo needs gradio. Install it with: pip install 'atlas_hf[demo]'") from error
+    serve(model_id, revision, **options)

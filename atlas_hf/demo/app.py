@@ -1,0 +1,88 @@
+"""The demo as a web application."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+from transformers.utils import logging as transformers_logging
+
+from atlas_hf.demo.actions import Demo, Mistake, told
+from atlas_hf.demo.api import register
+from atlas_hf.demo.events import connect
+from atlas_hf.demo.page import lay_out
+from atlas_hf.demo.places import DIGITS_MODEL_ID, home
+
+STYLE = Path(__file__).parent / "style.css"
+# Small pictures are drawn large with sharp edges.
+HEAD = """<script>document.addEventListener("load", e => {
+  if (e.target.tagName === "IMG" && e.target.naturalWidth <= 128) e.target.classList.add("small")
+}, true)</script>"""
+UPLOAD = "10mb"
+WAITING = 64
+HOUR = 3600
+
+
+def build(demo: Demo) -> gr.Blocks:
+    """The page and the API of a demo. Nothing is loaded yet."""
+    with gr.Blocks(title="ATLAS", analytics_enabled=False, delete_cache=(HOUR, HOUR)) as blocks:
+        page = lay_out(demo.home)
+        connect(blocks, demo, page)
+        register(demo)
+    return blocks
+
+
+def theme() -> gr.themes.Base:
+    """System fonts, so that nothing is fetched from anywhere."""
+    fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
+    mono = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
+    return gr.themes.Base(primary_hue="blue", neutral_hue="slate", radius_size="sm", font=fonts, font_mono=mono)
+
+
+def launch(
+    model_id: str = DIGITS_MODEL_ID,
+    revision: str | None = None,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    before: Callable[[], object] | None = None,
+) -> None:
+    """Serve a model until the process is stopped. The model is loaded while the page is on its way.
+
+    Args:
+        model_id: a folder, a repository, or the model that comes with the package.
+        revision: of a repository.
+        host: by default that of GRADIO_SERVER_NAME, or 127.0.0.1.
+        port: by default that of GRADIO_SERVER_PORT, or the first free one from 7860.
+        before: called just before the port is taken.
+
+    Raises:
+        ValueError, HubError: see `atlas_hf.demo.places.home`.
+        OSError: the port is taken.
+    """
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    transformers_logging.disable_progress_bar()
+    demo = Demo(home(model_id, revision))
+    blocks = build(demo).queue(default_concurrency_limit=4, max_size=WAITING)
+    if before:
+        before()
+    _, address, _ = blocks.launch(
+        server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
+        max_file_size=UPLOAD, enable_monitoring=False, run_history=False, footer_links=[],
+        theme=theme(), css_paths=STYLE, head=HEAD, pwa=False, mcp_server=False,
+    )  # fmt: skip
+    print(f"{model_id} at {address}", flush=True)
+    threading.Thread(target=warm_up, args=(demo,), daemon=True).start()
+    blocks.block_thread()
+
+
+def warm_up(demo: Demo) -> None:
+    """Load the model before somebody asks; what goes wrong then is said here, and again to whoever asks."""
+    try:
+        with told(demo.home.id):
+            demo.models.get(demo.home)
+    except Mistake as error:
+        print(f"{demo.home.id} could not be loaded: {error}", flush=True)

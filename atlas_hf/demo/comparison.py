@@ -1,0 +1,116 @@
+"""ATLAS beside sequential fine-tuning on the same stream, from the cells of a benchmark run.
+
+`python -m atlas_hf.demo.comparison runs/benchmark/cells` writes what the demo shows. Without a run there is no file,
+and the demo says so.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from atlas_hf import storage
+from atlas_hf.card_source import real
+from atlas_hf.demo.places import DIGITS_MODEL
+from atlas_hf.metrics.continual import Matrix, average_accuracy
+
+FILE = "comparison.json"
+METHODS = {"atlas": "ATLAS", "sequential_ft": "sequential fine-tuning"}
+CELL_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """A method's accuracy matrix, the mean over `seeds` runs."""
+
+    method: str
+    seeds: int
+    matrix: Matrix
+
+
+def comparison(folder: Path, stream: str | None, tasks: Sequence[str]) -> list[Result]:
+    """What the benchmark found for a stream of exactly these tasks in this order; empty if nothing is at hand.
+
+    Raises `AtlasFormatError` if the file is not what `write_comparison` writes.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return []
+    try:
+        orders = [order for order in storage.read_json(path)["orders"] if order["tasks"] == list(tasks)]
+        methods = orders[0]["methods"] if orders and storage.read_json(path)["stream"] == stream else {}
+        return [Result(name, int(found["seeds"]), _numbers(found["matrix"])) for name, found in methods.items()]
+    except (KeyError, TypeError, ValueError) as error:
+        raise storage.AtlasFormatError(f"{FILE} is not what atlas_hf writes ({error}). Write it again.") from error
+
+
+def _numbers(matrix: Any) -> Matrix:
+    return [[real(value) for value in row] for row in matrix]
+
+
+def average_over_time(matrix: Matrix) -> list[float | None]:
+    """After each task, the mean score over the tasks learned until then."""
+    return [average_accuracy(matrix[: row + 1]) for row in range(len(matrix))]
+
+
+def compare(cells: Path) -> dict[str, Any]:
+    """The cells of both methods, averaged over seeds.
+
+    Args:
+        cells: a folder `<method>/<order>/seed-<s>.json`, as the benchmark writes it.
+
+    Raises a `ValueError` if a method has no cell, or if the cells do not fit together.
+    """
+    found = [cell for method in METHODS for cell in _read_cells(cells, method)]
+    streams = {cell["stream"] for cell in found}
+    if len(streams) > 1:
+        raise ValueError(f"The cells in {cells} are of several streams: {sorted(streams)}. Give one run's.")
+    orders = sorted({cell["order"] for cell in found})
+    return {"format_version": 1, "stream": streams.pop(), "orders": [_order(found, order) for order in orders]}
+
+
+def _read_cells(cells: Path, method: str) -> list[Mapping[str, Any]]:
+    paths = sorted(cells.glob(f"{method}/*/seed-*.json"))
+    if not paths:
+        raise ValueError(f"There is no cell of {method} in {cells}. Run the benchmark with {list(METHODS)}.")
+    read = [storage.read_json(path) for path in paths]
+    wrong = [str(path) for path, cell in zip(paths, read, strict=True) if cell.get("schema") != CELL_SCHEMA]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is no cell of schema {CELL_SCHEMA}. Run the benchmark again.")
+    return read
+
+
+def _order(cells: Sequence[Mapping[str, Any]], order: str) -> dict[str, Any]:
+    chosen = [cell for cell in cells if cell["order"] == order]
+    tasks = {tuple(task["name"] for task in cell["tasks"] if task["role"] == "upstream") for cell in chosen}
+    settings = {json.dumps(cell["settings"]["sizes"], sort_keys=True) for cell in chosen}
+    if len(tasks) > 1 or len(settings) > 1:
+        raise ValueError(f"The cells of order {order} differ in tasks or sizes: {tasks}, {settings}. Give one run's.")
+    methods = {}
+    for name in METHODS:
+        matrices = [cell["matrix"] for cell in chosen if cell["method"] == name]
+        if matrices:
+            methods[name] = {"seeds": len(matrices), "matrix": _mean_matrix(matrices)}
+    return {"order": order, "tasks": list(tasks.pop()), "methods": methods}
+
+
+def _mean_matrix(matrices: Sequence[Matrix]) -> Matrix:
+    """Cell by cell; None where any of them has none."""
+    return [
+        [None if None in values else mean(values) for values in zip(*rows, strict=True)]
+        for rows in zip(*matrices, strict=True)
+    ]
+
+
+def write_comparison(cells: Path, folder: Path = DIGITS_MODEL) -> Path:
+    storage.write_json(folder / FILE, compare(cells))
+    return folder / FILE
+
+
+if __name__ == "__main__":
+    print(write_comparison(*map(Path, sys.argv[1:])))

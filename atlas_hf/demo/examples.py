@@ -1,0 +1,87 @@
+"""Examples to click: of each task of the digits stream the first of its test split, whatever the model makes of it.
+
+`python -m atlas_hf.demo.examples` writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from atlas_hf.demo.questions import Question
+from atlas_hf.storage import write_json
+from atlas_hf.streams import digits
+from atlas_hf.tasks import TaskSpec
+
+FOLDER = Path(__file__).parent / "examples"
+LIST = "examples.json"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question, and what the data say is right."""
+
+    question: Question
+    expected: str
+
+
+@cache
+def examples() -> dict[str, Example]:
+    """By task, with the full paths of their images."""
+    rows = json.loads((FOLDER / LIST).read_text(encoding="utf-8"))["examples"]
+    return {row["task"]: _example(row) for row in rows}
+
+
+def _example(row: Mapping[str, Any]) -> Example:
+    images = tuple(str(FOLDER / name) for name in row["images"])
+    return Example(Question(row["task"], images, row["text"], row["choices"]), row["expected"])
+
+
+def fitting(specs: Mapping[str, TaskSpec]) -> dict[str, Example]:
+    """The examples of those tasks that are the stream's own, in a model's order."""
+    known = {name: digits.TASKS[name].spec for name in examples()}
+    return {name: examples()[name] for name, spec in specs.items() if name in known and _same(spec, known[name])}
+
+
+def _same(spec: TaskSpec, other: TaskSpec) -> bool:
+    return (spec.problem_type, spec.input_columns, spec.num_choices, spec.dataset_id) == (
+        other.problem_type, other.input_columns, other.num_choices, other.dataset_id,
+    )  # fmt: skip
+
+
+def write_examples(folder: Path = FOLDER) -> None:
+    """The images as PNG files and a list of the examples."""
+    folder.mkdir(exist_ok=True)
+    names = (*digits.ORDERS["multi-first"], *digits.DOWNSTREAM)
+    write_json(folder / LIST, {"examples": [_write_example(folder, name) for name in names]})
+
+
+def _write_example(folder: Path, task: str) -> dict[str, Any]:
+    spec, data = digits.load_task(task, 1, 1, 1)
+    row = data["test"][0]
+    images = [f"{task}-{column}.png" for column in spec.image_columns]
+    for name, column in zip(images, spec.image_columns, strict=True):
+        row[column].save(folder / name)
+    return {
+        "task": task,
+        "images": images,
+        "text": "\n".join(row[column] for column in spec.text_columns),
+        "choices": "\n".join(row[spec.choices_column] if spec.choices_column else ()),
+        "expected": _expected(spec, row),
+    }
+
+
+def _expected(spec: TaskSpec, row: Mapping[str, Any]) -> str:
+    """The right answer; of several the one with the highest score."""
+    label = row[spec.label_column]
+    if spec.score_column:
+        label = max(zip(row[spec.score_column], label, strict=True))[1]
+    return (row[spec.choices_column] if spec.choices_column else spec.label_names)[label]
+
+
+if __name__ == "__main__":
+    write_examples()

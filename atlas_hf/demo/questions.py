@@ -1,0 +1,168 @@
+"""What is asked of a model: checked before it runs, with errors for people, and answered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from PIL import Image
+
+from atlas_hf.collator import Encoder, example_rows
+from atlas_hf.modeling import AtlasModel, evaluating
+from atlas_hf.tasks import TaskSpec
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+MAX_PIXELS = 25_000_000
+MAX_CHARACTERS = 2_000
+# A prediction seeds torch's global generator (ViLT orders its patches with it), so there is one at a time.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Question:
+    """An input of a task, as a person gives it.
+
+    Args:
+        task: the task's name.
+        images: paths of the images, none to two.
+        text: the text; of a task with several text columns, a line for each.
+        choices: a line for each choice.
+    """
+
+    task: str
+    images: tuple[str, ...] = ()
+    text: str = ""
+    choices: str = ""
+
+    def arguments(self, spec: TaskSpec) -> dict[str, Any]:
+        """Arguments of `AtlasModel.predict`. Raises a `ValueError` that says what is missing or too much."""
+        images = self._images(spec)
+        texts, choices = self._texts(spec), self._choices(spec)
+        given: dict[str, Any] = {"images": images[0] if len(images) == 1 else tuple(images)} if images else {}
+        given |= {"texts": texts[0] if len(texts) == 1 else tuple(texts)} if texts else {}
+        return given | ({"choices": choices} if choices else {})
+
+    def _images(self, spec: TaskSpec) -> list[Image.Image]:
+        needed = len(spec.image_columns)
+        if len(self.images) != needed:
+            wanted = ("no image", "an image", "two images")[needed]
+            raise ValueError(f"The task {spec.name} takes {wanted}; you gave {len(self.images) or 'none'}.")
+        return [open_image(path) for path in self.images]
+
+    def _texts(self, spec: TaskSpec) -> list[str]:
+        columns = spec.text_columns
+        if not columns:
+            return self._unwanted(spec, self.text, "text")
+        texts = [self.text.strip()] if len(columns) == 1 else _lines(self.text)
+        if len(texts) != len(columns) or not all(texts):
+            lines = f" in {len(columns)} lines" if len(columns) > 1 else ""
+            raise ValueError(f"The task {spec.name} needs {_and(columns)}{lines}. Write it, or click an example.")
+        return [_short(text, column) for text, column in zip(texts, columns, strict=True)]
+
+    def _choices(self, spec: TaskSpec) -> list[str]:
+        if not spec.choices_column:
+            return self._unwanted(spec, self.choices, "choices")
+        choices = _lines(self.choices)
+        if len(choices) != spec.num_choices:
+            raise ValueError(
+                f"The task {spec.name} chooses among {spec.num_choices}; you gave {len(choices) or 'none'}. Write one "
+                "choice per line."
+            )
+        return [_short(choice, "choice") for choice in choices]
+
+    def _unwanted(self, spec: TaskSpec, value: str, name: str) -> list[str]:
+        if value.strip():
+            raise ValueError(f"The task {spec.name} takes no {name}; leave it empty.")
+        return []
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answers with scores, best first; seconds of the prediction; coefficients by site and member; what to know."""
+
+    question: Question
+    answers: Sequence[Mapping[str, Any]]
+    seconds: float
+    coefficients: Mapping[str, Mapping[str, float]]
+    notes: Sequence[str]
+
+
+def ask(model: AtlasModel, question: Question) -> Answer:
+    """Answer a question, with the coefficient that each adapter had at each site for this very input.
+
+    Of a question with several rows in the backbone (choices, a pair of images), coefficients are means over them; so
+    they are over hidden channels for `weighting="channel"`.
+
+    Raises a `ValueError` that a person understands if the input is not what the task takes.
+    """
+    spec = model.specs[question.task]
+    given = question.arguments(spec)
+    with _ONE_AT_A_TIME:
+        started = perf_counter()
+        answers = model.predict(question.task, **given)
+        seconds = perf_counter() - started
+        coefficients = _coefficients(model, question.task, given)
+    return Answer(question, answers, seconds, coefficients, notes(model.encoder, given))
+
+
+def _coefficients(model: AtlasModel, task: str, given: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    rows, _ = example_rows(model.specs[task], *(given.get(name) for name in ("images", "texts", "choices")))
+    inputs = model.collator(task).inputs(rows)
+    with torch.no_grad(), evaluating(model):
+        sites = model.coefficients(task, **{name: tensor.to(model.device) for name, tensor in inputs.items()})
+    members = model.members(task)
+    return {
+        site: dict(zip(members, values.transpose(0, 1).flatten(1).mean(1).tolist(), strict=True))
+        for site, values in sites.items()
+    }
+
+
+def notes(encoder: Encoder, given: Mapping[str, Any]) -> list[str]:
+    """What the model will not read of a text: what is beyond its length, and words that it does not know."""
+    texts = given.get("texts", ())
+    texts = [*([texts] if isinstance(texts, str) else texts), *given.get("choices", ())]
+    tokenizer, found = encoder.tokenizer, []
+    if not texts:
+        return found
+    length = max(len(tokenizer(text).input_ids) for text in texts)
+    if encoder.max_length and length > encoder.max_length:
+        found.append(f"The text has {length} tokens; the model reads the first {encoder.max_length}.")
+    words = dict.fromkeys(word for text in texts for word in text.split())
+    unknown = [word for word in words if tokenizer.unk_token_id in tokenizer(word, add_special_tokens=False).input_ids]
+    if tokenizer.unk_token_id is not None and unknown:
+        found.append(f"The model does not know {_and(unknown[:8])}; it was trained without.")
+    return found
+
+
+def open_image(path: str) -> Image.Image:
+    """An image of a usual format and size, decoded. Raises a `ValueError` that a person understands."""
+    try:
+        image = Image.open(path, formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(
+                f"The image has {image.width:,} x {image.height:,} pixels; at most {MAX_PIXELS // 10**6} million are "
+                "read. Make it smaller."
+            )
+        image.load()
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"This file is no image that can be read ({', '.join(FORMATS)}).") from error
+    return image.convert("RGB")
+
+
+def _short(text: str, name: str) -> str:
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"The {name} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read. Shorten it.")
+    return text
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _and(words: Sequence[str]) -> str:
+    quoted = [f"‘{word}’" for word in words]
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)

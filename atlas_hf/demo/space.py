@@ -1,0 +1,106 @@
+"""The demo as the files of a Space: a short `app.py`, a card, the versions in use, and this package's own source.
+
+`spaces_demo/` in the project's repository holds the first three for the model that comes with the package;
+`python -m atlas_hf.demo.space spaces_demo` writes them anew.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from importlib.metadata import requires, version
+from pathlib import Path
+
+from huggingface_hub import SpaceCard
+from huggingface_hub.repocard_data import CardData
+
+from atlas_hf import storage
+from atlas_hf.demo.places import DIGITS_MODEL_ID
+
+PACKAGE = Path(__file__).parent.parent
+APP, CARD, REQUIREMENTS = "app.py", "README.md", "requirements.txt"
+
+
+def space_files(model_id: str = DIGITS_MODEL_ID, versions: Callable[[str], str] = version) -> dict[str, bytes]:
+    """`app.py`, `README.md` and `requirements.txt` of a Space that shows a model.
+
+    Args:
+        model_id: a repository, or the model that comes with the package.
+        versions: the version of a package, by its name; by default the installed one.
+    """
+    texts = {
+        APP: _app(model_id),
+        CARD: str(SpaceCard(f"---\n{_metadata(model_id, versions)}\n---\n\n{_text(model_id)}")),
+        REQUIREMENTS: "".join(f"{name}=={_public(versions(name))}\n" for name in _required()),
+    }
+    return {name: text.encode() for name, text in texts.items()}
+
+
+def package_files() -> dict[str, Path]:
+    """The source of `atlas_hf`, which a Space carries: by path in the Space."""
+    files = [path for path in sorted(PACKAGE.rglob("*")) if path.is_file()]
+    return {
+        f"atlas_hf/{path.relative_to(PACKAGE).as_posix()}": path for path in files if "__pycache__" not in path.parts
+    }
+
+
+def _app(model_id: str) -> str:
+    argument = "" if model_id == DIGITS_MODEL_ID else f'"{model_id}"'
+    return f'''"""The demo of {model_id}. Its code is in atlas_hf/demo/."""
+
+from atlas_hf.demo import launch
+
+launch({argument})
+'''
+
+
+def _metadata(model_id: str, versions: Callable[[str], str]) -> CardData:
+    pushed = {} if model_id == DIGITS_MODEL_ID else {"models": [model_id]}
+    return CardData(
+        title=f"ATLAS: {model_id.split('/')[-1]}",
+        emoji="🧭",
+        colorFrom="blue",
+        colorTo="gray",
+        sdk="gradio",
+        sdk_version=versions("gradio"),
+        app_file=APP,
+        license="apache-2.0",
+        short_description="Ask a model, see what each task reuses",
+        tags=["atlas", "atlas_hf", "continual-learning", "adapter", "peft"],
+        **pushed,
+    )
+
+
+def _text(model_id: str) -> str:
+    link = f"`{model_id}`" if model_id == DIGITS_MODEL_ID else f"[{model_id}](https://huggingface.co/{model_id})"
+    return f"""# ATLAS: see what each task reuses
+
+The model {link}: tasks learned one after another, each with an adapter of its own, by the method
+[ATLAS](https://arxiv.org/abs/2410.10923). Ask it a question, see which earlier adapters the answer leaned on at every
+layer, and ask the model as it was after any of its tasks. Any other repository that `atlas_hf` pushed opens as well.
+
+Made by `atlas-hf push-space`; pushed again, only what changed is sent.
+"""
+
+
+def _required() -> list[str]:
+    """What the package needs, without extras; gradio comes with the Space."""
+    listed = [text for text in requires("atlas_hf") or () if "extra ==" not in text]
+    return sorted(re.match(r"[\w.-]+", text)[0] for text in listed)
+
+
+def _public(number: str) -> str:
+    """A version without the mark of a local build."""
+    return number.partition("+")[0]
+
+
+def write_space(folder: Path) -> None:
+    """The files of the Space of the model that comes with the package."""
+    for name, content in space_files().items():
+        with storage.replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
+
+
+if __name__ == "__main__":
+    write_space(Path(sys.argv[1]))

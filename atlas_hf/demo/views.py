@@ -1,0 +1,203 @@
+"""What the page shows of a model and of an answer, as HTML and code."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from statistics import mean
+from typing import Any
+
+from PIL import Image
+
+from atlas_hf.card_source import CardTask, real
+from atlas_hf.demo import pictures
+from atlas_hf.demo.comparison import METHODS, Result, average_over_time
+from atlas_hf.demo.places import DIGITS_MODEL, Place
+from atlas_hf.demo.questions import Answer, Question
+from atlas_hf.metrics.continual import average_accuracy, forgetting
+
+SHOWN_ANSWERS = 6
+
+
+HEADER = """<div><h1>ATLAS</h1><p>One frozen backbone learns a stream of tasks, one after another. Each new task
+reuses the adapters of the earlier ones, and no earlier answer ever changes.</p></div>"""
+
+
+def headline(place: Place) -> str:
+    """What this is about, and the model in figures."""
+    tasks, matrix = place.tasks, place.source.matrix
+    sizes = [sum(task.parameters.values()) for task in tasks if task.parameters]
+    figures = [(str(len(tasks)), "tasks in a row")]
+    if matrix and None not in matrix[-1]:
+        figures.append((f"{average_accuracy(matrix):.3f}", "average accuracy"))
+        figures.append((f"{forgetting(matrix) or 0:.4f}", "forgotten"))
+    if sizes:
+        figures.append((f"{mean(sizes) / 1000:,.0f} k", "parameters per task"))
+    return f'<header class="top">{HEADER}{pictures.tiles(figures)}</header>'
+
+
+def model_name(place: Place) -> str:
+    """Which model is open."""
+    if place.commit:
+        return f"Model: {place.id} at {place.revision} ({place.commit[:7]}). Open another"
+    shipped = " (comes with the package)" if place.folder == DIGITS_MODEL else ""
+    return f"Model: {place.id}{shipped}. Open another"
+
+
+def about_task(task: CardTask) -> str:
+    """One line on a task: what it asks, and what it scored."""
+    shape = f"{task.spec.modality}, {task.spec.problem_type.replace('_', ' ')}"
+    score = "" if task.score is None else f" · {task.metric} {task.score:.3f} (chance {task.spec.random_baseline:.3f})"
+    told = escape(task.spec.description or "No description.")
+    return f'<p class="about">{told} <span class="muted">{escape(shape)}{escape(score)}</span></p>'
+
+
+def answer(given: Answer, expected: str | None = None) -> str:
+    """The best answer large, the others as bars, and the time it took."""
+    best = given.answers[0]
+    truth = f'<p class="muted">The data say: {escape(expected)}</p>' if expected else ""
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in given.notes)
+    value = f" {best['score']:.3f}" if best["label"] == "value" else ""
+    return (
+        f'<p class="best">{escape(str(best["label"]))}{value}</p>{truth}{pictures.bars(_scores(given))}{notes}'
+        f'<p class="muted">{given.seconds * 1000:.0f} ms</p>'
+    )
+
+
+def _scores(given: Answer) -> list[tuple[str, float]]:
+    return [(str(one["label"]), one["score"]) for one in given.answers[:SHOWN_ANSWERS]]
+
+
+def asked(question: Question) -> str:
+    """The question in small, for where its input is out of sight."""
+    thumbs = "".join(
+        f'<img src="{_thumbnail(path)}" alt="Image {number} of the input"/>'
+        for number, path in enumerate(question.images, start=1)
+    )
+    words = " · ".join(escape(text) for text in [question.text, *question.choices.splitlines()] if text)
+    return f'<div class="asked">{thumbs}<span><b>{escape(question.task)}</b> {words}</span></div>'
+
+
+def _thumbnail(path: str) -> str:
+    """A small image as a data URI."""
+    with Image.open(path) as image:
+        small = image.convert("RGB")
+    small.thumbnail((96, 96))
+    file = io.BytesIO()
+    small.save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+# Reuse ---------------------------------------------------------------------------------------------------------------
+
+
+def leaned_on(task: CardTask, coefficients: Mapping[str, Mapping[str, float]]) -> str:
+    """One line: which earlier tasks an input leaned on most."""
+    earlier = _means(task, coefficients)
+    if not earlier:
+        return f'<p class="lead"><b>{escape(task.name)}</b> reuses nothing: it has only its own adapter.</p>'
+    ranked = sorted(earlier.items(), key=lambda item: -item[1])
+    named = [f"<b>{escape(name)}</b> ({value:.2f})" for name, value in ranked]
+    least = f", least on {named[-1]}" if len(named) > 2 else ""
+    return f'<p class="lead">For this input, {escape(task.name)} leaned most on {_listed(named[:2])}{least}.</p>'
+
+
+def _means(task: CardTask, coefficients: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Mean over the sites of the coefficient of each earlier task."""
+    sites = list(coefficients.values())
+    return {name: mean(site[name] for site in sites) for name in task.record.experience}
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", then ".join(words)
+
+
+def site_map(task: CardTask, coefficients: Mapping[str, Mapping[str, Any]], caption: str) -> str:
+    """Sites by adapters, the task's own last. Empty if the numbers are not at hand."""
+    members = [*task.record.experience, task.name]
+    rows = [[real(site.get(name)) for name in members] for site in coefficients.values()]
+    if not rows:
+        return f'<p class="muted">{escape(caption)}: not recorded in results.json.</p>'
+    return pictures.heat_map(rows, [site_name(path) for path in coefficients], members, "layer, site", caption)
+
+
+def site_name(path: str) -> str:
+    """`encoder.layer.3.attention.output.dense` -> `3 attention output`."""
+    return re.sub(r"^.*?(\d+)\.", r"\1 ", path).removesuffix(".dense").replace(".", " ")
+
+
+def test_set_map(task: CardTask) -> str:
+    """The means that `learn_sequence` recorded."""
+    found = task.result.get("coefficients")
+    sites = found.items() if isinstance(found, Mapping) else ()
+    known = {path: site for path, site in sites if isinstance(site, Mapping)}
+    return site_map(task, known, "Mean over the task's test set")
+
+
+def graph(place: Place, chosen: str) -> str:
+    reuse = {t.name: {name: t.coefficients.get(name) or 0.0 for name in t.record.experience} for t in place.tasks}
+    return (
+        "<figure><figcaption>Who reuses whom, by mean coefficient</figcaption>"
+        f"{pictures.reuse_graph([task.name for task in place.tasks], reuse, chosen)}</figure>"
+    )
+
+
+# Never forgets -------------------------------------------------------------------------------------------------------
+
+
+def matrix(place: Place) -> str:
+    names = [task.name for task in place.source.upstream]
+    if not place.source.matrix:
+        return '<p class="muted">This model has no results.json with an accuracy matrix.</p>'
+    caption = "Score on each task (columns) after learning each task (rows)"
+    return pictures.heat_map(place.source.matrix, names[: len(place.source.matrix)], names, "after", caption)
+
+
+def over_time(place: Place, compared: Sequence[Result]) -> str:
+    """Average accuracy after each task: this model, and the benchmark's runs where they are at hand."""
+    names = [task.name for task in place.source.upstream]
+    if not place.source.matrix:
+        return ""
+    lines = {"this model": average_over_time(place.source.matrix)}
+    lines |= {f"{METHODS[one.method]}, mean of {one.seeds} seeds": average_over_time(one.matrix) for one in compared}
+    said = "; ".join(f"{name}: {', '.join(_number(v) for v in values)}" for name, values in lines.items())
+    chart = pictures.line_chart(lines, names, f"Average accuracy over the tasks seen, after each task. {said}")
+    missing = "" if compared else (
+        '<p class="muted">No benchmark results of this stream and order are at hand, so sequential fine-tuning is not '
+        "drawn. <code>atlas-hf benchmark</code> makes them and <code>python -m atlas_hf.demo.comparison</code> brings "
+        "them here.</p>"
+    )  # fmt: skip
+    return f"<figure><figcaption>Average accuracy over the tasks seen so far</figcaption>{chart}</figure>{missing}"
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
+
+
+def side_by_side(place: Place, after: int, then: Answer | None, now: Answer) -> str:
+    """The same input, answered by the model after task `after` and by the model of today."""
+    last = len(place.tasks)
+    before = f"After task {after} ({place.tasks[after - 1].name})"
+    if then is None:
+        old = f'<p class="muted">{escape(now.question.task)} is not learned yet.</p>'
+        verdict = ""
+    else:
+        old = f'<p class="best">{escape(str(then.answers[0]["label"]))}</p>{pictures.bars(_scores(then))}'
+        verdict = f'<p class="lead">{_difference(then, now)}</p>'
+    new = f'<p class="best">{escape(str(now.answers[0]["label"]))}</p>{pictures.bars(_scores(now))}'
+    today = f"Now, after task {last} ({place.tasks[-1].name})"
+    return (
+        f'{asked(now.question)}<div class="pair"><section><h3>{escape(before)}</h3>{old}</section>'
+        f"<section><h3>{escape(today)}</h3>{new}</section></div>{verdict}"
+    )
+
+
+def _difference(then: Answer, now: Answer) -> str:
+    old, new = ({one["label"]: one["score"] for one in given.answers} for given in (then, now))
+    largest = max(abs(old[name] - new[name]) for name in new)
+    if largest == 0:
+        return "The same answer, every score equal to the last bit."
+    return f"The scores differ by {largest:.2g} at most."

@@ -1,0 +1,5 @@
+"""The demo of atlas-hf/digits-atlas. Its code is in atlas_hf/demo/."""
+
+from atlas_hf.demo import launch
+
+launch()
