@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from hub_models import FAST
+from hub_models import FAST, QUIET
 from hub_server import loopback_hub
 from PIL import Image
 
@@ -27,6 +27,7 @@ from atlas_hf.demo.questions import MAX_CHARACTERS, Question, open_image
 from atlas_hf.modeling import evaluating
 from atlas_hf.tasks import TaskSpec
 
+pytestmark = QUIET
 MODEL, SECRET = "user/digits", "user/secret"
 VQA = Path(FOLDER / "vqa-image.png")
 
@@ -378,16 +379,16 @@ def write_cells(folder, methods=("atlas", "sequential_ft"), seeds=2, names=("a",
     return folder
 
 
-def test_the_comparison_is_the_mean_over_seeds(tmp_path):
-    path = comparison.write_comparison(write_cells(tmp_path / "cells"), tmp_path)
-    assert path.name == comparison.FILE
-    atlas, sequential = comparison.comparison(tmp_path, "digits", ["a", "b"])
+def test_the_comparison_is_the_mean_over_common_seeds(tmp_path):
+    write_cells(tmp_path / "cells", methods=["atlas"], seeds=3)
+    path = comparison.write_comparison(write_cells(tmp_path / "cells"), tmp_path / "comparison.json")
+    atlas, sequential = comparison.comparison("digits", ["a", "b"], path)
     assert (atlas.method, atlas.seeds) == ("atlas", 2) and sequential.method == "sequential_ft"
     assert atlas.matrix[0] == [pytest.approx(0.55), None]
     assert comparison.average_over_time(atlas.matrix) == pytest.approx([0.55, 0.65])
     assert comparison.average_over_time(sequential.matrix) == pytest.approx([0.55, 0.45])
-    assert comparison.comparison(tmp_path, "another", ["a", "b"]) == []
-    assert comparison.comparison(tmp_path, "digits", ["b", "a"]) == []
+    assert comparison.comparison("another", ["a", "b"], path) == []
+    assert comparison.comparison("digits", ["b", "a"], path) == []
 
 
 def test_methods_are_drawn_beside_the_model(demo):
@@ -399,7 +400,7 @@ def test_methods_are_drawn_beside_the_model(demo):
 
 
 def test_without_a_benchmark_the_demo_says_so(tmp_path, demo):
-    assert comparison.comparison(tmp_path, "digits", ["a"]) == []
+    assert comparison.comparison("digits", ["a"], tmp_path / "comparison.json") == []
     assert "No benchmark results of this stream and order are at hand" in views.over_time(demo.home, [])
 
 
@@ -423,9 +424,10 @@ def test_cells_of_two_runs_are_not_mixed(tmp_path):
 
 
 def test_a_damaged_comparison_is_named(tmp_path):
-    (tmp_path / comparison.FILE).write_text('{"orders": [{}]}')
+    path = tmp_path / "comparison.json"
+    path.write_text('{"orders": [{}]}')
     with pytest.raises(ValueError, match="comparison.json is not what atlas_hf writes"):
-        comparison.comparison(tmp_path, "digits", ["a"])
+        comparison.comparison("digits", ["a"], path)
 
 
 # Code to copy --------------------------------------------------------------------------------------------------------

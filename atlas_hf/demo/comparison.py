@@ -16,10 +16,9 @@ from typing import Any
 
 from atlas_hf import storage
 from atlas_hf.card_source import real
-from atlas_hf.demo.places import DIGITS_MODEL
 from atlas_hf.metrics.continual import Matrix, average_accuracy
 
-FILE = "comparison.json"
+FILE = Path(__file__).parent / "comparison.json"
 METHODS = {"atlas": "ATLAS", "sequential_ft": "sequential fine-tuning"}
 CELL_SCHEMA = 1
 
@@ -33,12 +32,11 @@ class Result:
     matrix: Matrix
 
 
-def comparison(folder: Path, stream: str | None, tasks: Sequence[str]) -> list[Result]:
+def comparison(stream: str | None, tasks: Sequence[str], path: Path = FILE) -> list[Result]:
     """What the benchmark found for a stream of exactly these tasks in this order; empty if nothing is at hand.
 
     Raises `AtlasFormatError` if the file is not what `write_comparison` writes.
     """
-    path = folder / FILE
     if not path.is_file():
         return []
     try:
@@ -46,7 +44,9 @@ def comparison(folder: Path, stream: str | None, tasks: Sequence[str]) -> list[R
         methods = orders[0]["methods"] if orders and storage.read_json(path)["stream"] == stream else {}
         return [Result(name, int(found["seeds"]), _numbers(found["matrix"])) for name, found in methods.items()]
     except (KeyError, TypeError, ValueError) as error:
-        raise storage.AtlasFormatError(f"{FILE} is not what atlas_hf writes ({error}). Write it again.") from error
+        raise storage.AtlasFormatError(
+            f"{path.name} is not what atlas_hf writes ({error}). Write it again."
+        ) from error
 
 
 def _numbers(matrix: Any) -> Matrix:
@@ -86,16 +86,20 @@ def _read_cells(cells: Path, method: str) -> list[Mapping[str, Any]]:
 
 
 def _order(cells: Sequence[Mapping[str, Any]], order: str) -> dict[str, Any]:
+    """Both methods over the seeds that both were run with."""
     chosen = [cell for cell in cells if cell["order"] == order]
     tasks = {tuple(task["name"] for task in cell["tasks"] if task["role"] == "upstream") for cell in chosen}
     settings = {json.dumps(cell["settings"]["sizes"], sort_keys=True) for cell in chosen}
     if len(tasks) > 1 or len(settings) > 1:
         raise ValueError(f"The cells of order {order} differ in tasks or sizes: {tasks}, {settings}. Give one run's.")
-    methods = {}
-    for name in METHODS:
-        matrices = [cell["matrix"] for cell in chosen if cell["method"] == name]
-        if matrices:
-            methods[name] = {"seeds": len(matrices), "matrix": _mean_matrix(matrices)}
+    by_method = {name: {cell["seed"]: cell["matrix"] for cell in chosen if cell["method"] == name} for name in METHODS}
+    by_method = {name: found for name, found in by_method.items() if found}
+    common = set.intersection(*(set(found) for found in by_method.values()))
+    methods = {
+        name: {"seeds": len(common), "matrix": _mean_matrix([found[seed] for seed in sorted(common)])}
+        for name, found in by_method.items()
+        if common
+    }
     return {"order": order, "tasks": list(tasks.pop()), "methods": methods}
 
 
@@ -107,9 +111,9 @@ def _mean_matrix(matrices: Sequence[Matrix]) -> Matrix:
     ]
 
 
-def write_comparison(cells: Path, folder: Path = DIGITS_MODEL) -> Path:
-    storage.write_json(folder / FILE, compare(cells))
-    return folder / FILE
+def write_comparison(cells: Path, path: Path = FILE) -> Path:
+    storage.write_json(path, compare(cells))
+    return path
 
 
 if __name__ == "__main__":

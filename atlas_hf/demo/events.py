@@ -58,7 +58,7 @@ class Handlers:
         possible = [task for task in place.tasks if task.name in fit] or place.tasks
         task = max(possible, key=lambda one: len(one.record.experience))
         names = [(f"{one.position}  {one.name}", one.name) for one in place.tasks]
-        compared = comparison(place.folder, _stream(place), [one.name for one in place.source.upstream])
+        compared = comparison(_stream(place), [one.name for one in place.source.upstream])
         return {
             page.place: place,
             page.headline: views.headline(place),

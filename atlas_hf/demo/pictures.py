@@ -84,12 +84,13 @@ def _arc(x: int, top: int, bottom: int, task: str, earlier: str, value: float) -
 
 def line_chart(lines: Mapping[str, Sequence[float | None]], ticks: Sequence[str], said: str) -> str:
     """Numbers in [0, 1] over the ticks, a line for each name, with a legend."""
-    width, height, left, top, foot = 460, 262, 34, 12, 66
+    width, left, top, plot = 460, 34, 12, 184
+    height = top + plot + 30 + 16 * len(lines)
     across = (width - left - 24) / max(1, len(ticks) - 1)
     xs = [left + 10 + across * i for i in range(len(ticks))]
 
     def y(value: float) -> float:
-        return top + (1 - value) * (height - top - foot)
+        return top + (1 - value) * plot
 
     grid = "".join(
         f'<line x1="{left}" x2="{width}" y1="{y(v):.1f}" y2="{y(v):.1f}"/>'
@@ -97,11 +98,11 @@ def line_chart(lines: Mapping[str, Sequence[float | None]], ticks: Sequence[str]
         for v in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     )
     names = "".join(
-        f'<text x="{x:.1f}" y="{height - foot + 18}" text-anchor="{_anchor(i, len(ticks))}">{escape(tick)}</text>'
+        f'<text x="{x:.1f}" y="{top + plot + 18}" text-anchor="{_anchor(i, len(ticks))}">{escape(tick)}</text>'
         for i, (x, tick) in enumerate(zip(xs, ticks, strict=True))
     )
     drawn = "".join(
-        _line(number, name, [(x, y(v), v) for x, v in zip(xs, values, strict=True) if v is not None], height)
+        _line(number, name, [(x, y(v), v) for x, v in zip(xs, values, strict=True) if v is not None], top + plot + 40)
         for number, (name, values) in enumerate(lines.items())
     )
     return _svg("chart", width, height, said, f'<g class="grid">{grid}{names}</g>{drawn}')
@@ -111,13 +112,13 @@ def _anchor(number: int, count: int) -> str:
     return "start" if number == 0 else "end" if number == count - 1 else "middle"
 
 
-def _line(number: int, name: str, points: Sequence[tuple[float, float, float]], height: int) -> str:
+def _line(number: int, name: str, points: Sequence[tuple[float, float, float]], foot: int) -> str:
     path = " ".join(f"{'L' if i else 'M'}{x:.1f} {y:.1f}" for i, (x, y, _) in enumerate(points))
     dots = "".join(
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(name)}: {value:.4f}</title></circle>'
         for x, y, value in points
     )
-    at = height - 28 + 16 * number
+    at = foot + 16 * number
     legend = f'<line x1="34" x2="58" y1="{at - 4}" y2="{at - 4}"/><text x="66" y="{at}">{escape(name)}</text>'
 
     return f'<g class="line line-{number}"><path d="{path}"/>{dots}{legend}</g>'

@@ -17,9 +17,14 @@ from atlas_hf.demo import pictures
 from atlas_hf.demo.comparison import METHODS, Result, average_over_time
 from atlas_hf.demo.places import DIGITS_MODEL, Place
 from atlas_hf.demo.questions import Answer, Question
-from atlas_hf.metrics.continual import average_accuracy, forgetting
+from atlas_hf.metrics.continual import average_accuracy, backward_transfer, forgetting
 
 SHOWN_ANSWERS = 6
+COMPARED = "The benchmark ran the same tasks in the same order, with a number of examples of its own."
+NOT_COMPARED = (
+    "No benchmark results of this stream and order are at hand, so sequential fine-tuning is not drawn. "
+    "<code>atlas-hf benchmark</code> makes them and <code>python -m atlas_hf.demo.comparison</code> brings them here."
+)
 
 
 HEADER = """<div><h1>ATLAS</h1><p>One frozen backbone learns a stream of tasks, one after another. Each new task
@@ -153,7 +158,13 @@ def matrix(place: Place) -> str:
     if not place.source.matrix:
         return '<p class="muted">This model has no results.json with an accuracy matrix.</p>'
     caption = "Score on each task (columns) after learning each task (rows)"
-    return pictures.heat_map(place.source.matrix, names[: len(place.source.matrix)], names, "after", caption)
+    shown = pictures.heat_map(place.source.matrix, names[: len(place.source.matrix)], names, "after", caption)
+    figures = {
+        "forgetting": forgetting(place.source.matrix),
+        "backward transfer": backward_transfer(place.source.matrix),
+    }
+    told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)
+    return f'{shown}<p class="muted">{told}</p>'
 
 
 def over_time(place: Place, compared: Sequence[Result]) -> str:
@@ -165,12 +176,9 @@ def over_time(place: Place, compared: Sequence[Result]) -> str:
     lines |= {f"{METHODS[one.method]}, mean of {one.seeds} seeds": average_over_time(one.matrix) for one in compared}
     said = "; ".join(f"{name}: {', '.join(_number(v) for v in values)}" for name, values in lines.items())
     chart = pictures.line_chart(lines, names, f"Average accuracy over the tasks seen, after each task. {said}")
-    missing = "" if compared else (
-        '<p class="muted">No benchmark results of this stream and order are at hand, so sequential fine-tuning is not '
-        "drawn. <code>atlas-hf benchmark</code> makes them and <code>python -m atlas_hf.demo.comparison</code> brings "
-        "them here.</p>"
-    )  # fmt: skip
-    return f"<figure><figcaption>Average accuracy over the tasks seen so far</figcaption>{chart}</figure>{missing}"
+    note = COMPARED if compared else NOT_COMPARED
+    caption = "Average accuracy over the tasks seen so far"
+    return f'<figure><figcaption>{caption}</figcaption>{chart}</figure><p class="muted">{note}</p>'
 
 
 def _number(value: float | None) -> str:
