@@ -35,9 +35,10 @@ def headline(place: Place) -> str:
     """What this is about, and the model in figures."""
     tasks, matrix = place.tasks, place.source.matrix
     sizes = [sum(task.parameters.values()) for task in tasks if task.parameters]
-    figures = [(str(len(tasks)), "tasks in a row")]
+    figures = [(str(len(tasks)), "tasks learned")]
     if matrix and None not in matrix[-1]:
-        figures.append((f"{average_accuracy(matrix):.3f}", "average accuracy"))
+        some = f", first {len(matrix)}" if len(matrix) < len(tasks) else ""
+        figures.append((f"{average_accuracy(matrix):.3f}", f"average accuracy{some}"))
         figures.append((f"{forgetting(matrix) or 0:.4f}", "forgotten"))
     if sizes:
         figures.append((f"{mean(sizes) / 1000:,.0f} k", "parameters per task"))
