@@ -20,9 +20,9 @@ from PIL import Image
 from atlas_hf import hub
 from atlas_hf.cli import main
 from atlas_hf.demo import DIGITS_MODEL, DIGITS_MODEL_ID, comparison, pictures, places, snippets, views
-from atlas_hf.demo.actions import Demo, Mistake
+from atlas_hf.demo.actions import Demo
 from atlas_hf.demo.examples import FOLDER, examples, fitting, write_examples
-from atlas_hf.demo.places import Models, Place, home, visit
+from atlas_hf.demo.places import Mistake, Models, Place, home, visit
 from atlas_hf.demo.questions import MAX_CHARACTERS, Question, open_image
 from atlas_hf.modeling import evaluating
 from atlas_hf.tasks import TaskSpec

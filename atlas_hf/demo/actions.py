@@ -10,14 +10,10 @@ from huggingface_hub.errors import RevisionNotFoundError
 
 from atlas_hf import hub
 from atlas_hf.card_source import public
-from atlas_hf.demo.places import Models, Place, visit
+from atlas_hf.demo.places import Mistake, Models, Place, visit
 from atlas_hf.demo.questions import Answer, Question, ask
 
 MISTAKES = (ValueError, OSError, hub.HubError)
-
-
-class Mistake(ValueError):
-    """What a visitor did wrong, or what could not be had, in words for a person."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +41,7 @@ class Demo:
         """The same as of task `after`; None if the task was not learned yet."""
         if not 1 <= after <= len(place.tasks):
             raise Mistake(f"The model has {len(place.tasks)} tasks; choose one of 1 to that, not {after}.")
-        with told(place.id):
-            learned = place.task(question.task).position <= after
-        return self.ask(place, question, after) if learned else None
+        return self.ask(place, question, after) if place.task(question.task).position <= after else None
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from typing import Any
 import gradio as gr
 
 from atlas_hf.demo import questions
-from atlas_hf.demo.actions import Demo, Mistake, reuse_of
-from atlas_hf.demo.places import Place
+from atlas_hf.demo.actions import Demo, reuse_of
+from atlas_hf.demo.places import Mistake, Place
 from atlas_hf.demo.questions import Question
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import gradio as gr
 from transformers.utils import logging as transformers_logging
 
-from atlas_hf.demo.actions import Demo, Mistake, told
+from atlas_hf.demo.actions import Demo, told
 from atlas_hf.demo.api import register
 from atlas_hf.demo.events import connect
 from atlas_hf.demo.page import lay_out
-from atlas_hf.demo.places import DIGITS_MODEL_ID, home
+from atlas_hf.demo.places import DIGITS_MODEL_ID, Mistake, home
 
 STYLE = Path(__file__).parent / "style.css"
 # Small pictures are drawn large with sharp edges.

@@ -10,12 +10,12 @@ import gradio as gr
 
 from atlas_hf.card_source import CardTask
 from atlas_hf.demo import snippets, views
-from atlas_hf.demo.actions import Demo, Mistake, told
+from atlas_hf.demo.actions import Demo, told
 from atlas_hf.demo.api import for_people, uploaded
 from atlas_hf.demo.comparison import comparison
 from atlas_hf.demo.examples import Example, examples, fitting
 from atlas_hf.demo.page import EMPTY, Page, card_text
-from atlas_hf.demo.places import Place
+from atlas_hf.demo.places import Mistake, Place
 from atlas_hf.demo.questions import Answer, Question
 
 Updates = dict[Any, Any]
@@ -66,7 +66,7 @@ class Handlers:
             page.task: gr.update(choices=names, value=task.name),
             page.matrix: views.matrix(place),
             page.over_time: views.over_time(place, compared),
-            page.after: gr.update(maximum=max(2, len(place.tasks)), value=task.position),
+            page.after: gr.update(maximum=max(2, len(names)), value=task.position, interactive=len(names) > 1),
             page.card_link: snippets.card_link(place),
             page.card: card_text(place),
             **{button: _button(fit.get(name)) for name, button in zip(examples(), page.examples, strict=True)},
@@ -140,8 +140,8 @@ class Handlers:
             label, value = spec.image_columns[number : number + 1], given.images[number : number + 1]
             shown[part] = gr.update(visible=bool(label), label=(*label, None)[0], value=(*value, None)[0])
         lines = len(spec.text_columns)
-        told = f"{' / '.join(spec.text_columns)}{' (a line for each)' if lines > 1 else ''}"
-        shown[page.text] = gr.update(visible=lines > 0, label=told, lines=max(1, lines), value=given.text)
+        name = f"{' / '.join(spec.text_columns)}{' (a line for each)' if lines > 1 else ''}"
+        shown[page.text] = gr.update(visible=lines > 0, label=name, lines=max(1, lines), value=given.text)
         shown[page.choices] = gr.update(
             visible=bool(spec.choices_column),
             label=f"{spec.choices_column} ({spec.num_choices}, one per line)",

@@ -24,6 +24,10 @@ KEPT_MODELS = 4
 BRIEF = hub.Retry(tries=2, patience=10)
 
 
+class Mistake(ValueError):
+    """What a visitor did wrong, or what could not be had, in words for a person."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A folder of learned tasks, or a Hub repository at one commit.
@@ -53,9 +57,10 @@ class Place:
         return [task for task in self.source.tasks if task.record.stage == "complete"]
 
     def task(self, name: str) -> CardTask:
+        """A task by name. Raises `Mistake`."""
         found = {task.name: task for task in self.tasks}
         if name not in found:
-            raise ValueError(f"There is no task {name!r} in this model; there are {', '.join(found)}.")
+            raise Mistake(f"There is no task {name!r} in this model; there are {', '.join(found)}.")
         return found[name]
 
     def load(self, after: int | None = None) -> AtlasModel:
