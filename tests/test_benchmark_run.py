@@ -200,7 +200,15 @@ def test_a_killed_run_goes_on(tmp_path):
     assert {line.split()[0] for line in calls(tmp_path)[len(log) :]} == {"alone"}
 
 
-def test_an_interrupt_leaves_finished_cells(tmp_path):
+@pytest.fixture
+def interruptible():
+    """A shell starts what runs in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_leaves_finished_cells(interruptible, tmp_path):
     plan = make_plan(tmp_path, methods=SOME, low_shot=[])
     (tmp_path / "backbone" / "slow").write_text("alone")
 
