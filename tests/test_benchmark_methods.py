@@ -25,7 +25,7 @@ CHANGES = {
     "lwf": (BACKBONE, r"heads\.text-choice", HEAD),
     "freeze_bottom": (*(BACKBONE + part for part in (r"encoder\.layer\.[23]\.", "layernorm", "pooler")), HEAD),
     "freeze_encoder": (HEAD,),
-    "adapter": (r"adapters\.{}\.", HEAD),
+    **dict.fromkeys(["adapter", "adapter_two_stage"], (r"adapters\.{}\.", HEAD)),
     "lora": (rf"{BACKBONE}encoder.*\.output\.dense\.lora_[AB]\.{{}}\.", HEAD),
     **dict.fromkeys(ATLAS, tuple(rf".*\.atlas_{part}\.{{}}\b(?!-)" for part in ATLAS_PARTS)),
     "fusion": tuple(rf".*\.atlas_{part}\.{{}}\b(?!-)" for part in ATLAS_PARTS),
@@ -164,3 +164,15 @@ def test_what_is_counted():
     kept = sum(f.numel() for f in history("ewc").method.fisher.values())
     assert 0.9 * backbone < kept <= backbone
     assert history("ewc").counts[1]["stored"] == sum(head) + 2 * kept
+
+
+def test_an_adapter_in_two_stages_trains_its_head_first(monkeypatch):
+    phases = []
+
+    def record(trainer):
+        trained = {name.split(".")[0] for name, p in trainer.model.named_parameters() if p.requires_grad}
+        phases.append((trained, trainer.args.max_steps))
+
+    monkeypatch.setattr("atlas_hf.benchmark.methods.adapter_two_stage.train_quietly", record)
+    METHODS["adapter_two_stage"](SETTING).learn(TASKS[:1], settings(max_steps=5, experience_max_steps=2))
+    assert phases == [({"heads"}, 2), ({"adapters", "heads"}, 5)]
