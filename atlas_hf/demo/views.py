@@ -174,7 +174,7 @@ def over_time(place: Place, compared: Sequence[Result]) -> str:
     if not place.source.matrix:
         return ""
     lines = {"this model": average_over_time(place.source.matrix)}
-    lines |= {f"{METHODS[one.method]}, mean of {one.seeds} seeds": average_over_time(one.matrix) for one in compared}
+    lines |= {f"{METHODS[one.method]}, {_runs(one.seeds)}": average_over_time(one.matrix) for one in compared}
     said = "; ".join(f"{name}: {', '.join(_number(v) for v in values)}" for name, values in lines.items())
     chart = pictures.line_chart(lines, names, f"Average accuracy over the tasks seen, after each task. {said}")
     note = COMPARED if compared else NOT_COMPARED
@@ -210,3 +210,7 @@ def _difference(then: Answer, now: Answer) -> str:
     if largest == 0:
         return "The same answer, every score equal to the last bit."
     return f"The scores differ by {largest:.2g} at most."
+
+
+def _runs(seeds: int) -> str:
+    return "one seed" if seeds == 1 else f"mean of {seeds} seeds"
