@@ -29,6 +29,7 @@ def test_the_functions_are_named_and_documented(client):
     assert set(found["named_endpoints"]) == {"/tasks", "/predict"} and not found["unnamed_endpoints"]
     for endpoint, text in (("/tasks", "in the order of learning"), ("/predict", "Answer a task's question")):
         assert text in found["named_endpoints"][endpoint]["description"]
+    assert "after: answer with the model as it was after so many tasks" in str(found["named_endpoints"]["/predict"])
     names = [parameter["parameter_name"] for parameter in found["named_endpoints"]["/predict"]["parameters"]]
     assert names[:5] == ["task", "image", "second_image", "text", "choices"]
 

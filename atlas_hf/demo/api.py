@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from html import escape
+from inspect import getdoc
 from typing import Any
 
 import gradio as gr
@@ -126,7 +127,7 @@ def _record(task: Any) -> dict[str, Any]:
 
 
 def register(demo: Demo) -> None:
-    """Add the endpoints to the Blocks that are being built."""
+    """Add the endpoints, with all that their docstrings say, to the Blocks that are being built."""
     endpoints = Endpoints(demo)
     for function in (endpoints.tasks, endpoints.predict):
-        gr.api(for_people(function), api_name=function.__name__)
+        gr.api(for_people(function), api_name=function.__name__, api_description=getdoc(function))

@@ -71,7 +71,7 @@ def launch(
         before()
     _, address, _ = blocks.launch(
         server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
-        max_file_size=UPLOAD, enable_monitoring=False, run_history=False, footer_links=[],
+        max_file_size=UPLOAD, enable_monitoring=False, run_history=False, footer_links=["api"],
         theme=theme(), css_paths=STYLE, head=HEAD, pwa=False, mcp_server=False,
     )  # fmt: skip
     print(f"{model_id} at {address}", flush=True)

@@ -10,6 +10,7 @@ from atlas_hf.demo.places import DIGITS_MODEL, Place
 CLIENT = """from gradio_client import Client, handle_file
 
 client = Client("http://127.0.0.1:7860")  # or the name of the Space
+client.view_api()  # what can be called, described
 print(client.predict(api_name="/tasks"))
 print(client.predict("vqa", handle_file("image.png"), text="what digit is red ?", api_name="/predict"))"""
 
@@ -44,10 +45,9 @@ def _program(place: Place, arguments: str, task: CardTask) -> str:
 
 
 def card_link(place: Place) -> str:
-    """Where the model card is."""
-    api = '<p><a href="?view=api">The API, described</a></p>'
+    """Where the card of a repository is; that of a folder is on the page itself."""
     if place.commit is None:
-        return api
+        return ""
     url = f"https://huggingface.co/{place.id}/blob/{place.commit}/README.md"
     name = escape(place.id)
-    return f'{api}<p><a href="{url}" target="_blank" rel="noopener">Model card of {name}</a>, at this commit</p>'
+    return f'<p><a href="{url}" target="_blank" rel="noopener">Model card of {name}</a>, at this commit</p>'
