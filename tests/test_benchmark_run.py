@@ -175,9 +175,15 @@ if __name__ == "__main__":
 
 def wait_for(path):
     start = time.monotonic()
-    while not path.exists():
+    while not list(path.parent.glob(path.name)):
         assert time.monotonic() - start < 240, f"{path} did not come"
         time.sleep(0.05)
+
+
+def wait_for_process(folder):
+    """Of the slow cell: its lock is taken before, its output only once it runs (an interrupt while it is being started
+    would also end the server that starts processes, which the next test uses)."""
+    wait_for(folder / ".running" / "alone" / "any" / "seed-0.*.txt")
 
 
 def test_a_killed_run_goes_on(tmp_path):
@@ -190,7 +196,7 @@ def test_a_killed_run_goes_on(tmp_path):
     command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path)]
     with subprocess.Popen(command, env=env, start_new_session=True) as process:
         wait_for(first)
-        wait_for(tmp_path / ".running" / "alone" / "any" / "seed-0.lock")
+        wait_for_process(tmp_path)
         os.killpg(process.pid, signal.SIGKILL)  # the run and the process of the slow cell
     before, log = file_digests(tmp_path / "cells"), calls(tmp_path)
     assert first.exists() and not second.exists() and len(before) == 1
@@ -214,7 +220,7 @@ def test_an_interrupt_leaves_finished_cells(interruptible, tmp_path):
 
     def interrupt():
         wait_for(Key("reuser", "multi-first", 0).path(tmp_path))
-        wait_for(tmp_path / ".running" / "alone" / "any" / "seed-0.lock")
+        wait_for_process(tmp_path)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()

@@ -69,13 +69,18 @@ class Visitor:
     def choose(self, task):
         """Even if it is chosen already: its inputs are empty then."""
         for name in (next(name for name in TASKS if name != task), task):
-            self.page.get_by_role("radio", name=re.compile(f"^\\d+ +{name}$")).check()
+            self.radio(name).check()
             self.shows("#about", TASKS[name].spec.description)
         self.shows("#answer", "Ask a question, or click an example.")
 
+    def radio(self, task):
+        return self.page.get_by_role("radio", name=re.compile(f"^\\d+ +{task}$"))
+
     def example(self, task):
+        """The inputs and the answer come with the task: until then the page shows those of what was asked before."""
         self.tab("Try")
         self.page.locator("button.example").filter(has_text=re.compile(f"^\\s*{task}(:|\\s*$)")).click()
+        playwright.expect(self.radio(task)).to_be_checked(timeout=PATIENCE)
 
     def upload(self, path, number=1):
         self.page.locator(f"#image-{number} input[type=file]").set_input_files(path)
@@ -238,10 +243,10 @@ def test_it_can_be_used_with_the_keyboard(visitor):
     field.fill("what is less than five ?")
     field.press("Enter")
     visitor.answered("one")
-    page.get_by_role("radio", name=re.compile("text-choice$")).focus()
+    visitor.radio("text-choice").focus()
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
-    playwright.expect(page.get_by_role("radio", name=re.compile("image-class$"))).to_be_checked()
+    playwright.expect(visitor.radio("image-class")).to_be_checked()
     visitor.shows("#answer", "Ask a question")
     button = page.locator("button.example").first
     button.focus()
