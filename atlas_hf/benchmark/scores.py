@@ -127,12 +127,19 @@ class Results:
         return [self.arranged[key] for key in keys if key in self.arranged]
 
     def missing(self) -> list[Key]:
-        """Cells that a method lacks, in an order or at a seed that others have."""
+        """Cells that a method lacks, in an order or at a seed that others have.
+
+        The methods without low-shot scores may have fewer seeds than those with them (`Plan.other_seeds`).
+        """
         there = {cell.key for cell in self.cells}
         free = {key.method for key in there if key.order == ANY_ORDER}
-        orders = {method: [ANY_ORDER] if method in free else self.orders for method in self.methods}
-        keys = (Key(method, order, seed) for method in orders for order in orders[method] for seed in self.seeds)
-        return [key for key in keys if key not in there]
+        low_shot = {cell.method for cell in self.cells if cell.low_shot}
+        missing = []
+        for method in self.methods:
+            peers = (cell for cell in self.cells if (cell.method in low_shot) == (method in low_shot))
+            orders, seeds = [ANY_ORDER] if method in free else self.orders, sorted({cell.seed for cell in peers})
+            missing += [Key(method, order, seed) for order in orders for seed in seeds]
+        return [key for key in missing if key not in there]
 
     def values(self, method: str, order: str, figure: str) -> list[float | None]:
         """A figure, one value per seed of the benchmark; None for what is missing."""
