@@ -83,7 +83,7 @@ def test_every_block_says_its_language():
 
 def test_the_documentation_builds(tmp_path):
     """Strict: a broken link, a page that nobody links, or a name that is not there is an error."""
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     subprocess.run(command, cwd=ROOT, check=True)
     api = (tmp_path / "site" / "api.html").read_text()
     assert "AtlasModel" in api and "experience_sha256" in api
