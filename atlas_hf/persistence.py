@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import get_peft_model_state_dict
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -92,7 +91,7 @@ class SaveLoadMixin:
         if absent:
             raise ValueError(f"{folder} does not hold the tasks {absent} yet; save all tasks (leave `tasks` out).")
         for name in names:
-            for key, tensor in self._task_tensors(name).items():
+            for key, tensor in self.base_model.task_tensors(name).items():
                 if tensor.dtype in (torch.float16, torch.bfloat16):
                     raise ValueError(
                         f"Task '{name}': {key} is {tensor.dtype}; adapters and heads are kept in float32. To convert "
@@ -100,11 +99,6 @@ class SaveLoadMixin:
                     )
                 if not tensor.isfinite().all():
                     raise ValueError(f"Task '{name}': {key} holds NaN or infinite values. Learn the task again.")
-
-    def _task_tensors(self, name: str) -> dict[str, Tensor]:
-        """A task's parameters, by their keys in its file."""
-        parameters = self.state_dict(keep_vars=True)
-        return get_peft_model_state_dict(self, parameters, name, save_embedding_layers=False)
 
     def save_adapter(self, task: str, folder: Path) -> None:
         """PEFT's two files, in `folder/<task>`."""
@@ -255,26 +249,19 @@ class SaveLoadMixin:
             raise storage.AtlasFormatError(f"A record of task '{name}' is not one of atlas_hf: {error}") from error
         self._check_task_files(name, spec, config, record)
         config.inference_mode = True
-        self.add_adapter(name, config, low_cpu_mem_usage=True)
-        storage.check_tensors(folder / name / storage.WEIGHTS, self._task_tensors(name))
-        super().load_adapter(str(folder / name), name, torch_device=str(self.device), low_cpu_mem_usage=True)
+        with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
+            self.add_adapter(name, config)
+        parameters = self.base_model.task_tensors(name)
+        found = storage.load_tensors(folder / name / storage.WEIGHTS, parameters)
+        with torch.no_grad():
+            for key, parameter in parameters.items():
+                parameter.copy_(found[key])
         digest = self.base_model.reusable_sha256(name)
         if digest != record.adapter_sha256:
             raise storage.AtlasFormatError(f"The adapter of task '{name}' is not the one that {storage.INDEX} names.")
-        self.base_model.atlas_head[name].to(self.device)
-        self._own_memory(name)
         self.specs[name] = spec
         self.metrics[name] = dict(record.metrics)
         self.set_task(name)
-
-    def _own_memory(self, name: str) -> None:
-        """Copy a task's tensors out of the file's mapping.
-
-        A tensor of the file begins at any address, one of torch's allocator at a multiple of 64; on a CPU the last
-        bit of a matrix product can depend on that, and so on whether a task was learned or loaded.
-        """
-        for tensor in self._task_tensors(name).values():
-            tensor.data = tensor.data.clone()
 
     def _check_task_files(self, name: str, spec: TaskSpec, config: AtlasConfig, record: storage.TaskRecord) -> None:
         if spec.name != name or config.experience != record.experience or config.stage != record.stage:

@@ -38,7 +38,7 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
     Returns:
         The opened tasks, the most useful first.
     """
-    starts = {site: _starts(site, task) for site in model.base_model.sites.values() if task in site.atlas_config}
+    starts = {site: _starts(site, task) for site in model.base_model.sites_of(task).values()}
     batches, labels = _batches(model, task, dataset, seed)
 
     def error(opened: Collection[int]) -> float:

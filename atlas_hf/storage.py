@@ -215,10 +215,11 @@ def check_task_folder(folder: Path, name: str, record: TaskRecord) -> None:
             )
 
 
-def check_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
-    """The file holds these names, shapes and dtypes, nothing else, and finite numbers only.
+def load_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file, if it holds these names, shapes and dtypes, nothing else, and finite numbers only.
 
-    PEFT would load a tensor under the name of a backbone's weight into the backbone.
+    They lie in the file's mapping and begin at any address, while torch's allocator gives multiples of 64. On a CPU
+    the last bit of a matrix product can depend on that, and so on whether a task was learned or loaded: copy them.
     """
     found = load_file(path)
     where = f"{path.parent.name}/{path.name}"
@@ -234,6 +235,7 @@ def check_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
             )
         if not tensor.isfinite().all():
             raise AtlasFormatError(f"{where}: {key} holds NaN or infinite values. Restore the file.")
+    return found
 
 
 def check_safetensors(path: Path) -> None:

@@ -152,8 +152,8 @@ class AtlasTrainer(TaskTrainer):
         if stray:
             raise RuntimeError(
                 f"Stage '{self.stage}' of task '{self.task}' would train {stray[:5]}, which it must not: only "
-                f"{', '.join(_PARTS[part] for part in wanted)} of '{self.task}'. Freeze it, or call model.set_stage "
-                "after your own changes."
+                f"{', '.join(_PARTS[part] for part in wanted)} of '{self.task}'. Freeze it: "
+                "parameter.requires_grad_(False)."
             )
         return self._frozen()
 

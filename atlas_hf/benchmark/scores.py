@@ -127,8 +127,9 @@ class Results:
         return [self.arranged[key] for key in keys if key in self.arranged]
 
     def missing(self) -> list[Key]:
-        """Cells that a method lacks: in an order, at a seed that it has in another, or, if it has low-shot scores, at a
-        seed that others with low-shot scores have. Other methods may have fewer seeds (`Plan.other_seeds`).
+        """Cells that a method lacks, in an order, at a seed that it has in another.
+
+        Methods with low-shot scores should have the same seeds; others may have fewer (`Plan.other_seeds`).
         """
         there = {cell.key for cell in self.cells}
         free = {key.method for key in there if key.order == ANY_ORDER}

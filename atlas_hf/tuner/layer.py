@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -104,6 +105,7 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         self._active_adapter = adapter_name
         self.merged_adapters = []
         self.packs = PackCache()
+        self.may_train: set[str] = set()
         self.update_layer(adapter_name, config)
 
     @property
@@ -131,9 +133,32 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
             self.packs.clear()
         return super().train(mode)
 
-    def set_adapter(self, *args: Any, **kwargs: Any) -> None:
+    def set_adapter(self, adapter_names: str | list[str], inference_mode: bool = False) -> None:
+        """As PEFT's, which goes through the tensors of all tasks: here, of those that may train or shall."""
         self.packs.clear()
-        super().set_adapter(*args, **kwargs)
+        names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
+        trains = set() if inference_mode else set(names)
+        for name in (self.may_train | trains) & self.atlas_config.keys():
+            for tensor in filter(attrgetter("is_leaf"), self.tensors(name)):
+                tensor.requires_grad_(name in trains)
+        self._freeze_non_trainable_peft_weights(names)
+        self._active_adapter, self.may_train = names, trains
+
+    def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
+        self.may_train.update([adapter_names] if isinstance(adapter_names, str) else adapter_names)
+        super().set_requires_grad(adapter_names, requires_grad)
+
+    def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
+        """As PEFT's, which asks about every tensor of each task."""
+        found, dtype = self._get_base_layer_device_and_dtype(self.get_base_layer())
+        device = device or found
+        if device is None or any(tensor.is_meta for tensor in self.tensors(adapter_name)):
+            return
+        dtype = dtype if dtype is not None and dtype.is_floating_point else None
+        for part in self.adapter_layer_names:
+            values = getattr(self, part)
+            if adapter_name in values:
+                values[adapter_name] = values[adapter_name].to(device, dtype)
 
     def delete_adapter(self, adapter_name: str) -> None:
         self.packs.clear()
@@ -144,6 +169,7 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         size, rows = self.out_features, config.num_queries
         check_heads(size, config.num_heads)
         self.atlas_config[adapter_name] = config
+        self.may_train.add(adapter_name)
         self.atlas_down[adapter_name] = nn.Linear(size, config.r)
         self.atlas_up[adapter_name] = nn.Linear(config.r, size)
         self.atlas_key[adapter_name] = nn.Parameter(torch.randn(rows, size))
@@ -180,6 +206,11 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
     def keys(self, task: str) -> Tensor:
         """(K, Q, D), in the order of `members`."""
         return torch.stack([self.atlas_key[name] for name in self.members(task)])
+
+    def tensors(self, task: str) -> tuple[Tensor, ...]:
+        """All that a task owns here."""
+        queries = [self.atlas_experience_query[task]] if task in self.atlas_experience_query else []
+        return *self.reusable(task), self.atlas_query[task], *queries
 
     def reusable(self, task: str) -> tuple[Tensor, ...]:
         """What other tasks reuse of a task: down weight and bias, up weight and bias, key."""

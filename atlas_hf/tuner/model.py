@@ -28,6 +28,7 @@ TARGET_MODULES: dict[str, list[str] | str] = {
     # SigLIP's pooling head has an out_proj and an fc2 of its own, outside the layers.
     **dict.fromkeys(("clip", "siglip"), r".*\.layers\.\d+\.(self_attn\.out_proj|mlp\.fc2)"),
 }
+SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")  # what chooses the sites
 
 
 class AtlasTuner(BaseTuner):
@@ -47,6 +48,8 @@ class AtlasTuner(BaseTuner):
         self.atlas_head = nn.ModuleDict()
         # Looked up in every training step, where a walk through the modules of all tasks would take long.
         self._site_paths: list[str] = []
+        paths = [path for path, _ in model.named_parameters()]
+        self._base_parts = {part for path in paths for part in path.split(".")} | {"base_model", "model"}
         self._checkpointed = [module for module in model.modules() if hasattr(module, "gradient_checkpointing")]
         _share_masks(model)
 
@@ -56,17 +59,38 @@ class AtlasTuner(BaseTuner):
         found = {path: self.model.get_submodule(path) for path in self._site_paths}
         return {path: module for path, module in found.items() if isinstance(module, AtlasLayer)}
 
+    def sites_of(self, task: str) -> dict[str, AtlasLayer]:
+        """The sites at which a task has an adapter."""
+        return {path: site for path, site in self.sites.items() if task in site.atlas_config}
+
+    def task_tensors(self, task: str) -> dict[str, Tensor]:
+        """All parameters of a task, by the keys that PEFT gives them in the task's file."""
+        found = {}
+        for path, site in self.sites_of(task).items():
+            parts = {part: getattr(site, part) for part in site.adapter_layer_names}
+            for part, values in parts.items():
+                found |= _named(f"base_model.model.{path}.{part}", values[task]) if task in values else {}
+        return found | (_named("base_model.atlas_head", self.atlas_head[task]) if task in self.atlas_head else {})
+
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
-        """Check everything that can be wrong with a new task, then add it: an error leaves the model as it was."""
+        """Check everything that can be wrong with a new task, then add it: an error leaves the model as it was.
+
+        PEFT walks through all modules to find the sites, and there are as many as tasks: where a task has the sites of
+        another one, it is added to those.
+        """
         config = self.peft_config[adapter_name]
         self._check_name(adapter_name)
         self._prepare_adapter_config(config, self.get_model_config(model))
-        self._check_sites(model, adapter_name)
+        sites = self._sites_of_twin(adapter_name, config)
+        self._check_sites(model, adapter_name) if sites is None else self._check_heads(sites, config)
         self._check_experience(adapter_name, config)
         with init_empty_weights() if kwargs.get("low_cpu_mem_usage") else nullcontext():
             head = nn.ModuleDict() if config.head is None else nn.ModuleDict({adapter_name: build_head(**config.head)})
-        super().inject_adapter(model, adapter_name, *args, **kwargs)
-        self._site_paths = [path for path, module in model.named_modules() if isinstance(module, AtlasLayer)]
+            for site in sites or ():
+                site.update_layer(adapter_name, config)
+        if sites is None:
+            super().inject_adapter(model, adapter_name, *args, **kwargs)
+            self._site_paths = [path for path, module in model.named_modules() if isinstance(module, AtlasLayer)]
         parameter = next(model.parameters(), None)
         if parameter is not None and not kwargs.get("low_cpu_mem_usage"):
             head.to(parameter.device)
@@ -84,11 +108,21 @@ class AtlasTuner(BaseTuner):
             peft_config.num_heads = _attention_heads(model_config)
         return super()._prepare_adapter_config(peft_config, model_config)
 
+    def _sites_of_twin(self, name: str, config: AtlasConfig) -> list[AtlasLayer] | None:
+        """The sites of another task that chooses its sites by the same patterns; None if there is none."""
+        mine = [_plain(getattr(config, field)) for field in SITE_FIELDS]
+        for task in self._others(name):
+            if mine == [_plain(getattr(self.peft_config[task], field)) for field in SITE_FIELDS]:
+                return list(self.sites_of(task).values())
+        return None
+
+    def _check_heads(self, sites: list[AtlasLayer], config: AtlasConfig) -> None:
+        for site in sites:
+            check_heads(site.out_features, config.num_heads)
+
     def _check_name(self, name: str) -> None:
         """PEFT finds an adapter's tensors by `.name.` in their paths, so a name must not be part of another path."""
-        paths = [path for path, _ in self.model.named_parameters() if ".atlas_" not in path]
-        taken = {part for path in paths for part in path.split(".")} | {"base_model", "model", "atlas_head"}
-        taken.update(HEAD_PARTS, AtlasLayer.adapter_layer_names)
+        taken = self._base_parts.union(HEAD_PARTS, AtlasLayer.adapter_layer_names, ("atlas_head", "base_layer"))
         attribute = hasattr(nn.ModuleDict(), name) or hasattr(nn.ParameterDict(), name)
         if name in taken or attribute or name.isdigit() or "." in name:
             raise ValueError(
@@ -153,8 +187,17 @@ class AtlasTuner(BaseTuner):
             self._replace_module(parent, target_name, new_module, target)
 
     def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
-        super().set_adapter(adapter_name, inference_mode=inference_mode)
+        """As PEFT's, which walks through all modules."""
+        for site in self.sites.values():
+            site.set_adapter(adapter_name, inference_mode=inference_mode)
+        self.active_adapter = adapter_name
         self._train_heads([adapter_name] if isinstance(adapter_name, str) else adapter_name, not inference_mode)
+
+    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
+        """As PEFT's, which walks through all modules: only if there is something to cast."""
+        sites = self.sites_of(adapter_name).values()
+        if any(tensor.dtype.itemsize < 4 for site in sites for tensor in site.tensors(adapter_name)):
+            super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
 
     def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
         super().set_requires_grad(adapter_names, requires_grad)
@@ -183,17 +226,16 @@ class AtlasTuner(BaseTuner):
     def reusable_sha256(self, task: str) -> str:
         """Digest of what later tasks reuse of a task: its adapters and keys at all sites."""
         digest = hashlib.sha256()
-        for path, site in self.sites.items():
-            if task in site.atlas_config:
-                digest.update(path.encode())
-                site.reusable_digest(task, digest)
+        for path, site in self.sites_of(task).items():
+            digest.update(path.encode())
+            site.reusable_digest(task, digest)
         return digest.hexdigest()
 
     def orthogonality(self, task: str) -> Tensor:
         """The penalty of `task`, summed over its sites. A scalar. Sites of one width are computed together."""
         by_shape: dict[torch.Size, list[Tensor]] = {}
-        for site in self.sites.values():
-            for rows in site.penalized(task) if task in site.atlas_config else ():
+        for site in self.sites_of(task).values():
+            for rows in site.penalized(task):
                 by_shape.setdefault(rows.shape, []).append(rows)
         return torch.stack([orthogonality(torch.stack(rows)).sum() for rows in by_shape.values()]).sum()
 
@@ -226,6 +268,10 @@ class AtlasTuner(BaseTuner):
         if f"atlas_head.{adapter_name}." in key:
             return key.replace(f"atlas_head.{adapter_name}.", "atlas_head.", 1)
         return super()._remove_adapter_name_from_key(key, adapter_name)
+
+
+def _named(key: str, owner: nn.Module | Tensor) -> dict[str, Tensor]:
+    return {key: owner} if isinstance(owner, Tensor) else {f"{key}.{name}": p for name, p in owner.named_parameters()}
 
 
 def _plain(value: Any) -> Any:
