@@ -5,6 +5,7 @@ Importing the package makes the method known to PEFT.
 
 from atlas_hf.collator import AtlasCollator
 from atlas_hf.modeling import AtlasModel
+from atlas_hf.pruning import Pruned, prune_experience
 from atlas_hf.sequence import learn_sequence
 from atlas_hf.storage import AtlasFormatError
 from atlas_hf.tasks import TaskSpec
@@ -25,7 +26,9 @@ __all__ = [
     "AtlasTrainer",
     "AtlasTrainingArguments",
     "AtlasTuner",
+    "Pruned",
     "TaskSpec",
     "__version__",
     "learn_sequence",
+    "prune_experience",
 ]

@@ -76,6 +76,9 @@ class LearnArguments:
     tasks: list[str] | None = field(default=None, metadata={"help": "Only these upstream tasks."})
     downstream: bool = field(default=False, metadata={"help": "Learn the downstream tasks too, each on its own."})
     backbone: str | None = field(default=None, metadata={"help": "Folder or Hub id; by default the stream's own."})
+    max_experience: int | None = field(
+        default=None, metadata={"help": "Reuse so many earlier tasks at most, those that suit best; by default all."}
+    )
     independent: bool = field(default=False, metadata={"help": "Learn every task alone, without reuse, to compare."})
     train_size: int | None = field(default=None, metadata={"help": "Training examples per task."})
     low_shot: int | None = field(default=None, metadata={"help": "Learn from so many examples, drawn by seed."})
@@ -117,7 +120,8 @@ def learn(argv: Sequence[str]) -> None:
     description = {"stream": options.stream, "order": options.order, "stream_seed": options.stream_seed} | sizes
     description |= {"low_shot": options.low_shot}
     results = learn_sequence(
-        model, upstream, args, options.output, downstream, reuse=not options.independent, description=description
+        model, upstream, args, options.output, downstream, reuse=not options.independent, description=description,
+        max_experience=options.max_experience,
     )
     print(format_results(results))
     print(f"\nWritten to {options.output}: {storage.INDEX}, {storage.RESULTS}, accuracy_matrix.png, reuse.png")

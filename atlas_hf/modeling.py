@@ -156,6 +156,25 @@ class AtlasModel(SaveLoadMixin, PeftModel):
         if self.active_adapter == task or self.active_adapter not in self.peft_config:
             self.set_task(None)
 
+    def drop_experience(self, task: str, names: Sequence[str]) -> None:
+        """Let a learned task no longer reuse these earlier ones. Its answers change (see `prune_experience`).
+
+        The tasks that reuse it do not change: they use its adapter, not what it reuses.
+
+        Raises:
+            ValueError: the task does not reuse them, or is still being learned.
+        """
+        self._check_known([task])
+        config = self.peft_config[task]
+        unknown = [name for name in names if name not in config.experience]
+        if unknown or config.stage != "complete":
+            raise ValueError(
+                f"Task '{task}' (stage '{config.stage}') reuses {config.experience}; {list(names)} cannot be dropped. "
+                "Name tasks that a learned task reuses."
+            )
+        if names:
+            self.base_model.drop_experience(task, names)
+
     def get_base_model(self) -> nn.Module:
         return self.base_model.model
 

@@ -1,4 +1,4 @@
-"""Which earlier adapters help a new task? Asked before anything is trained, of a linear probe on pooled features.
+"""Which earlier tasks help a new one? Asked before anything is trained, of a linear probe on pooled features.
 
 A backbone's features with an adapter switched on are good for a task if a ridge regression on them predicts the
 task's labels for examples that it has not seen. The price is a few forward passes over at most 256 examples.
@@ -6,13 +6,14 @@ task's labels for examples that it has not seen. The price is a few forward pass
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from atlas_hf.collator import AtlasCollator
 from atlas_hf.modeling import AtlasModel, evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner.layer import AtlasLayer
@@ -39,7 +40,7 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
         The opened tasks, the most useful first.
     """
     starts = {site: _starts(site, task) for site in model.base_model.sites_of(task).values()}
-    batches, labels = _batches(model, task, dataset, seed)
+    batches, labels = _batches(model, model.specs[task], dataset, seed)
 
     def error(opened: Collection[int]) -> float:
         for site, (closed, normal) in starts.items():
@@ -59,6 +60,40 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
         opened, lowest = [*opened, best], errors[best]
     error(opened)  # leaves the queries there
     return [names[k] for k in opened]
+
+
+def most_useful(
+    model: AtlasModel, spec: TaskSpec, dataset: Dataset, limit: int, tasks: Sequence[str] | None = None, seed: int = 0
+) -> list[str]:
+    """The earlier tasks whose models suit a new task best, for `model.add_task(spec, experience=...)`.
+
+    With a limit, what a task costs to train and to compute does not grow with the number of tasks before it; what does
+    is this choice, one forward pass over at most 256 examples for each of them.
+
+    Args:
+        model: without the new task.
+        spec: the new task.
+        dataset: its training examples; at most 256, drawn by `seed`, are used.
+        limit: how many tasks to choose.
+        tasks: among which; by default all of the model.
+
+    Returns:
+        The `limit` tasks with the lowest error of a ridge regression on their pooled features (`probe_error`), in the
+        order in which they were learned; all of them, and nothing is computed, if there are no more.
+    """
+    if limit < 0:
+        raise ValueError(f"The limit is {limit}; give how many earlier tasks to reuse, 0 or more.")
+    tasks = model.tasks if tasks is None else list(tasks)
+    if len(tasks) <= limit:
+        return tasks
+    batches, labels = _batches(model, spec, dataset, seed)
+    errors = {}
+    for task in tasks:
+        with torch.no_grad(), evaluating(model):
+            pooled = torch.cat([model.pooled(task, **batch) for batch in batches])
+        errors[task] = probe_error(*_regression(spec, pooled.double().cpu(), labels.cpu()))
+    best = sorted(tasks, key=errors.get)[:limit]
+    return [task for task in tasks if task in best]
 
 
 def probe_error(features: Tensor, targets: Tensor) -> float:
@@ -91,10 +126,12 @@ def _starts(site: AtlasLayer, task: str) -> tuple[Tensor, Tensor]:
     return closed, 2 * (closed + site.keys(task).detach())
 
 
-def _batches(model: AtlasModel, task: str, dataset: Dataset, seed: int) -> tuple[list[dict[str, Tensor]], Tensor]:
+def _batches(
+    model: AtlasModel, spec: TaskSpec, dataset: Dataset, seed: int
+) -> tuple[list[dict[str, Tensor]], Tensor]:
     """Inputs of a sample of the examples, and its labels."""
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:EXAMPLES].tolist()
-    collate, batches, labels = model.collator(task), [], []
+    collate, batches, labels = AtlasCollator(spec, model.encoder), [], []
     for start in range(0, len(order), BATCH_SIZE):
         batch = collate([dataset[i] for i in order[start : start + BATCH_SIZE]])
         labels.append(batch.pop("labels"))

@@ -21,6 +21,7 @@ from atlas_hf.metrics import continual
 from atlas_hf.model_card import write_card
 from atlas_hf.modeling import AtlasModel, evaluating
 from atlas_hf.plots import draw_results
+from atlas_hf.screening import most_useful
 from atlas_hf.task_trainer import evaluate_task
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.trainer import AtlasTrainer
@@ -47,6 +48,7 @@ def learn_sequence(
     downstream: Stream = (),
     reuse: bool = True,
     description: Mapping[str, Any] | None = None,
+    max_experience: int | None = None,
 ) -> dict[str, Any]:
     """Learn the tasks of a stream in order, without losing any, and write everything to a folder.
 
@@ -61,6 +63,8 @@ def learn_sequence(
         downstream: tasks that each start from the model after `stream`, and do not reuse one another.
         reuse: False learns every task alone (no experience): the independent adapters to compare with.
         description: kept in `results.json` (for example where the data comes from).
+        max_experience: reuse so many earlier tasks at most, those that suit the new one best
+            (`atlas_hf.screening.most_useful`); None: all of them.
 
     With `args.push_to_hub`, access is checked before anything is trained, and every finished task is pushed to
     `args.hub_model_id`, one commit and one tag each. A push that fails costs nothing: the sequence goes on, and what
@@ -76,7 +80,7 @@ def learn_sequence(
     for spec, data in [*stream, *downstream]:
         _check_splits(spec, data)
     repo_id = _repository(model, args)
-    settings = {name: getattr(args, name) for name in _SETTINGS} | {"reuse": reuse}
+    settings = {name: getattr(args, name) for name in _SETTINGS} | {"reuse": reuse, "max_experience": max_experience}
     settings |= {name: getattr(model.task_config, name) for name in ("variant", "weighting", "r", "init_queries")}
     results = _resume(model, folder, [spec for spec, _ in [*stream, *downstream]], settings)
     results |= {"settings": settings, "description": dict(description or {}), "environment": environment()}
@@ -87,6 +91,8 @@ def learn_sequence(
         if spec.name in model.specs:
             continue
         earlier = upstream[:position] if reuse else []
+        if max_experience is not None:
+            earlier = most_useful(model, spec, data["train"], max_experience, earlier, args.seed)
         record = _learn(model, spec, data, earlier, args, folder)
         if position < len(upstream):
             scores = [_score(model, known, split["test"], args) for known, split in stream[: position + 1]]

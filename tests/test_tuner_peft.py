@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from conftest import file_digests, randomize, seeded, tensor_digests, text_spec
-from peft import PeftConfig, PeftModel
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
@@ -158,3 +158,30 @@ def test_saving_a_loaded_model_again_gives_the_same_bytes(bert_folder, tmp_path)
     saved = json.loads((tmp_path / "a" / "two" / "adapter_config.json").read_text())
     assert saved["target_modules"] == ["output.dense"] and saved["stage"] == "complete"
     assert str(tmp_path) not in json.dumps(saved)
+
+
+def test_a_tasks_tensors_have_the_names_that_peft_saves_them_under(bert):
+    for name in ("one", "two"):
+        bert.add_task(text_spec(name))
+    for name in ("one", "two"):
+        saved = get_peft_model_state_dict(bert, adapter_name=name, save_embedding_layers=False)
+        found = bert.base_model.task_tensors(name)
+        assert found.keys() == saved.keys() and all(torch.equal(found[key], saved[key]) for key in saved)
+
+
+def test_a_second_task_at_the_same_sites_is_what_peft_would_have_made(bert_folder):
+    """Later tasks are added without PEFT's walk through all modules; a pattern of another form takes that walk."""
+    models = []
+    for second in (["output.dense"], r".*output\.dense"):
+        torch.manual_seed(0)
+        model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
+        model.add_task(text_spec("one"))
+        torch.manual_seed(1)
+        model.add_task(text_spec("two"), experience=(), target_modules=second)
+        models.append(model)
+    quick, walked = ({name: (p, p.requires_grad) for name, p in model.named_parameters()} for model in models)
+    assert quick.keys() == walked.keys()
+    for name, (tensor, trains) in quick.items():
+        if "atlas_head" not in name:  # made before the walk or after it, from other random numbers
+            assert torch.equal(tensor, walked[name][0]), name
+        assert trains == walked[name][1], name

@@ -192,6 +192,13 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         keys = torch.stack([self.atlas_key[name].detach().float().cpu() for name in config.experience])
         return 0.5 * noise - keys
 
+    def keep_experience(self, task: str, kept: Sequence[int]) -> None:
+        """Leave only these of the adapters that a task reuses, by their places."""
+        self.packs.clear()
+        queries = self.atlas_experience_query.pop(task)
+        if kept:
+            self.atlas_experience_query[task] = nn.Parameter(queries.detach()[list(kept)], queries.requires_grad)
+
     def members(self, task: str) -> list[str]:
         """The tasks whose adapters `task` adds up: its experience and, past the first stage, its own."""
         config = self.atlas_config[task]

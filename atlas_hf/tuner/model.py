@@ -223,6 +223,15 @@ class AtlasTuner(BaseTuner):
         if adapter_name in self.atlas_head:
             del self.atlas_head[adapter_name]
 
+    def drop_experience(self, task: str, names: Sequence[str]) -> None:
+        """Take tasks out of a task's experience, with the queries over them."""
+        config = self.peft_config[task]
+        kept = [place for place, name in enumerate(config.experience) if name not in names]
+        for site in self.sites_of(task).values():
+            site.keep_experience(task, kept)
+        config.experience = [config.experience[place] for place in kept]
+        config.experience_sha256 = {name: config.experience_sha256[name] for name in config.experience}
+
     def reusable_sha256(self, task: str) -> str:
         """Digest of what later tasks reuse of a task: its adapters and keys at all sites."""
         digest = hashlib.sha256()
