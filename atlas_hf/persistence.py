@@ -249,13 +249,10 @@ class SaveLoadMixin:
             raise storage.AtlasFormatError(f"A record of task '{name}' is not one of atlas_hf: {error}") from error
         self._check_task_files(name, spec, config, record)
         config.inference_mode = True
-        with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-            self.add_adapter(name, config)
-        parameters = self.base_model.task_tensors(name)
-        found = storage.load_tensors(folder / name / storage.WEIGHTS, parameters)
-        with torch.no_grad():
-            for key, parameter in parameters.items():
-                parameter.copy_(found[key])
+        self.add_adapter(name, config, low_cpu_mem_usage=True)
+        expected = self.base_model.task_tensors(name)
+        self.base_model.assign(name, storage.load_tensors(folder / name / storage.WEIGHTS, expected))
+        self.base_model.atlas_head[name].to(self.device)
         digest = self.base_model.reusable_sha256(name)
         if digest != record.adapter_sha256:
             raise storage.AtlasFormatError(f"The adapter of task '{name}' is not the one that {storage.INDEX} names.")

@@ -1,12 +1,18 @@
 """Whatever is done with a model, in whatever order: no tensor and no answer of a task ever changes."""
 
 import torch
-from conftest import seeded, tensor_digests
+from conftest import seeded, tensor_digests, text_spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_modeling import learn, unwrapped
+from transformers import AutoModel
 
 from atlas_hf import AtlasConfig, AtlasModel
+
+TRAINED = {
+    "experience": {"atlas_experience_query", "atlas_head"},
+    "expansion": {"atlas_down", "atlas_up", "atlas_key", "atlas_query", "atlas_head"},
+}
 
 
 class Life:
@@ -15,7 +21,7 @@ class Life:
     def __init__(self, backbone, folders, choose):
         torch.manual_seed(0)
         self.model = AtlasModel.from_pretrained(backbone, config=AtlasConfig(r=2))
-        self.folders, self.choose, self.logits = folders, choose, {}
+        self.backbone, self.folders, self.choose, self.logits = backbone, folders, choose, {}
         self.inputs = self.model.encoder.encode_texts([["a b"], ["c"]])
 
     def answer(self, name):
@@ -42,8 +48,34 @@ class Life:
         self.model.set_task(None)
 
     def disable(self):
-        with self.model.disable_adapter():
-            self.model.get_base_model()(**self.inputs)
+        """Equal to the backbone that never had an adapter."""
+        self.model.eval()
+        with self.model.disable_adapter(), torch.no_grad():
+            found = self.model.get_base_model()(**self.inputs).last_hidden_state
+            bare = AutoModel.from_pretrained(self.backbone, dtype="float32").eval()(**self.inputs).last_hidden_state
+        assert torch.equal(found, bare)
+
+    def mix(self):
+        """Examples of different tasks in one call get what they get alone."""
+        tasks = [self.any_task() for _ in self.inputs["input_ids"]]
+        if self.model.tasks:
+            self.model.eval()
+            with torch.no_grad():
+                found = self.model(task=tasks, **self.inputs).logits
+            for row, (task, logits) in enumerate(zip(tasks, found, strict=True)):
+                assert torch.allclose(logits, self.logits[task][row], atol=1e-6)
+
+    def go_through_the_stages(self):
+        """Each makes its own parts trainable and no others, of no other task."""
+        self.model.add_task(text_spec("draft"))
+        for stage in ("experience", "expansion") if self.model.tasks[:-1] else ("expansion",):
+            self.model.set_stage("draft", stage)
+            found = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+            parts = {name.split(".draft")[0].rpartition(".")[2] for name in found}
+            assert all(".draft" in name for name in found) and parts == TRAINED[stage]
+        self.model.set_stage("draft", "complete")
+        assert not any(parameter.requires_grad for parameter in self.model.parameters())
+        self.model.delete_task("draft")
 
     def ask(self):
         if self.model.tasks:
@@ -62,7 +94,9 @@ class Life:
             self.model = AtlasModel.from_pretrained(folder)
 
 
-STEPS = ["add", "begin_and_give_up", "select", "bare", "disable", "ask", "delete", "reload"]
+STEPS = [
+    "add", "begin_and_give_up", "go_through_the_stages", "select", "bare", "disable", "ask", "mix", "delete", "reload",
+]  # fmt: skip
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

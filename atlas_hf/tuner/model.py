@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import groupby
@@ -65,12 +65,26 @@ class AtlasTuner(BaseTuner):
 
     def task_tensors(self, task: str) -> dict[str, Tensor]:
         """All parameters of a task, by the keys that PEFT gives them in the task's file."""
+        return {key: getattr(owner, name) for key, (owner, name) in self._slots(task).items()}
+
+    def assign(self, task: str, tensors: Mapping[str, Tensor]) -> None:
+        """Give a task's parameters these values, copied, also where they are on the meta device (no memory yet)."""
+        for key, (owner, name) in self._slots(task).items():
+            value = tensors[key].clone(memory_format=torch.contiguous_format)
+            setattr(owner, name, nn.Parameter(value, getattr(owner, name).requires_grad))
+        for site in self.sites_of(task).values():
+            site.packs.clear()
+            site._move_adapter_to_device_of_base_layer(task)
+
+    def _slots(self, task: str) -> dict[str, tuple[nn.Module, str]]:
+        """Where a task's parameters are: by their keys, the modules that own them and their names there."""
         found = {}
         for path, site in self.sites_of(task).items():
-            parts = {part: getattr(site, part) for part in site.adapter_layer_names}
-            for part, values in parts.items():
-                found |= _named(f"base_model.model.{path}.{part}", values[task]) if task in values else {}
-        return found | (_named("base_model.atlas_head", self.atlas_head[task]) if task in self.atlas_head else {})
+            for part in site.adapter_layer_names:
+                owner, key = getattr(site, part), f"base_model.model.{path}.{part}"
+                if task in owner:
+                    found |= _inside(key, owner[task]) if isinstance(owner, nn.ModuleDict) else {key: (owner, task)}
+        return found | (_inside("base_model.atlas_head", self.atlas_head[task]) if task in self.atlas_head else {})
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Check everything that can be wrong with a new task, then add it: an error leaves the model as it was.
@@ -279,8 +293,12 @@ class AtlasTuner(BaseTuner):
         return super()._remove_adapter_name_from_key(key, adapter_name)
 
 
-def _named(key: str, owner: nn.Module | Tensor) -> dict[str, Tensor]:
-    return {key: owner} if isinstance(owner, Tensor) else {f"{key}.{name}": p for name, p in owner.named_parameters()}
+def _inside(key: str, module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    return {
+        ".".join(filter(None, (key, path, name))): (owner, name)
+        for path, owner in module.named_modules()
+        for name, _ in owner.named_parameters(recurse=False)
+    }
 
 
 def _plain(value: Any) -> Any:
