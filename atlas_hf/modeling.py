@@ -21,7 +21,7 @@ from atlas_hf.collator import AtlasCollator, Encoder, example_rows
 from atlas_hf.heads import head_arguments
 from atlas_hf.mixing import Mixture
 from atlas_hf.persistence import SaveLoadMixin
-from atlas_hf.pooling import pool, pooled_size
+from atlas_hf.pooling import default_pooling, pool, pool_runs, pooled_size
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig
 from atlas_hf.tuner.config import STAGES
@@ -225,7 +225,7 @@ class AtlasModel(SaveLoadMixin, PeftModel):
         _check_same_rows(inputs)
         if task is None or isinstance(task, str):
             self._check_known([] if task in (None, BASE) else [task])
-            return self._pooled(inputs, task=task)
+            return pool(*self._encoded(inputs, task=task), self._pooling(task or self.active_adapter))
         mixture = self._mixture(task)
         rows = max((len(value) for value in inputs.values() if isinstance(value, Tensor) and value.dim()), default=0)
         if rows != mixture.size:
@@ -233,12 +233,18 @@ class AtlasModel(SaveLoadMixin, PeftModel):
                 f"The {len(task)} examples have {mixture.size} rows {dict(mixture.runs)}; {rows} rows were given. "
                 "Name one task per example, and give all choices or images of each, one after another."
             )
-        return mixture.restored(self._pooled(mixture.ordered(inputs), runs=mixture.runs))
+        outputs, mask = self._encoded(mixture.ordered(inputs), runs=mixture.runs)
+        poolings = {task: self._pooling(task) for task, _ in mixture.runs}
+        return mixture.restored(pool_runs(outputs, mask, mixture.runs, poolings))
 
-    def _pooled(self, inputs: dict[str, Any], **route: Any) -> Tensor:
+    def _encoded(self, inputs: dict[str, Any], **route: Any) -> tuple[ModelOutput, Tensor | None]:
+        """What the backbone returns, and the mask of its last sequence."""
         with routed(**route), self._enable_peft_forward_hooks(**inputs):
-            outputs = self.get_base_model()(**inputs)
-            return pool(outputs, ROUTE.get().mask)
+            return self.get_base_model()(**inputs), ROUTE.get().mask
+
+    def _pooling(self, task: str) -> str | None:
+        config = self.task_config if task == BASE else self.peft_config[task]
+        return config.pooling or default_pooling(self.get_base_model().config)
 
     def _mixture(self, tasks: Sequence[str]) -> Mixture:
         self._check_known([task for task in tasks if task != BASE])
@@ -258,7 +264,8 @@ class AtlasModel(SaveLoadMixin, PeftModel):
         self._check_known([task])
         with torch.no_grad(), routed(coefficients={}) as route:
             self.pooled(task, **inputs)
-        return {path: route.coefficients[site] for path, site in self.base_model.sites.items()}
+        passed = self.base_model.sites.items()
+        return {path: route.coefficients[site] for path, site in passed if site in route.coefficients}
 
     def members(self, task: str) -> list[str]:
         """The tasks whose adapters a task adds up: its experience, then itself (once it is past the first stage)."""
