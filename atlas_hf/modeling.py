@@ -21,7 +21,7 @@ from atlas_hf.collator import AtlasCollator, Encoder, example_rows
 from atlas_hf.heads import head_arguments
 from atlas_hf.mixing import Mixture
 from atlas_hf.persistence import SaveLoadMixin
-from atlas_hf.pooling import default_pooling, pool, pool_runs, pooled_size
+from atlas_hf.pooling import LAST_TOKEN, default_pooling, pool, pool_runs, pooled_size
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig
 from atlas_hf.tuner.config import STAGES
@@ -289,11 +289,11 @@ class AtlasModel(SaveLoadMixin, PeftModel):
             raise ValueError("This AtlasModel has no processor; pass processor=AutoProcessor.from_pretrained(...).")
         config = self.get_base_model().config
         limits = [
-            getattr(config, "max_position_embeddings", None),
+            getattr(config.get_text_config(), "max_position_embeddings", None),
             getattr(self._tokenizer(), "model_max_length", None),
         ]
         limits = [limit for limit in limits if limit is not None and limit < 1_000_000]
-        return Encoder(self.processor, min(limits) if limits else None)
+        return Encoder(self.processor, min(limits) if limits else None, config.model_type in LAST_TOKEN)
 
     def _tokenizer(self) -> Any:
         return Encoder(self.processor).tokenizer
@@ -310,6 +310,7 @@ class AtlasModel(SaveLoadMixin, PeftModel):
         texts: Any = None,
         choices: Any = None,
         *,
+        audio: Any = None,
         top_k: int | None = None,
         batch_size: int = 32,
     ) -> list[Any]:
@@ -320,6 +321,7 @@ class AtlasModel(SaveLoadMixin, PeftModel):
             images: a PIL image or path, a pair of them for a task about pairs, or a list of such.
             texts: a string, a tuple of strings for a task with several text columns, or a list of such.
             choices: a list of strings, or a list of such lists, for a multiple-choice task.
+            audio: a sound, `{"array": (samples,), "sampling_rate": Hz}`, or a list of such.
             top_k: how many answers per example; by default all.
             batch_size: examples per forward pass.
 
@@ -328,7 +330,7 @@ class AtlasModel(SaveLoadMixin, PeftModel):
         """
         self._check_known([task])
         spec, collate, scores = self.specs[task], self.collator(task), []
-        rows, single = example_rows(spec, images, texts, choices)
+        rows, single = example_rows(spec, images, texts, choices, audio)
         with torch.no_grad(), evaluating(self):
             for start in range(0, len(rows), batch_size):
                 inputs = collate.inputs(rows[start : start + batch_size])

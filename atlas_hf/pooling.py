@@ -14,6 +14,9 @@ from atlas_hf.tuner.config import POOLINGS
 # They return no pooled vector, and transformers' own classification heads on them read the first token.
 FIRST_TOKEN = ("deberta", "deberta-v2", "distilbert", "electra")
 
+# Their text embedding is that of the last token, padding or not: texts must all have the length of pretraining.
+LAST_TOKEN = ("siglip",)
+
 
 def pooled_size(config: PreTrainedConfig) -> int:
     """D of what `pool` gives for a backbone of this configuration."""

@@ -22,7 +22,7 @@ TARGET_MODULES: dict[str, list[str] | str] = {
     # SigLIP's pooling head has an out_proj and an fc2 of its own, outside the layers.
     **dict.fromkeys(("clip", "siglip"), r".*\.layers\.\d+\.(self_attn\.out_proj|mlp\.fc2)"),
     # BLIP's text layers also hold a cross-attention, which no forward call of the encoder passes.
-    "blip": r".*\.(layer\.\d+\.(attention\.)?output\.dense|layers\.\d+\.(self_attn\.projection|mlp\.fc2))",
+    "blip": r".*\.\d+\.(attention\.output\.dense|output\.dense|self_attn\.projection|mlp\.fc2)",
     "whisper": r"(.*\.)?layers\.\d+\.(self_attn\.out_proj|fc2)",
 }
 _HEADS = ("num_attention_heads", "n_heads", "num_heads", "encoder_attention_heads")
