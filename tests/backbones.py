@@ -106,7 +106,7 @@ def image_architectures():
 def joint_architectures():
     joint = {"image": True}
     convolutions = {"in_channels": [32, 16], "out_channels": [16, 24], "kernel_sizes": [3, 3], "strides": [1, 2]}
-    convolutions |= {"num_block_repeats": [1, 1], "expand_ratios": [1, 2], "hidden_dim": 12}
+    convolutions |= {"num_block_repeats": [1, 1], "expand_ratios": [1, 2], "hidden_dim": 16}
     convolutions |= {"image_size": 32, "width_coefficient": 0.25, "depth_coefficient": 1.0}
     small_text = TEXT | {"hidden_size": 12, "num_attention_heads": 3}  # as in CLIP: other heads than the other tower
     layers = ("encoder.layers.{}.self_attn.out_proj", "encoder.layers.{}.mlp.fc2")
@@ -147,10 +147,10 @@ def joint_architectures():
             **joint,
         ),
         "align": Architecture(
-            tf.AlignConfig(text_config=TEXT, vision_config=convolutions, projection_dim=12),
+            tf.AlignConfig(text_config=TEXT, vision_config=convolutions, projection_dim=8),
             tf.AlignProcessor(EfficientNetImageProcessorPil(**SQUARE), tokenizer(WORD_TYPES)),
             tuple(f"text_model.{path}" for path in DENSE),
-            pooled=24,
+            pooled=16,
             **joint,
         ),
         "flava": Architecture(
