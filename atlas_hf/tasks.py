@@ -105,7 +105,7 @@ class TaskSpec:
         if not others and not self.audio_column:
             raise self._error("it has no input; give image_columns, text_columns, choices_column or audio_column.")
         if others and self.audio_column:
-            raise self._error(f"audio_column goes alone; {', '.join(others)} cannot stand beside it.")
+            raise self._error(f"audio_column goes alone; {list(others)} cannot stand beside it.")
         images = {"image_pair": (2,)}.get(self.problem_type, (0, 1))
         if len(self.image_columns) not in images:
             raise self._error(

@@ -1,4 +1,4 @@
-"""Tiny random models of every architecture that is known, each a folder with its real processor, and tasks for them."""
+"""A tiny random model of every known architecture, as a folder with its real processor, and tasks for it."""
 
 import random
 from dataclasses import dataclass
@@ -166,7 +166,8 @@ def audio_architectures():
     sides = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in
              (("layers", 2), ("attention_heads", 2), ("ffn_dim", 24))}  # fmt: skip
     ids = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
-    config = tf.WhisperConfig(d_model=16, num_mel_bins=8, max_source_positions=50, vocab_size=30, init_std=0.3, **sides, **ids)
+    audio = {"num_mel_bins": 8, "max_source_positions": 50}
+    config = tf.WhisperConfig(d_model=16, vocab_size=30, init_std=0.3, **audio, **sides, **ids)
     return {
         "whisper": Architecture(
             config,

@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers as tf
 from backbones import ARCHITECTURES, examples, save_backbone, task_spec
-from conftest import randomize, seeded, tensor_digests, text_spec
+from conftest import randomize, seeded, tensor_digests
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, AtlasTrainingArguments
 
