@@ -1,10 +1,12 @@
 """The whole life of two tasks on every architecture: learned in stages, saved, loaded, mixed, padded."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 import transformers as tf
 from backbones import ARCHITECTURES, examples, save_backbone, task_spec
-from conftest import randomize, seeded, tensor_digests
+from conftest import randomize, seeded, tensor_digests, text_spec
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, AtlasTrainingArguments
 
@@ -125,3 +127,53 @@ def test_a_prediction_does_not_depend_on_what_else_is_in_the_batch(kind, learned
         torch.manual_seed(0)
         for path, weights in model.coefficients("two", **inputs).items():
             torch.testing.assert_close(weights[0], coefficients[path][row], atol=1e-5, rtol=0)
+
+
+def full_size(kind):
+    """Random weights, the same at each call, and the processor at that architecture's own image size."""
+    torch.manual_seed(0)
+    processor = deepcopy(ARCHITECTURES[kind].processor)
+    if ARCHITECTURES[kind].image:
+        processor.image_processor = type(processor.image_processor)()
+    return tf.AutoModel.from_config(FULL[kind]), processor
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FULL)
+def test_the_same_at_full_size(kind, tmp_path):
+    backbone, processor = full_size(kind)
+    model = AtlasModel(backbone, processor, AtlasConfig())
+    tasks = list(learn(model, kind, tmp_path / "run"))
+    inputs = model.collator("one").inputs(examples(3))
+    answers = {name: seeded(model, name, **inputs) for name in tasks}
+    model.save_pretrained(tmp_path / "saved")
+    del model, backbone
+    again = AtlasModel.from_pretrained(tmp_path / "saved", backbone=full_size(kind)[0])
+    again.processor = processor
+    assert len(again.base_model.sites) == (48 if kind == "clip" else 24)
+    for name, expected in answers.items():
+        assert torch.equal(seeded(again, name, **inputs), expected)
+        rows = [again.collator(name).inputs([row]) for row in examples(3)]
+        alone = torch.cat([seeded(again, name, **row) for row in rows])
+        torch.testing.assert_close(alone, expected, atol=1e-5, rtol=0)
+    mixed = seeded(again, ["two", "one", "two"], **inputs)
+    for row, name in enumerate(["two", "one", "two"]):
+        torch.testing.assert_close(mixed[row], answers[name][row], atol=1e-5, rtol=0)
+    assert {weights.shape for weights in again.coefficients("two", **inputs).values()} == {(3, 2)}
+
+
+def test_a_sound_may_be_wrong_in_rate_or_place(kind, learned):
+    model, _, _ = learned
+    sound = examples(1)[0]["sound"]
+    if ARCHITECTURES[kind].audio:
+        with pytest.raises(ValueError, match=r"have the sampling rates \[8000\]; the backbone takes 800. Cast the"):
+            model.predict("two", audio=sound | {"sampling_rate": 8000})
+        with pytest.raises(ValueError, match="Task 'two' takes audio; given were texts"):
+            model.predict("two", texts="a")
+        assert len(model.predict("two", audio=[sound, sound])) == 2
+        with pytest.raises(ValueError, match="Task 'words' has text, but the backbone's processor takes audio only"):
+            model.encoder.check(text_spec("words"))
+    else:
+        spec = text_spec("sounds", text_columns=[], audio_column="sound")
+        with pytest.raises(ValueError, match="Task 'sounds' has audio, but the backbone's processor takes "):
+            model.encoder.check(spec)
