@@ -54,7 +54,7 @@ def expected_vectors(name, outputs):
     """By hand, for inputs without padding."""
     if name in ("clip", "siglip"):
         return torch.cat([outputs.image_embeds, outputs.text_embeds], dim=-1)
-    if name in ("distilbert", "deberta-v2"):
+    if name in ("deberta", "deberta-v2", "distilbert", "electra"):
         return outputs.last_hidden_state[:, 0]
     return outputs.pooler_output
 

@@ -24,6 +24,9 @@ BACKBONES = {
         ("transformer.layer.{}.attention.out_lin", "transformer.layer.{}.ffn.lin2"),
     ),
     "deberta-v2": (transformers.DebertaV2Config(**TEXT), DENSE),
+    "deberta": (transformers.DebertaConfig(**TEXT, relative_attention=True, pos_att_type="p2c|c2p"), DENSE),
+    "electra": (transformers.ElectraConfig(**TEXT, embedding_size=8), DENSE),
+    "xlm-roberta": (transformers.XLMRobertaConfig(**TEXT), DENSE),
     "vit": (transformers.ViTConfig(**VISION), ("layers.{}.attention.o_proj", "layers.{}.mlp.fc2")),
     "dinov2": (
         transformers.Dinov2Config(**VISION, mlp_ratio=2),
@@ -173,6 +176,12 @@ def test_an_encoder_with_a_decoder_is_refused_and_its_encoder_is_not(name):
     alone = AtlasModel(model.get_encoder(), config=AtlasConfig(r=2, target_modules=sites))
     alone.add_task(text_spec("one"))
     assert len(paths(alone)) == 2 * getattr(PAIRS[name], "encoder_layers", 1)
+
+
+def test_an_encoder_that_has_a_sibling_that_generates_is_not_refused():
+    for config in (transformers.XLNetConfig(d_model=16, n_layer=1, n_head=2, d_inner=24, vocab_size=30),
+                   transformers.BertGenerationConfig(**TEXT)):  # fmt: skip
+        AtlasModel(transformers.AutoModel.from_config(config))
 
 
 def test_the_patterns_of_every_architecture_can_be_loaded_from_a_file():

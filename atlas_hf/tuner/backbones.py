@@ -26,7 +26,8 @@ TARGET_MODULES: dict[str, list[str] | str] = {
     "whisper": r"(.*\.)?layers\.\d+\.(self_attn\.out_proj|fc2)",
 }
 _HEADS = ("num_attention_heads", "n_heads", "num_heads", "encoder_attention_heads")
-_GENERATES = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+# XLNet and BertGeneration generate too, but what AutoModel loads of them sees both sides of a token.
+_GENERATES = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - {*MODEL_FOR_MASKED_LM_MAPPING_NAMES, "bert-generation", "xlnet"}
 _REASON = (
     "ATLAS needs an encoder: its coefficients read the whole sequence, so that in a decoder a token would see those "
     "that come after it."
