@@ -1,5 +1,6 @@
 """The whole life of two tasks on every architecture: learned in stages, saved, loaded, mixed, padded."""
 
+import gc
 from copy import deepcopy
 
 import pytest
@@ -42,6 +43,14 @@ def learn(model, kind, output_dir):
 
 def backbone_digests(model):
     return {name: value for name, value in tensor_digests(model).items() if ".atlas_" not in name}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_collection():
+    """Trainer collects garbage after every stage; what the imports made need not be looked through each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
