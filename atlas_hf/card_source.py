@@ -26,7 +26,7 @@ METRIC_NAMES = {
     "soft_accuracy": ("accuracy", "soft accuracy (VQA)"),
     "pearson": ("pearsonr", "Pearson correlation"),
 }
-PIPELINES = ("visual-question-answering", "image-classification", "text-classification")
+PIPELINES = ("visual-question-answering", "image-classification", "text-classification", "audio-classification")
 MAX_TEXT, MAX_CHOICES = 400, 100
 _TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}")
 _PATH = re.compile(
@@ -95,7 +95,7 @@ class CardTask:
         asks = self.spec.problem_type in ("multi_label_classification", "multiple_choice")
         if self.spec.modality == "multi-modal" and asks:
             return PIPELINES[0]
-        return PIPELINES[1] if self.spec.image_columns else PIPELINES[2]
+        return PIPELINES[1 if self.spec.image_columns else 3 if self.spec.audio_column else 2]
 
     @property
     def call(self) -> str:
@@ -105,6 +105,8 @@ class CardTask:
         for name, values in (("images", ["image"] * len(spec.image_columns)), ("texts", texts)):
             if values:
                 arguments.append(f"{name}={values[0] if len(values) == 1 else '(' + ', '.join(values) + ')'}")
+        if spec.audio_column:
+            arguments.append('audio={"array": [0.0] * 16_000, "sampling_rate": 16_000}')
         if spec.choices_column:
             choices = [f'"choice {i}"' for i in range(1, min(spec.num_choices, MAX_CHOICES) + 1)]
             arguments.append(f"choices=[{', '.join(choices)}]")

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -20,18 +21,27 @@ NEUTRAL_COLOUR = (128, 128, 128)
 
 @dataclass
 class Encoder:
-    """Texts and images to the backbone's inputs, with any processor, tokenizer or image processor.
+    """Texts, images and sounds to the backbone's inputs, with any processor or part of one.
 
     Args:
-        processor: a transformers processor (tokenizer and image processor), or one of the two.
+        processor: a transformers processor (tokenizer and image processor), one of the two, or a feature extractor.
         max_length: tokens after which a text is cut.
+        fixed_length: fill every text up to `max_length`, for backbones that read a text's last token, padding or not.
     """
 
     processor: Any
     max_length: int | None = None
+    fixed_length: bool = False
+
+    @property
+    def feature_extractor(self) -> Any:
+        single = self.processor if hasattr(self.processor, "sampling_rate") else None
+        return getattr(self.processor, "feature_extractor", single)
 
     @property
     def tokenizer(self) -> Any:
+        if self.feature_extractor is not None:  # a speech processor's tokenizer is that of the decoder
+            return None
         return getattr(self.processor, "tokenizer", self.processor if hasattr(self.processor, "vocab_size") else None)
 
     @property
@@ -48,7 +58,8 @@ class Encoder:
         segments = [[parts[0] for parts in texts]]
         if any(len(parts) > 1 for parts in texts):
             segments.append([f" {self.tokenizer.sep_token or ''} ".join(parts[1:]) for parts in texts])
-        return dict(self.tokenizer(*segments, padding=True, return_tensors="pt", **limit))
+        padding = "max_length" if self.fixed_length else True
+        return dict(self.tokenizer(*segments, padding=padding, return_tensors="pt", **limit))
 
     def encode_images(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
         """N images -> pixel_values (N, 3, H, W) ...; images of several sizes are padded if the processor does that."""
@@ -60,6 +71,18 @@ class Encoder:
                 f"The images of a batch, of sizes {sizes[:5]}, do not fit into one tensor: {error} Use an image "
                 "processor that resizes or pads, or give images of one size."
             ) from error
+
+    def encode_audio(self, sounds: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """N sounds -> input_features (N, bins, frames) ...; raises a `ValueError` for another sampling rate."""
+        rates = {sound["sampling_rate"] for sound in sounds}
+        if rates != {self.feature_extractor.sampling_rate}:
+            raise ValueError(
+                f"The sounds of a batch have the sampling rates {sorted(rates)}; the backbone takes "
+                f"{self.feature_extractor.sampling_rate}. Cast the column: dataset.cast_column(column, "
+                "Audio(sampling_rate=...))."
+            )
+        arrays = [np.asarray(sound["array"], dtype=np.float32) for sound in sounds]
+        return dict(self.feature_extractor(arrays, sampling_rate=rates.pop(), return_tensors="pt"))
 
     @cached_property
     def neutral_image(self) -> dict[str, Tensor]:
@@ -75,10 +98,14 @@ class Encoder:
 
     def check(self, spec: TaskSpec) -> None:
         """Raise a `ValueError` if the backbone cannot take what the task gives."""
-        if spec.image_columns and self.image_processor is None:
-            raise ValueError(f"Task '{spec.name}' has images, but the backbone's processor takes text only.")
-        if spec.modality != "image" and self.tokenizer is None:
-            raise ValueError(f"Task '{spec.name}' has text, but the backbone's processor takes images only.")
+        parts = {"text": self.tokenizer, "images": self.image_processor, "audio": self.feature_extractor}
+        takes = [name for name, part in parts.items() if part is not None]
+        given = {"text": spec.text_columns or spec.choices_column, "images": spec.image_columns}
+        for name, columns in (given | {"audio": spec.audio_column}).items():
+            if columns and name not in takes:
+                raise ValueError(
+                    f"Task '{spec.name}' has {name}, but the backbone's processor takes {' and '.join(takes)} only."
+                )
 
 
 @dataclass
@@ -109,6 +136,8 @@ class AtlasCollator:
         """The backbone's inputs, each with B x rows_per_example rows."""
         self._check_columns(rows)
         total = len(rows) * self.spec.rows_per_example
+        if self.spec.audio_column:
+            return self.encoder.encode_audio([row[self.spec.audio_column] for row in rows])
         batch = {}
         if self.encoder.tokenizer is not None:
             has_text = self.spec.modality != "image"
@@ -182,13 +211,16 @@ def _spread(encoded: Mapping[str, Tensor], total: int) -> dict[str, Tensor]:
     return {name: tensor.repeat_interleave(total // len(tensor), dim=0) for name, tensor in encoded.items()}
 
 
-def example_rows(spec: TaskSpec, images: Any, texts: Any, choices: Any) -> tuple[list[dict[str, Any]], bool]:
+def example_rows(
+    spec: TaskSpec, images: Any, texts: Any, choices: Any, audio: Any = None
+) -> tuple[list[dict[str, Any]], bool]:
     """What a user passes to `predict`, as rows of the task's data set, and whether it was a single example.
 
     Raises a `ValueError` if an input is missing or too much, or if the numbers of examples differ.
     """
-    given = {"images": images, "texts": texts, "choices": choices}
+    given = {"images": images, "texts": texts, "choices": choices, "audio": audio}
     wanted = {"images": spec.image_columns, "texts": spec.text_columns, "choices": spec.choices_column}
+    wanted["audio"] = spec.audio_column
     wrong = [name for name in given if (given[name] is not None) != bool(wanted[name])]
     if wrong:
         needed = [name for name in wanted if wanted[name]]
@@ -207,6 +239,9 @@ def example_rows(spec: TaskSpec, images: Any, texts: Any, choices: Any) -> tuple
         several = isinstance(choices, list) and any(isinstance(row, list) for row in choices)
         single = single and not several
         columns[spec.choices_column] = choices if several else [choices]
+    if audio is not None:
+        single = not isinstance(audio, list)
+        columns[spec.audio_column] = [audio] if single else audio
     counts = {name: len(values) for name, values in columns.items()}
     if len(set(counts.values())) != 1 or not columns:
         raise ValueError(f"Task '{spec.name}': the numbers of examples differ: {counts}. Give as many of each.")

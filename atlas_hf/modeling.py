@@ -21,7 +21,7 @@ from atlas_hf.collator import AtlasCollator, Encoder, example_rows
 from atlas_hf.heads import head_arguments
 from atlas_hf.mixing import Mixture
 from atlas_hf.persistence import SaveLoadMixin
-from atlas_hf.pooling import pool, pooled_size
+from atlas_hf.pooling import LAST_TOKEN, default_pooling, pool, pool_runs, pooled_size
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig
 from atlas_hf.tuner.config import STAGES
@@ -244,7 +244,7 @@ class AtlasModel(SaveLoadMixin, PeftModel):
         _check_same_rows(inputs)
         if task is None or isinstance(task, str):
             self._check_known([] if task in (None, BASE) else [task])
-            return self._pooled(inputs, task=task)
+            return pool(*self._encoded(inputs, task=task), self._pooling(task or self.active_adapter))
         mixture = self._mixture(task)
         rows = max((len(value) for value in inputs.values() if isinstance(value, Tensor) and value.dim()), default=0)
         if rows != mixture.size:
@@ -252,12 +252,18 @@ class AtlasModel(SaveLoadMixin, PeftModel):
                 f"The {len(task)} examples have {mixture.size} rows {dict(mixture.runs)}; {rows} rows were given. "
                 "Name one task per example, and give all choices or images of each, one after another."
             )
-        return mixture.restored(self._pooled(mixture.ordered(inputs), runs=mixture.runs))
+        outputs, mask = self._encoded(mixture.ordered(inputs), runs=mixture.runs)
+        poolings = {task: self._pooling(task) for task, _ in mixture.runs}
+        return mixture.restored(pool_runs(outputs, mask, mixture.runs, poolings))
 
-    def _pooled(self, inputs: dict[str, Any], **route: Any) -> Tensor:
+    def _encoded(self, inputs: dict[str, Any], **route: Any) -> tuple[ModelOutput, Tensor | None]:
+        """What the backbone returns, and the mask of its last sequence."""
         with routed(**route), self._enable_peft_forward_hooks(**inputs):
-            outputs = self.get_base_model()(**inputs)
-            return pool(outputs, ROUTE.get().mask)
+            return self.get_base_model()(**inputs), ROUTE.get().mask
+
+    def _pooling(self, task: str) -> str | None:
+        config = self.task_config if task == BASE else self.peft_config[task]
+        return config.pooling or default_pooling(self.get_base_model().config)
 
     def _mixture(self, tasks: Sequence[str]) -> Mixture:
         self._check_known([task for task in tasks if task != BASE])
@@ -277,7 +283,8 @@ class AtlasModel(SaveLoadMixin, PeftModel):
         self._check_known([task])
         with torch.no_grad(), routed(coefficients={}) as route:
             self.pooled(task, **inputs)
-        return {path: route.coefficients[site] for path, site in self.base_model.sites.items()}
+        passed = self.base_model.sites.items()
+        return {path: route.coefficients[site] for path, site in passed if site in route.coefficients}
 
     def members(self, task: str) -> list[str]:
         """The tasks whose adapters a task adds up: its experience, then itself (once it is past the first stage)."""
@@ -301,11 +308,11 @@ class AtlasModel(SaveLoadMixin, PeftModel):
             raise ValueError("This AtlasModel has no processor; pass processor=AutoProcessor.from_pretrained(...).")
         config = self.get_base_model().config
         limits = [
-            getattr(config, "max_position_embeddings", None),
+            getattr(config.get_text_config(), "max_position_embeddings", None),
             getattr(self._tokenizer(), "model_max_length", None),
         ]
         limits = [limit for limit in limits if limit is not None and limit < 1_000_000]
-        return Encoder(self.processor, min(limits) if limits else None)
+        return Encoder(self.processor, min(limits) if limits else None, config.model_type in LAST_TOKEN)
 
     def _tokenizer(self) -> Any:
         return Encoder(self.processor).tokenizer
@@ -322,6 +329,7 @@ class AtlasModel(SaveLoadMixin, PeftModel):
         texts: Any = None,
         choices: Any = None,
         *,
+        audio: Any = None,
         top_k: int | None = None,
         batch_size: int = 32,
     ) -> list[Any]:
@@ -332,6 +340,7 @@ class AtlasModel(SaveLoadMixin, PeftModel):
             images: a PIL image or path, a pair of them for a task about pairs, or a list of such.
             texts: a string, a tuple of strings for a task with several text columns, or a list of such.
             choices: a list of strings, or a list of such lists, for a multiple-choice task.
+            audio: a sound, `{"array": (samples,), "sampling_rate": Hz}`, or a list of such.
             top_k: how many answers per example; by default all.
             batch_size: examples per forward pass.
 
@@ -340,7 +349,7 @@ class AtlasModel(SaveLoadMixin, PeftModel):
         """
         self._check_known([task])
         spec, collate, scores = self.specs[task], self.collator(task), []
-        rows, single = example_rows(spec, images, texts, choices)
+        rows, single = example_rows(spec, images, texts, choices, audio)
         with torch.no_grad(), evaluating(self):
             for start in range(0, len(rows), batch_size):
                 inputs = collate.inputs(rows[start : start + batch_size])

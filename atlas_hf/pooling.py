@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.modeling_outputs import ModelOutput
+
+from atlas_hf.tuner.config import POOLINGS
+
+# They return no pooled vector, and transformers' own classification heads on them read the first token.
+FIRST_TOKEN = ("deberta", "deberta-v2", "distilbert", "electra")
+
+# Their text embedding is that of the last token, padding or not: texts must all have the length of pretraining.
+LAST_TOKEN = ("siglip",)
 
 
 def pooled_size(config: PreTrainedConfig) -> int:
@@ -13,16 +23,56 @@ def pooled_size(config: PreTrainedConfig) -> int:
     if hasattr(config, "text_config") and hasattr(config, "vision_config"):
         width = getattr(config, "projection_dim", None)
         return 2 * width if width else config.text_config.projection_size + config.vision_config.hidden_size
-    return getattr(config, "hidden_size", None) or config.dim
+    return getattr(config, "multimodal_config", config).hidden_size
 
 
-def pool(outputs: ModelOutput, mask: Tensor | None) -> Tensor:
-    """One vector per row, (rows, D): the pooler's, both towers' joined, or the mean over the unmasked tokens."""
-    if getattr(outputs, "pooler_output", None) is not None:
-        return outputs.pooler_output
-    if getattr(outputs, "image_embeds", None) is not None:
-        return torch.cat([outputs.image_embeds, outputs.text_embeds], dim=-1)
-    hidden = outputs.last_hidden_state
+def default_pooling(config: PreTrainedConfig) -> str | None:
+    """The pooling of a backbone of this configuration; None if its outputs tell (see `pool`)."""
+    return "cls" if config.model_type in FIRST_TOKEN else None
+
+
+def pool(outputs: ModelOutput, mask: Tensor | None, pooling: str | None = None) -> Tensor:
+    """One vector per row, (rows, D).
+
+    Args:
+        outputs: of the backbone.
+        mask: (rows, L), non-zero where a token is not padding.
+        pooling: one of `POOLINGS`; by default the first that the outputs allow of the pooler's vector, both towers'
+            joined, and the mean.
+
+    Raises:
+        ValueError: the backbone does not return what the pooling needs.
+    """
+    outputs = outputs.get("multimodal_output") or outputs  # FLAVA: its third encoder, which reads the other two
+    pooling = pooling or next((name for name in ("pooler", "joined") if _allows(outputs, name)), "mean")
+    if not _allows(outputs, pooling):
+        raise ValueError(
+            f"pooling is {pooling!r}, but the backbone returns {list(outputs)}; possible are "
+            f"{', '.join(name for name in POOLINGS if _allows(outputs, name)) or 'none'}."
+        )
+    if pooling == "pooler":
+        return outputs["pooler_output"]
+    if pooling == "joined":
+        return torch.cat([outputs["image_embeds"], outputs["text_embeds"]], dim=-1)
+    hidden = outputs["last_hidden_state"]
+    return hidden[:, 0] if pooling == "cls" else _mean(hidden, mask)
+
+
+def pool_runs(
+    outputs: ModelOutput, mask: Tensor | None, runs: Sequence[tuple[str, int]], pooling: Mapping[str, str | None]
+) -> Tensor:
+    """As `pool`, with the pooling of each run's task: runs of (task, number of rows), one after another."""
+    vectors = {name: pool(outputs, mask, name) for name in {pooling[task] for task, _ in runs}}
+    sizes = [count for _, count in runs]
+    return torch.cat([vectors[pooling[task]].split(sizes)[i] for i, (task, _) in enumerate(runs)])
+
+
+def _allows(outputs: ModelOutput, pooling: str) -> bool:
+    return all(outputs.get(key) is not None for key in POOLINGS[pooling])
+
+
+def _mean(hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean over the tokens that are not padding: (rows, L, D) -> (rows, D)."""
     if mask is None or mask.shape != hidden.shape[:2]:
         return hidden.mean(1)
     weight = mask.to(hidden.dtype)[..., None]

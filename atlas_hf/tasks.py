@@ -62,6 +62,8 @@ class TaskSpec:
         random_baseline: the metric of somebody who guesses the most frequent label, in [0, 1].
         dataset_id: where the data comes from (a Hub id, or a name), for the card.
         description: one sentence for the card.
+        audio_column: for encoders of sounds, which take nothing else: a column with the `datasets.Audio` feature, or
+            of `{"array": (samples,), "sampling_rate": Hz}`.
     """
 
     name: str
@@ -77,6 +79,7 @@ class TaskSpec:
     random_baseline: float = 0.0
     dataset_id: str | None = None
     description: str | None = None
+    audio_column: str | None = None
 
     def __post_init__(self) -> None:
         check_task_name(self.name)
@@ -98,8 +101,11 @@ class TaskSpec:
         return tuple(value)
 
     def _check_shape(self) -> None:
-        if not self.image_columns and not self.text_columns and not self.choices_column:
-            raise self._error("it has no input; give image_columns, text_columns or choices_column.")
+        others = self.image_columns + self.text_columns + ((self.choices_column,) if self.choices_column else ())
+        if not others and not self.audio_column:
+            raise self._error("it has no input; give image_columns, text_columns, choices_column or audio_column.")
+        if others and self.audio_column:
+            raise self._error(f"audio_column goes alone; {list(others)} cannot stand beside it.")
         images = {"image_pair": (2,)}.get(self.problem_type, (0, 1))
         if len(self.image_columns) not in images:
             raise self._error(
@@ -141,14 +147,16 @@ class TaskSpec:
 
     @property
     def modality(self) -> str:
-        """`"multi-modal"`, `"image"` or `"text"`."""
+        """`"multi-modal"`, `"image"`, `"text"` or `"audio"`."""
+        if self.audio_column:
+            return "audio"
         has_text = bool(self.text_columns or self.choices_column)
         return "multi-modal" if self.image_columns and has_text else "image" if self.image_columns else "text"
 
     @property
     def input_columns(self) -> tuple[str, ...]:
-        choices = (self.choices_column,) if self.choices_column else ()
-        return self.image_columns + self.text_columns + choices
+        single = tuple(column for column in (self.choices_column, self.audio_column) if column)
+        return self.image_columns + self.text_columns + single
 
     def check_dataset(self, dataset: Dataset, split: str) -> None:
         """Raise a `ValueError` if the split is empty, lacks a column, or holds labels that the head cannot express."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import file_digests, seeded
 from safetensors.torch import load_file, save_file
 from test_bad_files import reseal
@@ -76,7 +77,8 @@ def change_tensors(folder, chance):
     kind = chance.choice(["drop", "rename", "shape", "type", "nan", "inf", "extra", "base"])
     tensor = tensors.pop(name)
     tensors |= {
-        "drop": {}, "rename": {name.replace("layer.0", "layer.9") + "x": tensor}, "shape": {name: tensor.repeat(2, 1)},
+        "drop": {}, "rename": {name.replace("layer.0", "layer.9") + "x": tensor},
+        "shape": {name: torch.cat([tensor, tensor])},
         "type": {name: tensor.half()}, "nan": {name: tensor * float("nan")}, "inf": {name: tensor + float("inf")},
         "extra": {name: tensor, "extra": tensor.clone()},
         "base": {name: tensor, "base_model.model.embeddings.word_embeddings.weight": tensor.clone()},

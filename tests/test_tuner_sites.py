@@ -4,8 +4,10 @@ import pytest
 import torch
 import transformers
 from conftest import text_spec
+from peft import get_peft_model
 
 from atlas_hf import AtlasConfig, AtlasModel
+from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads
 
 SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 TEXT = {**SIZE, "vocab_size": 30, "bos_token_id": 0, "eos_token_id": 1}
@@ -22,6 +24,9 @@ BACKBONES = {
         ("transformer.layer.{}.attention.out_lin", "transformer.layer.{}.ffn.lin2"),
     ),
     "deberta-v2": (transformers.DebertaV2Config(**TEXT), DENSE),
+    "deberta": (transformers.DebertaConfig(**TEXT, relative_attention=True, pos_att_type="p2c|c2p"), DENSE),
+    "electra": (transformers.ElectraConfig(**TEXT, embedding_size=8), DENSE),
+    "xlm-roberta": (transformers.XLMRobertaConfig(**TEXT), DENSE),
     "vit": (transformers.ViTConfig(**VISION), ("layers.{}.attention.o_proj", "layers.{}.mlp.fc2")),
     "dinov2": (
         transformers.Dinov2Config(**VISION, mlp_ratio=2),
@@ -132,3 +137,62 @@ def test_a_backbone_without_default_sites_says_how_to_name_them():
     assert model.tasks == [] and paths(model) == []
     model.add_task(text_spec("one"), target_modules=["attention.dense", "ffn_output"])
     assert len(paths(model)) == 2
+
+TINY = {"n_embd": 16, "n_layer": 1, "n_head": 2}
+SIDES = {f"{side}_{name}": 2 for side in ("encoder", "decoder") for name in ("layers", "attention_heads", "ffn_dim")}
+IDENTITIES = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
+DECODERS = {
+    "gpt2": transformers.GPT2Config(**TINY, vocab_size=30, bos_token_id=0, eos_token_id=1),
+    "llama": transformers.LlamaConfig(**TEXT),
+    # Its modules do not say that they are causal.
+    "bloom": transformers.BloomConfig(hidden_size=16, n_layer=1, n_head=2, vocab_size=30),
+    "bert": transformers.BertConfig(**TEXT, is_decoder=True),
+}
+PAIRS = {
+    "t5": transformers.T5Config(d_model=16, num_layers=1, num_heads=2, d_kv=8, d_ff=16, vocab_size=30),
+    "bart": transformers.BartConfig(**SIDES, **IDENTITIES, d_model=16, vocab_size=30),
+    "whisper": transformers.WhisperConfig(**SIDES, **IDENTITIES, d_model=16, vocab_size=30, max_source_positions=50),
+}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_causal_decoder_is_refused_with_the_reason(name):
+    model = transformers.AutoModel.from_config(DECODERS[name])
+    reason = "is a causal decoder. ATLAS needs an encoder: its coefficients read the whole sequence, so that in a "
+    reason += "decoder a token would see those that come after it. Choose an encoder such as BERT"
+    for wrap in (AtlasModel, lambda model: get_peft_model(model, AtlasConfig(r=2, target_modules=["dense"]))):
+        with pytest.raises(ValueError, match=f"{type(model).__name__} {reason}"):
+            wrap(model)
+    assert not [name for name, _ in model.named_parameters() if "atlas" in name]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_an_encoder_with_a_decoder_is_refused_and_its_encoder_is_not(name):
+    model = transformers.AutoModel.from_config(PAIRS[name])
+    reason = "has an encoder and a decoder. ATLAS needs an encoder: its coefficients read the whole sequence, .* Give "
+    with pytest.raises(ValueError, match=f"{type(model).__name__} {reason}its encoder alone: AtlasModel"):
+        AtlasModel(model)
+    sites = ["SelfAttention.o", "wo"] if name == "t5" else ["out_proj", "fc2"]
+    alone = AtlasModel(model.get_encoder(), config=AtlasConfig(r=2, target_modules=sites))
+    alone.add_task(text_spec("one"))
+    assert len(paths(alone)) == 2 * getattr(PAIRS[name], "encoder_layers", 1)
+
+
+def test_an_encoder_that_has_a_sibling_that_generates_is_not_refused():
+    for config in (transformers.XLNetConfig(d_model=16, n_layer=1, n_head=2, d_inner=24, vocab_size=30),
+                   transformers.BertGenerationConfig(**TEXT)):  # fmt: skip
+        AtlasModel(transformers.AutoModel.from_config(config))
+
+
+def test_the_patterns_of_every_architecture_can_be_loaded_from_a_file():
+    for pattern in TARGET_MODULES.values():
+        AtlasConfig(target_modules=pattern).check_patterns()
+
+
+def test_the_heads_fit_every_tower_and_stage():
+    """CLIP ViT-B/32 has 12 heads in 768 channels and 8 in 512; Swin-T 3, 6, 12, 24."""
+    assert attention_heads(transformers.CLIPConfig().to_dict()) == 4
+    assert attention_heads(transformers.SwinConfig().to_dict()) == 3
+    assert attention_heads(transformers.BertConfig().to_dict()) == 12
+    assert attention_heads(transformers.WhisperConfig().to_dict()) == 6
+    assert attention_heads(transformers.ResNetConfig().to_dict()) == 1

@@ -14,6 +14,13 @@ from atlas_hf.tuner.patterns import check_patterns
 STAGES = ("experience", "expansion", "complete")
 QUERY_INITS = ("screened", "opposed", "normal")
 CHANNEL_QUERIES = 24
+# What each way to pool reads of the backbone's outputs.
+POOLINGS = {
+    "pooler": ("pooler_output",),
+    "joined": ("image_embeds", "text_embeds"),
+    "cls": ("last_hidden_state",),
+    "mean": ("last_hidden_state",),
+}
 
 
 class AtlasPeftType(str, Enum):
@@ -48,6 +55,9 @@ class AtlasConfig(PeftConfig):
             as if alone. `"screened"`: as opposed, but `AtlasTrainer` lets the queries over those adapters start from
             N(0, 1) that a probe finds useful (`atlas_hf.screening`). By default screened for `variant="paper"` and
             normal for `"reference"`, whose residual stands in each adapter. Chosen by the benchmark (README).
+        pooling: where a head's vector comes from: `"pooler"` (the backbone's own), `"cls"` (the first token),
+            `"mean"` (over the tokens that are not padding), `"joined"` (image and text embeddings, one after the
+            other). By default what the backbone offers.
         init_weights: True starts the up projection at zero, so that a new adapter changes nothing.
     """
 
@@ -65,6 +75,7 @@ class AtlasConfig(PeftConfig):
     stage: str = field(default="expansion", metadata={"help": f"One of {STAGES}."})
     head: dict[str, Any] | None = field(default=None, metadata={"help": "Arguments of build_head."})
     init_queries: str | None = field(default=None, metadata={"help": f"One of {QUERY_INITS}."})
+    pooling: str | None = field(default=None, metadata={"help": f"One of {tuple(POOLINGS)}."})
     init_weights: bool = field(default=True, metadata={"help": "Start the up projection at zero."})
 
     def __post_init__(self) -> None:
@@ -89,6 +100,8 @@ class AtlasConfig(PeftConfig):
         for name, possible in choices.items():
             if getattr(self, name) not in possible:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; possible are {', '.join(possible)}.")
+        if self.pooling is not None and self.pooling not in POOLINGS:
+            raise ValueError(f"pooling is {self.pooling!r}; possible are {', '.join(POOLINGS)}, or None to choose.")
 
     def _check_numbers(self) -> None:
         for name in ("r", "num_queries") + (() if self.num_heads is None else ("num_heads",)):

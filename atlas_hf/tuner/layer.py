@@ -36,6 +36,7 @@ class Route:
         runs: instead, the tasks of the batch's rows: task and number of rows, one run after another.
         padding: (B, L), the `attention_mask` of the call.
         mask: (B, L) of the sequence that is in the layers now, non-zero where a token is not padding.
+        sequences: how many sequences are in the layers now; None if nobody knows.
         coefficients: where the sites leave theirs, (B, K) or (B, K, D), if a dict is given.
     """
 
@@ -43,6 +44,7 @@ class Route:
     runs: tuple[tuple[str, int], ...] | None = None
     padding: Tensor | None = None
     mask: Tensor | None = None
+    sequences: int | None = None
     coefficients: dict[AtlasLayer, Tensor] | None = None
 
 
@@ -229,12 +231,13 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         if self.disable_adapters:
             return result
         route = ROUTE.get() or Route()
+        tokens = whole_sequences(result, route.sequences)
         if route.runs is not None:
-            return self._adapt_runs(result, route)
+            return self._adapt_runs(tokens, route).view(result.shape)
         for task in self.active_adapters if route.task is None else [route.task]:
             if task in self.atlas_config:
-                result = self._adapt(result, task, route)
-        return result
+                tokens = self._adapt(tokens, task, route)
+        return tokens.view(result.shape)
 
     def _adapt_runs(self, result: Tensor, route: Route) -> Tensor:
         """Each run of rows with its own task; rows of tasks that are not at this site stay as they are."""
@@ -296,6 +299,15 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
 
     def __repr__(self) -> str:
         return "atlas." + super().__repr__()
+
+
+def whole_sequences(x: Tensor, sequences: int | None) -> Tensor:
+    """The windows that Swin's attention cuts a sequence into, one after another again: (B windows, W, D) -> (B, L, D).
+
+    So an example has one coefficient per adapter there too. Anything else is returned as it is.
+    """
+    windows = sequences is not None and x.dim() == 3 and len(x) > sequences and len(x) % sequences == 0
+    return x.reshape(sequences, -1, x.shape[-1]) if windows else x
 
 
 def check_heads(size: int, num_heads: int) -> None:

@@ -14,22 +14,16 @@ import torch
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, inspect_matched_modules
 from peft.utils.integrations import init_empty_weights
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from transformers import PreTrainedModel
 
 from atlas_hf.fusion import orthogonality
 from atlas_hf.heads import HEAD_PARTS, build_head
+from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, check_encoder
 from atlas_hf.tuner.config import AtlasConfig
 from atlas_hf.tuner.layer import ROUTE, AtlasLayer, check_heads, checkpoint_routed, routed
 
-# The attention output and the MLP output projection of each layer.
-TARGET_MODULES: dict[str, list[str] | str] = {
-    **dict.fromkeys(("vilt", "bert", "roberta", "xlm-roberta", "electra", "deberta", "deberta-v2"), ["output.dense"]),
-    **dict.fromkeys(("vit", "dinov2"), ["o_proj", "fc2"]),
-    "distilbert": ["out_lin", "lin2"],
-    # SigLIP's pooling head has an out_proj and an fc2 of its own, outside the layers.
-    **dict.fromkeys(("clip", "siglip"), r".*\.layers\.\d+\.(self_attn\.out_proj|mlp\.fc2)"),
-}
 SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")  # what chooses the sites
-
 
 class AtlasTuner(BaseTuner):
     """Adapters at every site, one head per task.
@@ -45,13 +39,22 @@ class AtlasTuner(BaseTuner):
 
     def _pre_injection_hook(self, model: nn.Module, config: AtlasConfig, adapter_name: str) -> None:
         """PEFT calls this once, when the tuner is made (not for later adapters)."""
+        check_encoder(model)
         self.atlas_head = nn.ModuleDict()
         # Looked up in every training step, where a walk through the modules of all tasks would take long.
         self._site_paths: list[str] = []
         paths = [path for path, _ in model.named_parameters()]
         self._base_parts = {part for path in paths for part in path.split(".")} | {"base_model", "model"}
         self._checkpointed = [module for module in model.modules() if hasattr(module, "gradient_checkpointing")]
+        self._statistics = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         _share_masks(model)
+
+    def train(self, mode: bool = True) -> AtlasTuner:
+        """The backbone is frozen: so are the running statistics of its batch norms (ALIGN), and they are used."""
+        super().train(mode)
+        for module in self._statistics:
+            module.eval()
+        return self
 
     @property
     def sites(self) -> dict[str, AtlasLayer]:
@@ -119,7 +122,7 @@ class AtlasTuner(BaseTuner):
                 "output and MLP output projections."
             )
         if peft_config.num_heads is None:
-            peft_config.num_heads = _attention_heads(model_config)
+            peft_config.num_heads = attention_heads(model_config)
         return super()._prepare_adapter_config(peft_config, model_config)
 
     def _sites_of_twin(self, name: str, config: AtlasConfig) -> list[AtlasLayer] | None:
@@ -306,23 +309,24 @@ def _plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, (list, set, tuple)) else value
 
 
-def _attention_heads(model_config: dict[str, Any]) -> int:
-    """`num_attention_heads`, under the names that configurations give it; 1 if there is none."""
-    for config in (model_config, model_config.get("vision_config") or {}, model_config.get("text_config") or {}):
-        for name in ("num_attention_heads", "n_heads", "num_heads"):
-            if isinstance(config.get(name), int):
-                return config[name]
-    return 1
-
-
 def _share_masks(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if name.rpartition(".")[2] == "embeddings":
             module.register_forward_hook(_share_mask, with_kwargs=True)
+        elif name and isinstance(module, PreTrainedModel):
+            module.register_forward_pre_hook(_share_given_mask, with_kwargs=True)
+
+
+def _share_given_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """An encoder of joined sequences (FLAVA) has no embeddings; its mask is the one that it is called with."""
+    route = ROUTE.get()
+    if route is not None and "attention_mask" in kwargs:
+        mask = kwargs["attention_mask"]
+        route.mask = mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
 
 
 def _share_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-    """Tell the sites which tokens of the sequence that these embeddings begin are padding.
+    """Tell the sites how many sequences these embeddings begin, and which of their tokens are padding.
 
     Multi-modal encoders (ViLT) make the mask of the joint sequence in their embeddings. Where each modality has an
     encoder of its own (CLIP), the call's attention mask is that of the text, even if there are as many patches.
@@ -331,6 +335,7 @@ def _share_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     if route is None:
         return
     tokens, mask = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
+    route.sequences = len(tokens) if isinstance(tokens, Tensor) else None
     if isinstance(mask, Tensor) and isinstance(tokens, Tensor) and mask.shape == tokens.shape[:2]:
         route.mask = mask
     else:

@@ -6,7 +6,7 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from torch import nn
 
 from atlas_hf.tuner import AtlasConfig
-from atlas_hf.tuner.model import TARGET_MODULES
+from atlas_hf.tuner.backbones import TARGET_MODULES
 
 
 def sites(backbone: nn.Module) -> dict[str, nn.Module]:
