@@ -38,7 +38,8 @@ def main() -> int:
         sys.executable, "-m", "pytest", "-p", "plugin", "--rootdir", str(tests.parent), "-c", os.devnull,
         "-p", "no:cacheprovider", "-q", "-rs", *(str(tests / name) for name in FILES), *sys.argv[1:],
     ]  # fmt: skip
-    return subprocess.run(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}).returncode
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, env=environment).returncode
 
 
 if __name__ == "__main__":

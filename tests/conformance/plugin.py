@@ -66,7 +66,7 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Only the tests that were given an `AtlasConfig`; those that ask for what ATLAS is not are skipped, and say so."""
+    """Only the tests that were given an `AtlasConfig`; those that ask for what ATLAS is not are skipped."""
     mine = [item for item in items if AtlasConfig in getattr(getattr(item, "callspec", None), "params", {}).values()]
     config.hook.pytest_deselected(items=[item for item in items if item not in mine])
     items[:] = mine
