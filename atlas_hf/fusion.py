@@ -14,23 +14,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, normalize, scaled_dot_product_attention, silu
+from torch.nn.functional import normalize, scaled_dot_product_attention, silu
+
+from atlas_hf.adding import Pack, add_adapters, narrow
 
 VARIANTS = ("paper", "reference")
 WEIGHTINGS = ("adapter", "channel")
-
-
-class Pack(NamedTuple):
-    """Adapters as the matrix products take them: the up weights transposed."""
-
-    down_weight: Tensor  # (K, r, D)
-    down_bias: Tensor  # (K, r)
-    up_weight: Tensor  # (K, r, D)
-    up_bias: Tensor  # (K, D)
 
 
 def fuse(
@@ -80,11 +72,15 @@ def fuse_packs(
     """`fuse` of adapters in several packs, whose adapters follow one another in `query` and `key` (K, Q, D)."""
     sizes = [len(pack.down_bias) for pack in packs]
     if variant == "paper":
-        pooled, output = pool_tokens(x, query, num_heads, mask), x
+        sequence = torch.cat([query.flatten(0, 1).expand(len(x), -1, -1), x], dim=1)
+        pooled = pool_sequence(sequence, query.shape, num_heads, mask)
         coefficients = compare(pooled, key, weighting)
-        hidden = (bottleneck(x, pack) for pack in packs)
+        if weighting == "adapter":
+            kept = sequence[:, -x.shape[1] :]
+            return add_adapters(x, coefficients, packs, kept), coefficients
+        output, hidden = x, (silu(narrow(x, pack)) for pack in packs)
     else:
-        hidden = [bottleneck(x, pack) for pack in packs]
+        hidden = [silu(narrow(x, pack)) for pack in packs]
         queries = zip(hidden, packs, query.split(sizes), strict=True)
         pooled = [pool_adapted_tokens(x, h, pack, rows, num_heads, mask) for h, pack, rows in queries]
         coefficients = compare(torch.cat(pooled, dim=1), key, weighting)
@@ -92,12 +88,6 @@ def fuse_packs(
     for h, pack, weights in zip(hidden, packs, coefficients.split(sizes, dim=1), strict=True):
         output = output + expand(h, pack, weights)
     return output, coefficients
-
-
-def bottleneck(x: Tensor, pack: Pack) -> Tensor:
-    """`silu(D_i x + d_i)` of all adapters in one matrix product: (B, L, D) -> (B, L, K, r)."""
-    hidden = linear(x, pack.down_weight.flatten(0, 1), pack.down_bias.flatten())
-    return silu(hidden, inplace=not hidden.requires_grad).unflatten(-1, pack.down_bias.shape)
 
 
 def expand(hidden: Tensor, pack: Pack, coefficients: Tensor) -> Tensor:
@@ -113,34 +103,32 @@ def expand(hidden: Tensor, pack: Pack, coefficients: Tensor) -> Tensor:
     return torch.baddbmm((coefficients * pack.up_bias).sum(1)[:, None], hidden.flatten(2), weight)
 
 
-def pool_tokens(x: Tensor, query: Tensor, num_heads: int, mask: Tensor | None) -> Tensor:
-    """Each adapter's queries attend over themselves and the tokens: (B, L, D), (K, Q, D) -> (B, K, Q, D).
+def pool_sequence(sequence: Tensor, shape: torch.Size, num_heads: int, mask: Tensor | None) -> Tensor:
+    """Each adapter's queries attend over themselves and the tokens: (B, K Q + L, D) -> (B, K, Q, D).
 
     One attention call serves all adapters: the K Q queries stand in front of the tokens, and a block-diagonal mask
     lets each see only its own adapter's. No projections; the scale is 1 / sqrt(D), not of the head size.
+
+    Args:
+        shape: of the queries, (K, Q, D).
     """
-    batch, _, size = x.shape
-    rows = query.flatten(0, 1).expand(batch, -1, -1)
-    sequence = torch.cat([rows, x], dim=1)
-    pooled = scaled_dot_product_attention(
-        split_heads(rows, num_heads),
-        split_heads(sequence, num_heads),
-        split_heads(sequence, num_heads),
-        attn_mask=_visible(x, query, mask),
-        scale=1 / math.sqrt(size),
-    )
-    return pooled.transpose(1, 2).reshape(batch, *query.shape)
+    adapters, queries, size = shape
+    heads = split_heads(sequence, num_heads)
+    visible = _visible(sequence, adapters, queries, mask)
+    rows = heads[:, :, : adapters * queries]
+    pooled = scaled_dot_product_attention(rows, heads, heads, attn_mask=visible, scale=1 / math.sqrt(size))
+    return pooled.transpose(1, 2).reshape(-1, *shape)
 
 
-def _visible(x: Tensor, query: Tensor, mask: Tensor | None) -> Tensor:
+def _visible(sequence: Tensor, adapters: int, queries: int, mask: Tensor | None) -> Tensor:
     """What each query row sees, boolean: (B or 1, 1, K Q, K Q + L)."""
-    adapters, queries, _ = query.shape
-    owner = torch.arange(adapters, device=x.device).repeat_interleave(queries)
-    own = (owner[:, None] == owner).expand(1 if mask is None else len(x), 1, -1, -1)
+    rows = adapters * queries
+    owner = torch.arange(adapters, device=sequence.device).repeat_interleave(queries)
+    own = (owner[:, None] == owner).expand(1 if mask is None else len(sequence), 1, -1, -1)
     if mask is None:
-        tokens = own.new_ones(1, 1, len(owner), x.shape[1])
+        tokens = own.new_ones(1, 1, rows, sequence.shape[1] - rows)
     else:
-        tokens = mask.bool()[:, None, None].expand(-1, -1, len(owner), -1)
+        tokens = mask.bool()[:, None, None].expand(-1, -1, rows, -1)
     return torch.cat([own, tokens], dim=-1)
 
 
