@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, scaled_dot_product_attention, silu
 
-from atlas_hf.adding import Pack, add_adapters, narrow
+from atlas_hf.bottlenecks import Pack, add_adapters, narrow
 
 VARIANTS = ("paper", "reference")
 WEIGHTINGS = ("adapter", "channel")
@@ -72,8 +72,8 @@ def fuse_packs(
     """`fuse` of adapters in several packs, whose adapters follow one another in `query` and `key` (K, Q, D)."""
     sizes = [len(pack.down_bias) for pack in packs]
     if variant == "paper":
-        sequence = torch.cat([query.flatten(0, 1).expand(len(x), -1, -1), x], dim=1)
-        pooled = pool_sequence(sequence, query.shape, num_heads, mask)
+        sequence = torch.cat([query.to(x.dtype).flatten(0, 1).expand(len(x), -1, -1), x], dim=1)
+        pooled = pool_sequence(sequence, query, num_heads, mask)
         coefficients = compare(pooled, key, weighting)
         if weighting == "adapter":
             kept = sequence[:, -x.shape[1] :]
@@ -103,21 +103,18 @@ def expand(hidden: Tensor, pack: Pack, coefficients: Tensor) -> Tensor:
     return torch.baddbmm((coefficients * pack.up_bias).sum(1)[:, None], hidden.flatten(2), weight)
 
 
-def pool_sequence(sequence: Tensor, shape: torch.Size, num_heads: int, mask: Tensor | None) -> Tensor:
-    """Each adapter's queries attend over themselves and the tokens: (B, K Q + L, D) -> (B, K, Q, D).
+def pool_sequence(sequence: Tensor, query: Tensor, num_heads: int, mask: Tensor | None) -> Tensor:
+    """Each adapter's queries attend over themselves and the tokens: (B, K Q + L, D), (K, Q, D) -> (B, K, Q, D).
 
     One attention call serves all adapters: the K Q queries stand in front of the tokens, and a block-diagonal mask
     lets each see only its own adapter's. No projections; the scale is 1 / sqrt(D), not of the head size.
-
-    Args:
-        shape: of the queries, (K, Q, D).
     """
-    adapters, queries, size = shape
+    adapters, queries, size = query.shape
+    rows = split_heads(query.to(sequence.dtype).flatten(0, 1).expand(len(sequence), -1, -1), num_heads)
     heads = split_heads(sequence, num_heads)
     visible = _visible(sequence, adapters, queries, mask)
-    rows = heads[:, :, : adapters * queries]
     pooled = scaled_dot_product_attention(rows, heads, heads, attn_mask=visible, scale=1 / math.sqrt(size))
-    return pooled.transpose(1, 2).reshape(-1, *shape)
+    return pooled.transpose(1, 2).reshape(-1, *query.shape)
 
 
 def _visible(sequence: Tensor, adapters: int, queries: int, mask: Tensor | None) -> Tensor:

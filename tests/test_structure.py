@@ -11,8 +11,8 @@ ROOT = Path(atlas_hf.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # A module may import from its own layer only what stands before it, and from every layer below.
 LAYERS = [
-    ["version", "fusion", "tasks", "metrics", "metrics.single", "metrics.matrix", "metrics.continual", "metrics.vqa",
-     "metrics.widget", "metrics.continual_learning", "metrics.continual_learning.continual_learning",
+    ["version", "bottlenecks", "fusion", "tasks", "metrics", "metrics.single", "metrics.matrix", "metrics.continual",
+     "metrics.vqa", "metrics.widget", "metrics.continual_learning", "metrics.continual_learning.continual_learning",
      "metrics.continual_learning.app", "metrics.vqa_accuracy", "metrics.vqa_accuracy.vqa_accuracy",
      "metrics.vqa_accuracy.app"],
     ["heads", "tuner.patterns", "tuner.config", "tuner.packing", "tuner.layer", "tuner.model", "tuner.registration",

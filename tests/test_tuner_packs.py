@@ -10,7 +10,7 @@ from conftest import randomize, text_spec
 from safetensors.torch import load_file
 
 from atlas_hf import AtlasConfig, AtlasModel
-from atlas_hf.fusion import Pack
+from atlas_hf.bottlenecks import Pack
 from atlas_hf.tuner import packing
 
 TEXTS = [["a b c d e f"], ["h"], ["c c a"]]

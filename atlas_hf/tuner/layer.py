@@ -14,7 +14,8 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from atlas_hf.fusion import Pack, fuse_packs
+from atlas_hf.bottlenecks import Pack, compute_dtype
+from atlas_hf.fusion import fuse_packs
 from atlas_hf.tuner.config import AtlasConfig
 from atlas_hf.tuner.packing import PackCache, pack
 
@@ -217,10 +218,10 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
     def _adapt(self, result: Tensor, task: str, route: Route) -> Tensor:
         """(..., D) -> (..., D); a result without a token axis is one token per example."""
         config = self.atlas_config[task]
-        x = self._cast_input_dtype(result, self.atlas_key[task].dtype)
+        x = result.to(compute_dtype(self.atlas_key[task]))
         x = x[:, None] if x.dim() == 2 else x
         mask = route.mask if route.mask is not None and route.mask.shape == x.shape[:2] else None
-        packs, keys = self._packs(task, x)
+        packs, keys = self._packs(task)
         compute = partial(
             fuse_packs, num_heads=config.num_heads, variant=config.variant, weighting=config.weighting, mask=mask
         )
@@ -229,12 +230,12 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
             route.coefficients[self] = coefficients.detach()
         return output.view(result.shape).to(result.dtype)
 
-    def _packs(self, task: str, x: Tensor) -> tuple[list[Pack], Tensor]:
+    def _packs(self, task: str) -> tuple[list[Pack], Tensor]:
         """The adapters of a task, those that train in a pack of their own, and all keys (K, Q, D)."""
         members, trained = self.members(task), []
         if torch.is_grad_enabled() and self.atlas_down[task].weight.requires_grad and task in members:
             members, trained = members[:-1], members[-1:]
-        packed = [self.packs.get(self, members, x)] if members else []
+        packed = [self.packs.get(self, members)] if members else []
         packed += [pack(self, trained)] if trained else []
         keys = [keys for _, keys in packed]
         return [weights for weights, _ in packed], torch.cat(keys) if len(keys) > 1 else keys[0]
