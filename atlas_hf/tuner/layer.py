@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -37,6 +37,8 @@ class Route:
         padding: (B, L), the `attention_mask` of the call.
         mask: (B, L) of the sequence that is in the layers now, non-zero where a token is not padding.
         coefficients: where the sites leave theirs, (B, K) or (B, K, D), if a dict is given.
+        operands: what the sites compute with, looked up before the call. A compiled backbone then holds no task's
+            name, and serves every task of the same shapes.
     """
 
     task: str | None = None
@@ -44,6 +46,18 @@ class Route:
     padding: Tensor | None = None
     mask: Tensor | None = None
     coefficients: dict[AtlasLayer, Tensor] | None = None
+    operands: dict[AtlasLayer, Operands] | None = None
+
+
+class Operands(NamedTuple):
+    """What a site computes with for a task, see `atlas_hf.fusion.fuse_packs`."""
+
+    packs: list[Pack]
+    query: Tensor
+    key: Tensor
+    num_heads: int
+    variant: str
+    weighting: str
 
 
 class CurrentRoute(threading.local):
@@ -194,9 +208,11 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         route = ROUTE.get() or Route()
         if route.runs is not None:
             return self._adapt_runs(result, route)
+        if route.operands is not None:
+            return self._adapt(result, route.operands[self], route) if self in route.operands else result
         for task in self.active_adapters if route.task is None else [route.task]:
             if task in self.atlas_config:
-                result = self._adapt(result, task, route)
+                result = self._adapt(result, self.operands(task), route)
         return result
 
     def _adapt_runs(self, result: Tensor, route: Route) -> Tensor:
@@ -212,23 +228,24 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         parts = []
         for i, ((task, _), part) in enumerate(zip(route.runs, result.split(sizes), strict=True)):
             own = replace(route, mask=masks and masks[i])
-            parts.append(self._adapt(part, task, own) if task in self.atlas_config else part)
+            parts.append(self._adapt(part, self.operands(task), own) if task in self.atlas_config else part)
         return torch.cat(parts)
 
-    def _adapt(self, result: Tensor, task: str, route: Route) -> Tensor:
+    def _adapt(self, result: Tensor, operands: Operands, route: Route) -> Tensor:
         """(..., D) -> (..., D); a result without a token axis is one token per example."""
-        config = self.atlas_config[task]
-        x = result.to(compute_dtype(self.atlas_key[task]))
+        x = result.to(compute_dtype(operands.key))
         x = x[:, None] if x.dim() == 2 else x
         mask = route.mask if route.mask is not None and route.mask.shape == x.shape[:2] else None
-        packs, keys = self._packs(task)
-        compute = partial(
-            fuse_packs, num_heads=config.num_heads, variant=config.variant, weighting=config.weighting, mask=mask
-        )
-        output, coefficients = compute(x, packs, self.queries(task), keys)
+        output, coefficients = fuse_packs(x, **operands._asdict(), mask=mask)
         if route.coefficients is not None:
             route.coefficients[self] = coefficients.detach()
         return output.view(result.shape).to(result.dtype)
+
+    def operands(self, task: str) -> Operands:
+        """What this site computes with for a task; weights that train as they are, others packed."""
+        config = self.atlas_config[task]
+        packs, keys = self._packs(task)
+        return Operands(packs, self.queries(task), keys, config.num_heads, config.variant, config.weighting)
 
     def _packs(self, task: str) -> tuple[list[Pack], Tensor]:
         """The adapters of a task, those that train in a pack of their own, and all keys (K, Q, D)."""
