@@ -23,9 +23,9 @@ class Pack(NamedTuple):
     up_bias: Tensor  # (K, D)
 
 
-def narrow(x: Tensor, pack: Pack) -> Tensor:
+def narrow(x: Tensor, down_weight: Tensor, down_bias: Tensor) -> Tensor:
     """`D_i x + d_i` of all adapters in one matrix product: (B, L, D) -> (B, L, K, r)."""
-    return linear(x, pack.down_weight.flatten(0, 1), pack.down_bias.flatten()).unflatten(-1, pack.down_bias.shape)
+    return linear(x, down_weight.flatten(0, 1), down_bias.flatten()).unflatten(-1, down_bias.shape)
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -60,16 +60,18 @@ def _widened(packs: Sequence[Pack]) -> Sequence[Pack]:
     ]
 
 
-def _joined(weights: Sequence[Tensor]) -> Pack:
-    """Packs of one width, one after the other in `weights`, as one. Cheaper than products for each."""
-    return Pack(*(torch.cat(weights[i::4]) for i in range(4))) if len(weights) > 4 else Pack(*weights)
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    """All adapters in one tensor, whose copy costs less than a product for each pack."""
+    return torch.cat(tensors) if len(tensors) > 1 else tensors[0]
 
 
 class _AddAdapters(torch.autograd.Function):
+    """The weights come as those of `Pack`, one pack after the other."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, kept: Tensor, coefficients: Tensor, *weights: Tensor) -> Tensor:
-        pack, alpha = _joined(weights), coefficients[:, None, :, None]
-        before = narrow(x, pack)
+        pack, alpha = Pack(*(_joined(weights[i::4]) for i in range(4))), coefficients[:, None, :, None]
+        before = narrow(x, pack.down_weight, pack.down_bias)
         keep = before.numel() <= KEPT and any(ctx.needs_input_grad)
         ctx.save_for_backward(before if keep else None, kept, coefficients, *weights)
         scaled = silu(before, inplace=not keep).mul_(alpha).flatten(2).flatten(0, 1)
@@ -80,30 +82,34 @@ class _AddAdapters(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         before, x, coefficients, *weights = ctx.saved_tensors
-        pack, alpha = _joined(weights), coefficients[:, None, :, None]
-        rows, total = gradient.flatten(0, 1), gradient.sum(1)
-        before = narrow(x, pack) if before is None else before
+        rows, total, alpha = gradient.flatten(0, 1), gradient.sum(1), coefficients[:, None, :, None]
+        trained = _trained(weights, ctx.needs_input_grad[3:])
+        if before is None:
+            before = narrow(x, _joined(weights[0::4]), _joined(weights[1::4]))
         hidden = silu(before)
-        to_scaled = (rows @ pack.up_weight.flatten(0, 1).T).view(hidden.shape)
-        to_coefficients = (to_scaled * hidden).sum((1, 3), dtype=alpha.dtype) + total @ pack.up_bias.T
+        to_up = [_product(hidden[:, :, own] * alpha[:, :, own], rows) for own in trained.values()]
+        to_scaled = (rows @ _joined(weights[2::4]).flatten(0, 1).T).view(hidden.shape)
+        to_coefficients = hidden.mul_(to_scaled).sum((1, 3), dtype=alpha.dtype) + total @ _joined(weights[3::4]).T
+        del hidden  # the peak of memory follows
         to_before = torch.ops.aten.silu_backward(to_scaled.mul_(alpha), before)
-        to_x = torch.addmm(rows, to_before.flatten(2).flatten(0, 1), pack.down_weight.flatten(0, 1))
-        to_weights, start = [None] * len(weights), 0
-        for i in range(0, len(weights), 4):
-            own = slice(start, start + len(weights[i]))
-            if any(ctx.needs_input_grad[3 + i : 7 + i]):
-                scaled = hidden[:, :, own] * alpha[:, :, own]
-                to_weights[i : i + 4] = [
-                    _product(to_before[:, :, own], x),
-                    to_before[:, :, own].sum((0, 1)),
-                    _product(scaled, gradient),
-                    coefficients[:, own].T.to(total.dtype) @ total,
-                ]
-            start = own.stop
+        to_x = torch.addmm(rows, to_before.flatten(2).flatten(0, 1), _joined(weights[0::4]).flatten(0, 1))
+        to_weights: list[Tensor | None] = [None] * len(weights)
+        for (i, own), up in zip(trained.items(), to_up, strict=True):
+            down, own_alpha = to_before[:, :, own], coefficients[:, own].to(total.dtype)
+            to_weights[i : i + 4] = _product(down, x.flatten(0, 1)), down.sum((0, 1)), up, own_alpha.T @ total
         return to_x.view(gradient.shape), None, to_coefficients, *to_weights
 
 
-def _product(narrowed: Tensor, wide: Tensor) -> Tensor:
-    """Summed over all tokens: (B, L, K, r), (B, L, D) -> (K, r, D)."""
-    product = narrowed.flatten(2).flatten(0, 1).T @ wide.flatten(0, 1)
-    return product.view(*narrowed.shape[2:], -1)
+def _trained(weights: Sequence[Tensor], needed: Sequence[bool]) -> dict[int, slice]:
+    """Where in `weights` a pack begins that needs gradients, and which adapters it holds."""
+    found, start = {}, 0
+    for i in range(0, len(weights), 4):
+        if any(needed[i : i + 4]):
+            found[i] = slice(start, start + len(weights[i]))
+        start += len(weights[i])
+    return found
+
+
+def _product(narrowed: Tensor, rows: Tensor) -> Tensor:
+    """Summed over all tokens: (B, L, K, r), (B L, D) -> (K, r, D)."""
+    return (narrowed.flatten(2).flatten(0, 1).T @ rows).view(*narrowed.shape[2:], -1)

@@ -6,20 +6,22 @@ authors' released code (variant `"reference"`); the design notes in the README t
 
 No tensor of shape (K, B, L, D) is made. All adapters are two matrix products over the stacked bottlenecks; the
 pooling of variant `"reference"`, which attends over every adapter's own output `x + U h + u`, follows from `x`, the
-bottleneck `h` and `U^T q` alone. Adapters may come in several packs, so that no gradient is computed
-for those that are frozen.
+bottleneck `h` and `U^T q` alone. Adapters may come in several packs, so that no gradient is computed for those that
+are frozen. What is large is computed again in the backward pass, and not kept for it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, scaled_dot_product_attention, silu
+from torch.utils.checkpoint import checkpoint
 
-from atlas_hf.bottlenecks import Pack, add_adapters, narrow
+from atlas_hf.bottlenecks import KEPT, Pack, add_adapters, narrow
 
 VARIANTS = ("paper", "reference")
 WEIGHTINGS = ("adapter", "channel")
@@ -69,18 +71,48 @@ def fuse_packs(
     weighting: str,
     mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`fuse` of adapters in several packs, whose adapters follow one another in `query` and `key` (K, Q, D)."""
+    """`fuse` of adapters in several packs, whose adapters follow one another in `query` and `key` (K, Q, D).
+
+    Of the default variant and weighting there is no second derivative.
+    """
+    options = {"num_heads": num_heads, "weighting": weighting, "mask": mask}
+    if variant == "paper" and weighting == "adapter":
+        return _fuse_function(x, packs, query, key, **options)
+    compute = partial(_fuse_operations, variant=variant, **options)
+    numbers = len(x) * x.shape[1] * sum(pack.down_bias.numel() for pack in packs)
+    if torch.is_grad_enabled() and numbers > KEPT:
+        return checkpoint(compute, x, packs, query, key, use_reentrant=False, preserve_rng_state=False)
+    return compute(x, packs, query, key)
+
+
+def _fuse_function(
+    x: Tensor, packs: Sequence[Pack], query: Tensor, key: Tensor, num_heads: int, weighting: str, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Variant `"paper"` with one coefficient per adapter."""
+    sequence = _sequence(x, query)
+    coefficients = compare(pool_tokens(sequence, query, num_heads, mask), key, weighting)
+    # The attention keeps its sequence for the backward pass, so there is `x`, too.
+    return add_adapters(x, coefficients, packs, kept=sequence[:, -x.shape[1] :]), coefficients
+
+
+def _fuse_operations(
+    x: Tensor,
+    packs: Sequence[Pack],
+    query: Tensor,
+    key: Tensor,
+    *,
+    num_heads: int,
+    variant: str,
+    weighting: str,
+    mask: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """All variants, one operation after another."""
     sizes = [len(pack.down_bias) for pack in packs]
+    hidden = [silu(narrow(x, *pack[:2])) for pack in packs]
     if variant == "paper":
-        sequence = torch.cat([query.to(x.dtype).flatten(0, 1).expand(len(x), -1, -1), x], dim=1)
-        pooled = pool_sequence(sequence, query, num_heads, mask)
-        coefficients = compare(pooled, key, weighting)
-        if weighting == "adapter":
-            kept = sequence[:, -x.shape[1] :]
-            return add_adapters(x, coefficients, packs, kept), coefficients
-        output, hidden = x, (silu(narrow(x, pack)) for pack in packs)
+        coefficients = compare(pool_tokens(_sequence(x, query), query, num_heads, mask), key, weighting)
+        output = x
     else:
-        hidden = [silu(narrow(x, pack)) for pack in packs]
         queries = zip(hidden, packs, query.split(sizes), strict=True)
         pooled = [pool_adapted_tokens(x, h, pack, rows, num_heads, mask) for h, pack, rows in queries]
         coefficients = compare(torch.cat(pooled, dim=1), key, weighting)
@@ -88,6 +120,11 @@ def fuse_packs(
     for h, pack, weights in zip(hidden, packs, coefficients.split(sizes, dim=1), strict=True):
         output = output + expand(h, pack, weights)
     return output, coefficients
+
+
+def _sequence(x: Tensor, query: Tensor) -> Tensor:
+    """All queries in front of each example's tokens: (B, L, D), (K, Q, D) -> (B, K Q + L, D)."""
+    return torch.cat([query.to(x.dtype).flatten(0, 1).expand(len(x), -1, -1), x], dim=1)
 
 
 def expand(hidden: Tensor, pack: Pack, coefficients: Tensor) -> Tensor:
@@ -103,7 +140,7 @@ def expand(hidden: Tensor, pack: Pack, coefficients: Tensor) -> Tensor:
     return torch.baddbmm((coefficients * pack.up_bias).sum(1)[:, None], hidden.flatten(2), weight)
 
 
-def pool_sequence(sequence: Tensor, query: Tensor, num_heads: int, mask: Tensor | None) -> Tensor:
+def pool_tokens(sequence: Tensor, query: Tensor, num_heads: int, mask: Tensor | None) -> Tensor:
     """Each adapter's queries attend over themselves and the tokens: (B, K Q + L, D), (K, Q, D) -> (B, K, Q, D).
 
     One attention call serves all adapters: the K Q queries stand in front of the tokens, and a block-diagonal mask
