@@ -44,8 +44,8 @@ def one_layer(monkeypatch):
     monkeypatch.setitem(speed_ways.BACKBONES, "bert-1", (config, speed_ways.TEXT))
 
 
-def compile_backbone(model):
-    model.get_base_model().compile(backend="aot_eager", fullgraph=True)
+def compile_backbone(model, backend="aot_eager"):
+    model.get_base_model().compile(backend=backend, fullgraph=True)
     counters.clear()
 
 
@@ -54,7 +54,7 @@ def test_tasks_of_the_same_shapes_share_a_graph(small):
     tasks, graphs = [*speed_ways.MIXED[:2], "task-0"], []
     with torch.no_grad():
         expected = {task: small.eval().pooled(task, **inputs) for task in tasks}
-        compile_backbone(small)
+        compile_backbone(small, "eager")
         for task in tasks + tasks:
             torch.testing.assert_close(small.pooled(task, **inputs), expected[task])
             graphs.append(counters["stats"]["unique_graphs"])
@@ -62,7 +62,7 @@ def test_tasks_of_the_same_shapes_share_a_graph(small):
     assert graphs == [1, 1, 2, 2, 2, 2]
 
 
-@pytest.mark.parametrize("stage", ["experience", "expansion"])
+@pytest.mark.parametrize("stage", [pytest.param("experience", marks=pytest.mark.slow), "expansion"])
 def test_a_compiled_backbone_trains(small, stage):
     small.set_stage(speed_ways.MIXED[2], stage)
     inputs, small = {"input_ids": torch.arange(6, 27).view(3, 7)}, small.train()
