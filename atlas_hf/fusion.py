@@ -6,31 +6,25 @@ authors' released code (variant `"reference"`); the design notes in the README t
 
 No tensor of shape (K, B, L, D) is made. All adapters are two matrix products over the stacked bottlenecks; the
 pooling of variant `"reference"`, which attends over every adapter's own output `x + U h + u`, follows from `x`, the
-bottleneck `h` and `U^T q` alone. Adapters may come in several packs, so that no gradient is computed
-for those that are frozen.
+bottleneck `h` and `U^T q` alone. Adapters may come in several packs, so that no gradient is computed for those that
+are frozen. What is large is computed again in the backward pass, and not kept for it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, normalize, scaled_dot_product_attention, silu
+from torch.nn.functional import normalize, scaled_dot_product_attention, silu
+from torch.utils.checkpoint import checkpoint
+
+from atlas_hf.bottlenecks import KEPT, Pack, add_adapters, narrow
 
 VARIANTS = ("paper", "reference")
 WEIGHTINGS = ("adapter", "channel")
-
-
-class Pack(NamedTuple):
-    """Adapters as the matrix products take them: the up weights transposed."""
-
-    down_weight: Tensor  # (K, r, D)
-    down_bias: Tensor  # (K, r)
-    up_weight: Tensor  # (K, r, D)
-    up_bias: Tensor  # (K, D)
 
 
 def fuse(
@@ -77,14 +71,48 @@ def fuse_packs(
     weighting: str,
     mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`fuse` of adapters in several packs, whose adapters follow one another in `query` and `key` (K, Q, D)."""
+    """`fuse` of adapters in several packs, whose adapters follow one another in `query` and `key` (K, Q, D).
+
+    Of the default variant and weighting there is no second derivative.
+    """
+    options = {"num_heads": num_heads, "weighting": weighting, "mask": mask}
+    if variant == "paper" and weighting == "adapter":
+        return _fuse_function(x, packs, query, key, **options)
+    compute = partial(_fuse_operations, variant=variant, **options)
+    numbers = len(x) * x.shape[1] * sum(pack.down_bias.numel() for pack in packs)
+    if torch.is_grad_enabled() and numbers > KEPT:
+        return checkpoint(compute, x, packs, query, key, use_reentrant=False, preserve_rng_state=False)
+    return compute(x, packs, query, key)
+
+
+def _fuse_function(
+    x: Tensor, packs: Sequence[Pack], query: Tensor, key: Tensor, num_heads: int, weighting: str, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Variant `"paper"` with one coefficient per adapter."""
+    sequence = _sequence(x, query)
+    coefficients = compare(pool_tokens(sequence, query, num_heads, mask), key, weighting)
+    # The attention keeps its sequence for the backward pass, so there is `x`, too.
+    return add_adapters(x, coefficients, packs, kept=sequence[:, -x.shape[1] :]), coefficients
+
+
+def _fuse_operations(
+    x: Tensor,
+    packs: Sequence[Pack],
+    query: Tensor,
+    key: Tensor,
+    *,
+    num_heads: int,
+    variant: str,
+    weighting: str,
+    mask: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """All variants, one operation after another."""
     sizes = [len(pack.down_bias) for pack in packs]
+    hidden = [silu(narrow(x, *pack[:2])) for pack in packs]
     if variant == "paper":
-        pooled, output = pool_tokens(x, query, num_heads, mask), x
-        coefficients = compare(pooled, key, weighting)
-        hidden = (bottleneck(x, pack) for pack in packs)
+        coefficients = compare(pool_tokens(_sequence(x, query), query, num_heads, mask), key, weighting)
+        output = x
     else:
-        hidden = [bottleneck(x, pack) for pack in packs]
         queries = zip(hidden, packs, query.split(sizes), strict=True)
         pooled = [pool_adapted_tokens(x, h, pack, rows, num_heads, mask) for h, pack, rows in queries]
         coefficients = compare(torch.cat(pooled, dim=1), key, weighting)
@@ -94,10 +122,9 @@ def fuse_packs(
     return output, coefficients
 
 
-def bottleneck(x: Tensor, pack: Pack) -> Tensor:
-    """`silu(D_i x + d_i)` of all adapters in one matrix product: (B, L, D) -> (B, L, K, r)."""
-    hidden = linear(x, pack.down_weight.flatten(0, 1), pack.down_bias.flatten())
-    return silu(hidden, inplace=not hidden.requires_grad).unflatten(-1, pack.down_bias.shape)
+def _sequence(x: Tensor, query: Tensor) -> Tensor:
+    """All queries in front of each example's tokens: (B, L, D), (K, Q, D) -> (B, K Q + L, D)."""
+    return torch.cat([query.to(x.dtype).flatten(0, 1).expand(len(x), -1, -1), x], dim=1)
 
 
 def expand(hidden: Tensor, pack: Pack, coefficients: Tensor) -> Tensor:
@@ -113,34 +140,29 @@ def expand(hidden: Tensor, pack: Pack, coefficients: Tensor) -> Tensor:
     return torch.baddbmm((coefficients * pack.up_bias).sum(1)[:, None], hidden.flatten(2), weight)
 
 
-def pool_tokens(x: Tensor, query: Tensor, num_heads: int, mask: Tensor | None) -> Tensor:
-    """Each adapter's queries attend over themselves and the tokens: (B, L, D), (K, Q, D) -> (B, K, Q, D).
+def pool_tokens(sequence: Tensor, query: Tensor, num_heads: int, mask: Tensor | None) -> Tensor:
+    """Each adapter's queries attend over themselves and the tokens: (B, K Q + L, D), (K, Q, D) -> (B, K, Q, D).
 
     One attention call serves all adapters: the K Q queries stand in front of the tokens, and a block-diagonal mask
     lets each see only its own adapter's. No projections; the scale is 1 / sqrt(D), not of the head size.
     """
-    batch, _, size = x.shape
-    rows = query.flatten(0, 1).expand(batch, -1, -1)
-    sequence = torch.cat([rows, x], dim=1)
-    pooled = scaled_dot_product_attention(
-        split_heads(rows, num_heads),
-        split_heads(sequence, num_heads),
-        split_heads(sequence, num_heads),
-        attn_mask=_visible(x, query, mask),
-        scale=1 / math.sqrt(size),
-    )
-    return pooled.transpose(1, 2).reshape(batch, *query.shape)
+    adapters, queries, size = query.shape
+    rows = split_heads(query.to(sequence.dtype).flatten(0, 1).expand(len(sequence), -1, -1), num_heads)
+    heads = split_heads(sequence, num_heads)
+    visible = _visible(sequence, adapters, queries, mask)
+    pooled = scaled_dot_product_attention(rows, heads, heads, attn_mask=visible, scale=1 / math.sqrt(size))
+    return pooled.transpose(1, 2).reshape(-1, *query.shape)
 
 
-def _visible(x: Tensor, query: Tensor, mask: Tensor | None) -> Tensor:
+def _visible(sequence: Tensor, adapters: int, queries: int, mask: Tensor | None) -> Tensor:
     """What each query row sees, boolean: (B or 1, 1, K Q, K Q + L)."""
-    adapters, queries, _ = query.shape
-    owner = torch.arange(adapters, device=x.device).repeat_interleave(queries)
-    own = (owner[:, None] == owner).expand(1 if mask is None else len(x), 1, -1, -1)
+    rows = adapters * queries
+    owner = torch.arange(adapters, device=sequence.device).repeat_interleave(queries)
+    own = (owner[:, None] == owner).expand(1 if mask is None else len(sequence), 1, -1, -1)
     if mask is None:
-        tokens = own.new_ones(1, 1, len(owner), x.shape[1])
+        tokens = own.new_ones(1, 1, rows, sequence.shape[1] - rows)
     else:
-        tokens = mask.bool()[:, None, None].expand(-1, -1, len(owner), -1)
+        tokens = mask.bool()[:, None, None].expand(-1, -1, rows, -1)
     return torch.cat([own, tokens], dim=-1)
 
 

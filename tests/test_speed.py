@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from atlas_hf.benchmark import speed
+from atlas_hf.benchmark import speed, speed_ways
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
 
@@ -18,20 +18,20 @@ def tiny(monkeypatch):
     def config(**changes):
         return transformers.BertConfig(vocab_size=1000, **SMALL, **changes)
 
-    monkeypatch.setitem(speed.BACKBONES, "bert", (config, speed.TEXT))
+    monkeypatch.setitem(speed_ways.BACKBONES, "bert", (config, speed_ways.TEXT))
 
 
 def inputs(batch=4, tokens=7):
     torch.manual_seed(0)
-    return {name: make(batch, tokens) for name, make in speed.TEXT.items()}
+    return {name: make(batch, tokens) for name, make in speed_ways.TEXT.items()}
 
 
 @pytest.mark.parametrize("variant", ["paper", "reference"])
 @pytest.mark.parametrize("adapters", [1, 3])
 def test_the_loop_computes_what_the_fused_sites_do(variant, adapters):
-    model, batch = speed.build("bert", adapters, variant, width=4).eval(), inputs()
+    model, batch = speed_ways.build("bert", adapters, variant, width=4).eval(), inputs()
     with torch.no_grad():
-        found = {way: speed.forward(model, way, batch) for way in speed.WAYS}
+        found = {way: speed_ways.Way(model, way).forward(batch) for way in speed_ways.WAYS}
     torch.testing.assert_close(found["loop"], found["fused"], atol=1e-5, rtol=1e-5)
     assert (found["bare"] - found["fused"]).abs().max() > 1e-3
     assert (found["floor"] - found["bare"]).abs().max() > 1e-3
@@ -40,8 +40,8 @@ def test_the_loop_computes_what_the_fused_sites_do(variant, adapters):
 
 @pytest.mark.parametrize("way", ["bare", "floor", "fused", "loop"])
 def test_a_step_goes_back_to_the_first_site_and_leaves_nothing(way):
-    model, batch, reached = speed.build("bert", 2, width=4, dropout=0.0).train(), inputs(), []
-    model.set_stage(speed.TASK, "experience")
+    model, batch, reached = speed_ways.build("bert", 2, width=4, dropout=0.0).train(), inputs(), []
+    model.set_stage(speed_ways.TASK, "experience")
     first = next(iter(model.base_model.sites.values()))
     first.base_layer.register_forward_hook(
         lambda module, args, output: reached.append(args[0].requires_grad), prepend=True
@@ -51,7 +51,7 @@ def test_a_step_goes_back_to_the_first_site_and_leaves_nothing(way):
         output.register_hook(lambda gradient: reached.append(bool(gradient.abs().sum() > 0)))
 
     first.register_forward_hook(watch)
-    speed.step(model, way, batch, torch.zeros(4, dtype=int))
+    speed_ways.Way(model, way).step(batch, torch.zeros(4, dtype=int))
     assert reached == [False, True]
     assert all(parameter.grad is None for parameter in model.parameters())
     assert len(first.base_layer._forward_hooks) == 1
@@ -67,8 +67,8 @@ def test_peak_bytes_counts_what_was_held_at_once():
     def together():
         return torch.ones(4 * mib), torch.ones(4 * mib)
 
-    assert speed.peak_bytes(one_after_the_other) == pytest.approx(4 * 2**20, rel=0.01)
-    assert speed.peak_bytes(together) == pytest.approx(8 * 2**20, rel=0.01)
+    assert speed.peak_bytes(one_after_the_other, torch.device("cpu")) == pytest.approx(4 * 2**20, rel=0.01)
+    assert speed.peak_bytes(together, torch.device("cpu")) == pytest.approx(8 * 2**20, rel=0.01)
 
 
 def test_the_command_writes_json_and_markdown(tmp_path, capsys):
@@ -78,9 +78,10 @@ def test_the_command_writes_json_and_markdown(tmp_path, capsys):
     )
     report = json.loads((tmp_path / "speed.json").read_text())
     records = report["records"]
-    assert len(records) == 2 * (5 + 4 + 4)
+    assert len(records) == 2 * (6 + 5 + 5)
     assert {(r["measure"], r["way"]) for r in records} == {
-        *((measure, way) for measure in speed.MEASURES for way in speed.WAYS[:4]), ("forward", "mixed")
+        *((measure, way) for measure in speed.MEASURES for way in ("bare", "floor", "fused", "loop", "lora")),
+        ("forward", "mixed"),
     }  # fmt: skip
     assert all(len(r["seconds"]) == 2 and min(r["seconds"]) > 0 for r in records)
     assert all(r["to_floor"]["median"] == 1 for r in records if r["way"] == "floor")
@@ -97,3 +98,31 @@ def test_the_command_line():
     command += ["--adapters", "1", "--repeats", "1", "--measures", "forward"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "| bert-4 | paper | 1 | forward | fused |" in run.stdout
+
+
+def test_lora_adds_up_as_many_adapters_and_trains_one():
+    model = speed_ways.build("bert", 2, width=4).eval()
+    way, batch = speed_ways.Way(model, "lora"), inputs()
+    assert way.other.active_adapters == ["task-0", "task-1"]
+    with torch.no_grad():
+        before = way.forward(batch)
+        for name, parameter in way.other.named_parameters():
+            if "lora_B" in name and ".task-1." in name:
+                parameter.normal_()
+        assert (way.forward(batch) - before).abs().max() > 1e-3
+    model.set_stage(speed_ways.TASK, "expansion")
+    trained = [name for name, p in speed_ways.Way(model, "lora").other.named_parameters() if p.requires_grad]
+    assert len(trained) == 4 and all(f".{speed_ways.TASK}." in name for name in trained)
+
+
+def test_full_fine_tuning_trains_every_weight_and_no_adapter(monkeypatch):
+    model, trained = speed_ways.build("bert", 1, width=4, dropout=0.0).train(), []
+    way = speed_ways.Way(model, "full")
+    grads = (parameter.grad is not None for parameter in way.other.parameters())
+    monkeypatch.setattr(way.other, "zero_grad", lambda: trained.extend(grads))
+    way.step(inputs(), torch.zeros(4, dtype=int))
+    assert len(trained) == len(list(model.get_base_model().parameters())) - len(_adapters(model)) and all(trained)
+
+
+def _adapters(model):
+    return [name for name, _ in model.get_base_model().named_parameters() if ".atlas_" in name]

@@ -11,8 +11,8 @@ ROOT = Path(atlas_hf.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # A module may import from its own layer only what stands before it, and from every layer below.
 LAYERS = [
-    ["version", "fusion", "tasks", "metrics", "metrics.single", "metrics.matrix", "metrics.continual", "metrics.vqa",
-     "metrics.widget", "metrics.continual_learning", "metrics.continual_learning.continual_learning",
+    ["version", "bottlenecks", "fusion", "tasks", "metrics", "metrics.single", "metrics.matrix", "metrics.continual",
+     "metrics.vqa", "metrics.widget", "metrics.continual_learning", "metrics.continual_learning.continual_learning",
      "metrics.continual_learning.app", "metrics.vqa_accuracy", "metrics.vqa_accuracy.vqa_accuracy",
      "metrics.vqa_accuracy.app"],
     ["heads", "tuner.patterns", "tuner.backbones", "tuner.config", "tuner.packing", "tuner.layer", "tuner.model",
@@ -23,7 +23,8 @@ LAYERS = [
     ["streams.scenes", "streams.digit_examples", "streams.digit_tasks", "streams.digits", "streams.pretrain_texts",
      "streams.pretrain_digits", "streams"],
     ["screening", "task_trainer", "trainer", "pruning"],
-    ["sequence", "report", "benchmark", "benchmark.shortcuts", "benchmark.speed", "benchmark.many_tasks",
+    ["sequence", "report", "benchmark", "benchmark.shortcuts", "benchmark.speed_ways", "benchmark.speed",
+     "benchmark.many_tasks",
      "benchmark.methods.base", "benchmark.methods.plain",
      "benchmark.methods.sites", "benchmark.methods.sequential_ft", "benchmark.methods.freeze_encoder",
      "benchmark.methods.freeze_bottom", "benchmark.methods.adapter", "benchmark.methods.adapter_two_stage",

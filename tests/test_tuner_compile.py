@@ -1,12 +1,15 @@
 """`torch.compile` sees one graph: sites, routes and packs break none."""
 
+from functools import partial
+
 import pytest
 import torch
+import transformers
 from conftest import randomize, text_spec
+from torch._dynamo.utils import counters
 
 from atlas_hf import AtlasConfig, AtlasModel
-
-pytestmark = pytest.mark.slow
+from atlas_hf.benchmark import speed_ways
 
 TEXTS = [["a b c d e f"], ["h"]]
 
@@ -23,11 +26,65 @@ def model(bert_folder):
     return model.eval()
 
 
+@pytest.fixture
+def small():
+    """One layer, three tasks, of which two have the same shapes."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = speed_ways.build("bert-1", 1, width=4, dropout=0.0)
+    model.set_stage(speed_ways.TASK, "complete")
+    model.set_stage(speed_ways.MIXED[1], "complete")
+    return model
+
+
+@pytest.fixture(autouse=True)
+def one_layer(monkeypatch):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    config = partial(transformers.BertConfig, vocab_size=1000, **sizes)
+    monkeypatch.setitem(speed_ways.BACKBONES, "bert-1", (config, speed_ways.TEXT))
+
+
+def compile_backbone(model, backend="aot_eager"):
+    model.get_base_model().compile(backend=backend, fullgraph=True)
+    counters.clear()
+
+
+def test_tasks_of_the_same_shapes_share_a_graph(small):
+    inputs = {"input_ids": torch.arange(6, 27).view(3, 7)}
+    tasks, graphs = [*speed_ways.MIXED[:2], "task-0"], []
+    with torch.no_grad():
+        expected = {task: small.eval().pooled(task, **inputs) for task in tasks}
+        compile_backbone(small, "eager")
+        for task in tasks + tasks:
+            torch.testing.assert_close(small.pooled(task, **inputs), expected[task])
+            graphs.append(counters["stats"]["unique_graphs"])
+    assert (expected[tasks[0]] - expected[tasks[1]]).abs().max() > 1e-4
+    assert graphs == [1, 1, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("stage", [pytest.param("experience", marks=pytest.mark.slow), "expansion"])
+def test_a_compiled_backbone_trains(small, stage):
+    small.set_stage(speed_ways.MIXED[2], stage)
+    inputs, small = {"input_ids": torch.arange(6, 27).view(3, 7)}, small.train()
+    trained = [p for name, p in small.named_parameters() if p.requires_grad and "atlas_head" not in name]
+
+    def gradients():
+        return torch.autograd.grad(small.pooled(speed_ways.MIXED[2], **inputs).square().sum(), trained)
+
+    expected = gradients()
+    compile_backbone(small)
+    for found in (gradients(), gradients()):
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
 def whole(model):
     """The backbone as one graph; what cannot be in it is an error."""
     return torch.compile(model.get_base_model(), backend="eager", fullgraph=True)
 
 
+@pytest.mark.slow
 def test_every_task_computes_the_same(model):
     inputs = model.encoder.encode_texts(TEXTS)
     del inputs["attention_mask"]
@@ -39,6 +96,7 @@ def test_every_task_computes_the_same(model):
             torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["experience", "expansion"])
 def test_both_stages_have_the_same_gradients(model, stage):
     inputs = model.encoder.encode_texts(TEXTS)

@@ -10,7 +10,7 @@ from conftest import randomize, text_spec
 from safetensors.torch import load_file
 
 from atlas_hf import AtlasConfig, AtlasModel
-from atlas_hf.fusion import Pack
+from atlas_hf.bottlenecks import Pack
 from atlas_hf.tuner import packing
 
 TEXTS = [["a b c d e f"], ["h"], ["c c a"]]
@@ -226,7 +226,7 @@ def test_training_packs_what_is_frozen_once_and_computes_no_gradient_for_it(mode
         optimizer.zero_grad()
     assert len(set(losses)) == 3
     assert packed == [("one", "two", "three")] * 4
-    pack, keys = site_of(model).packs.get(site_of(model), ["one", "two", "three"], torch.ones(1))
+    pack, keys = site_of(model).packs.get(site_of(model), ["one", "two", "three"])
     assert isinstance(pack, Pack) and not any(tensor.requires_grad for tensor in (*pack, keys))
     again = copy.deepcopy(model)(task="four", labels=labels, **inputs).loss
     assert model(task="four", labels=labels, **inputs).loss == again

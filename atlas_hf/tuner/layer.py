@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from atlas_hf.fusion import Pack, fuse_packs
+from atlas_hf.bottlenecks import Pack, compute_dtype
+from atlas_hf.fusion import fuse_packs
 from atlas_hf.tuner.config import AtlasConfig
 from atlas_hf.tuner.packing import PackCache, pack
 
@@ -38,6 +39,8 @@ class Route:
         mask: (B, L) of the sequence that is in the layers now, non-zero where a token is not padding.
         sequences: how many sequences are in the layers now; None if nobody knows.
         coefficients: where the sites leave theirs, (B, K) or (B, K, D), if a dict is given.
+        operands: what the sites compute with, looked up before the call. A compiled backbone then holds no task's
+            name, and serves every task of the same shapes.
     """
 
     task: str | None = None
@@ -46,6 +49,18 @@ class Route:
     mask: Tensor | None = None
     sequences: int | None = None
     coefficients: dict[AtlasLayer, Tensor] | None = None
+    operands: dict[AtlasLayer, Operands] | None = None
+
+
+class Operands(NamedTuple):
+    """What a site computes with for a task, see `atlas_hf.fusion.fuse_packs`."""
+
+    packs: list[Pack]
+    query: Tensor
+    key: Tensor
+    num_heads: int
+    variant: str
+    weighting: str
 
 
 class CurrentRoute(threading.local):
@@ -234,9 +249,12 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         tokens = whole_sequences(result, route.sequences)
         if route.runs is not None:
             return self._adapt_runs(tokens, route).view(result.shape)
+        if route.operands is not None:
+            tokens = self._adapt(tokens, route.operands[self], route) if self in route.operands else tokens
+            return tokens.view(result.shape)
         for task in self.active_adapters if route.task is None else [route.task]:
             if task in self.atlas_config:
-                tokens = self._adapt(tokens, task, route)
+                tokens = self._adapt(tokens, self.operands(task), route)
         return tokens.view(result.shape)
 
     def _adapt_runs(self, result: Tensor, route: Route) -> Tensor:
@@ -252,30 +270,31 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         parts = []
         for i, ((task, _), part) in enumerate(zip(route.runs, result.split(sizes), strict=True)):
             own = replace(route, mask=masks and masks[i])
-            parts.append(self._adapt(part, task, own) if task in self.atlas_config else part)
+            parts.append(self._adapt(part, self.operands(task), own) if task in self.atlas_config else part)
         return torch.cat(parts)
 
-    def _adapt(self, result: Tensor, task: str, route: Route) -> Tensor:
+    def _adapt(self, result: Tensor, operands: Operands, route: Route) -> Tensor:
         """(..., D) -> (..., D); a result without a token axis is one token per example."""
-        config = self.atlas_config[task]
-        x = self._cast_input_dtype(result, self.atlas_key[task].dtype)
+        x = result.to(compute_dtype(operands.key))
         x = x[:, None] if x.dim() == 2 else x
         mask = route.mask if route.mask is not None and route.mask.shape == x.shape[:2] else None
-        packs, keys = self._packs(task, x)
-        compute = partial(
-            fuse_packs, num_heads=config.num_heads, variant=config.variant, weighting=config.weighting, mask=mask
-        )
-        output, coefficients = compute(x, packs, self.queries(task), keys)
+        output, coefficients = fuse_packs(x, **operands._asdict(), mask=mask)
         if route.coefficients is not None:
             route.coefficients[self] = coefficients.detach()
         return output.view(result.shape).to(result.dtype)
 
-    def _packs(self, task: str, x: Tensor) -> tuple[list[Pack], Tensor]:
+    def operands(self, task: str) -> Operands:
+        """What this site computes with for a task; weights that train as they are, others packed."""
+        config = self.atlas_config[task]
+        packs, keys = self._packs(task)
+        return Operands(packs, self.queries(task), keys, config.num_heads, config.variant, config.weighting)
+
+    def _packs(self, task: str) -> tuple[list[Pack], Tensor]:
         """The adapters of a task, those that train in a pack of their own, and all keys (K, Q, D)."""
         members, trained = self.members(task), []
         if torch.is_grad_enabled() and self.atlas_down[task].weight.requires_grad and task in members:
             members, trained = members[:-1], members[-1:]
-        packed = [self.packs.get(self, members, x)] if members else []
+        packed = [self.packs.get(self, members)] if members else []
         packed += [pack(self, trained)] if trained else []
         keys = [keys for _, keys in packed]
         return [weights for weights, _ in packed], torch.cat(keys) if len(keys) > 1 else keys[0]

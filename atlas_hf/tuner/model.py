@@ -21,7 +21,7 @@ from atlas_hf.fusion import orthogonality
 from atlas_hf.heads import HEAD_PARTS, build_head
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, check_encoder
 from atlas_hf.tuner.config import AtlasConfig
-from atlas_hf.tuner.layer import ROUTE, AtlasLayer, check_heads, checkpoint_routed, routed
+from atlas_hf.tuner.layer import ROUTE, AtlasLayer, Operands, Route, check_heads, checkpoint_routed, routed
 
 SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")  # what chooses the sites
 
@@ -275,8 +275,18 @@ class AtlasTuner(BaseTuner):
         mask = mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
         if self.model.training:
             _route_checkpoints(self._checkpointed)
-        with routed(padding=mask, mask=mask, **runs):
+        compiled = self.model._compiled_call_impl is not None and names is None
+        operands = self._operands() if compiled else None
+        with routed(padding=mask, mask=mask, operands=operands, **runs):
             yield
+
+    def _operands(self) -> dict[AtlasLayer, Operands] | None:
+        """Of the task to be computed, for a compiled backbone; None if there is no single one."""
+        route = ROUTE.get() or Route()
+        tasks = self.active_adapters if route.task is None else [route.task]
+        if route.runs is not None or len(tasks) != 1:
+            return None
+        return {site: site.operands(tasks[0]) for site in self.sites.values() if tasks[0] in site.atlas_config}
 
     def _runs(self, names: Sequence[str]) -> tuple[tuple[str, int], ...]:
         """PEFT's `adapter_names`, one per row of the batch, as `Route.runs`."""

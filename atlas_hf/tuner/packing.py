@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from atlas_hf.fusion import Pack
+from atlas_hf.bottlenecks import Pack, compute_dtype
 
 MAX_PACKS = 4
 
@@ -62,7 +62,7 @@ class Stamp(NamedTuple):
 
 class Entry(NamedTuple):
     names: tuple[str, ...]
-    dtype: torch.dtype | None
+    dtype: torch.dtype
     width: int
     stamps: list[list[Stamp]]
     weights: Pack
@@ -93,16 +93,15 @@ class PackCache:
     def clear(self) -> None:
         self._entries = ()
 
-    def get(self, site: Site, names: Sequence[str], x: Tensor) -> tuple[Pack, Tensor]:
-        """Like `pack`, in the type that autocast would convert the weights to for `x`."""
+    def get(self, site: Site, names: Sequence[str]) -> tuple[Pack, Tensor]:
+        """Like `pack`, in the type that autocast would convert the weights to."""
         rows = [site.reusable(name) for name in names]
         parameters = [parameter for row in rows for parameter in row]
         trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
         if trains or torch.compiler.is_compiling() or any(parameter.is_inference() for parameter in parameters):
             return pack(site, names)
         names, width = tuple(names), max(len(row[1]) for row in rows)
-        device = x.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        dtype = compute_dtype(parameters[0])
         for entry in self._entries:
             same = entry.names[: len(names)] == names and (entry.dtype, entry.width) == (dtype, width)
             if same and all(map(_holds, entry.stamps, rows)):
@@ -111,12 +110,12 @@ class PackCache:
         self._entries = (entry, *(old for old in self._entries if not _covers(entry, old)))[:MAX_PACKS]
         return entry.weights, entry.keys
 
-    def _make(self, site: Site, names: tuple[str, ...], dtype: torch.dtype | None, rows: list[tuple]) -> Entry:
+    def _make(self, site: Site, names: tuple[str, ...], dtype: torch.dtype, rows: list[tuple]) -> Entry:
         stamps = [[Stamp.of(parameter) for parameter in row] for row in rows]
         # What is made in inference mode could not be used for training later.
         with torch.inference_mode(False), torch.no_grad():
             weights, keys = pack(site, names)
-            weights = Pack(*(tensor.to(dtype or tensor.dtype).contiguous() for tensor in weights))
+            weights = Pack(*(tensor.to(dtype).contiguous() for tensor in weights))
         return Entry(names, dtype, weights.down_bias.shape[1], stamps, weights, keys)
 
 
