@@ -111,20 +111,21 @@ class Index:
         return index
 
     def _check_tasks(self) -> None:
-        seen: list[str] = []
+        seen: dict[str, None] = {}  # ordered, and quick to look up: a file may list many thousands
         for name, record in self.tasks.items():
             if not isinstance(record.files, dict) or set(record.files) != set(TASK_FILES):
                 raise AtlasFormatError(f"{INDEX}: the files of task '{name}' are not {', '.join(TASK_FILES)}.")
-            if not isinstance(record.experience, list) or not all(reused in seen for reused in record.experience):
+            if not isinstance(record.experience, list) or not _all_known(record.experience, seen):
                 raise AtlasFormatError(
-                    f"{INDEX}: task '{name}' reuses {record.experience!r}, but only {seen} were learned before it."
+                    f"{INDEX}: task '{name}' reuses {_short(record.experience)}, but only {_short(list(seen))} were "
+                    "learned before it."
                 )
             metrics = record.metrics.values() if isinstance(record.metrics, dict) else [None]
             if not all(isinstance(value, Real) and abs(value) < 1e300 for value in metrics):
                 raise AtlasFormatError(
                     f"{INDEX}: of task '{name}', metrics is {record.metrics!r}, not numbers by name."
                 )
-            seen.append(name)
+            seen[name] = None
 
     def closure(self, tasks: list[str] | None) -> list[str]:
         """The named tasks (None: all) and everything that they reuse, in the order of learning."""
@@ -138,18 +139,27 @@ class Index:
         return [name for name in self.tasks if name in wanted]
 
 
+def _all_known(names: list[Any], known: Mapping[str, None]) -> bool:
+    return all(isinstance(name, str) and name in known for name in names)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 300 else text[:300] + "..."
+
+
 def library_versions() -> dict[str, str]:
     return {"atlas_hf": __version__} | {name: version(name) for name in LIBRARIES}
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file, with an error that names the file."""
+    if not path.is_file():  # a device or a pipe has no size and no end
+        raise AtlasFormatError(f"There is no {path.name} in {path.parent}. Is this a folder of atlas_hf?")
+    if (size := path.stat().st_size) > JSON_LIMIT:
+        raise AtlasFormatError(f"{path} has {size:,} bytes; more than {JSON_LIMIT:,} are not read.")
     try:
-        if (size := path.stat().st_size) > JSON_LIMIT:
-            raise AtlasFormatError(f"{path} has {size:,} bytes; more than {JSON_LIMIT:,} are not read.")
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise AtlasFormatError(f"There is no {path.name} in {path.parent}. Is this a folder of atlas_hf?") from error
     except UnicodeDecodeError as error:
         raise AtlasFormatError(f"{path} is not JSON: {error}. Restore the file.") from error
     try:

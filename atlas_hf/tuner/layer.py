@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -99,6 +99,22 @@ def _compute_routed(route: Route, layer: Any, *args: Any, **kwargs: Any) -> Any:
         return layer(*args, **kwargs)
 
 
+class FrozenNames(Mapping):
+    """What stays frozen of each task, by its stage now."""
+
+    def __init__(self, configs: Mapping[str, AtlasConfig]) -> None:
+        self.configs = configs
+
+    def __getitem__(self, name: str) -> tuple[str, ...]:
+        return FROZEN[self.configs[name].stage]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.configs)
+
+    def __len__(self) -> int:
+        return len(self.configs)
+
+
 class AtlasLayer(nn.Module, BaseTunerLayer):
     """Wraps a linear module; its output `x` goes through the fused adapters of the task at hand.
 
@@ -134,9 +150,9 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         return self.get_base_layer().in_features
 
     @property
-    def frozen_peft_weight_names(self) -> dict[str, tuple[str, ...]]:
+    def frozen_peft_weight_names(self) -> Mapping[str, tuple[str, ...]]:
         """PEFT asks this whenever it makes an adapter trainable."""
-        return {name: FROZEN[config.stage] for name, config in self.atlas_config.items()}
+        return FrozenNames(self.atlas_config)
 
     # What is packed is forgotten at every step of a model's life that may come with other weights. Writes that torch
     # counts are noticed anyway (see `PackCache`); writes through `.data` are not, and end here.

@@ -36,7 +36,7 @@ def main() -> int:
     paths = [str(tests.parent), str(HERE), os.environ.get("PYTHONPATH", "")]
     command = [
         sys.executable, "-m", "pytest", "-p", "plugin", "--rootdir", str(tests.parent), "-c", os.devnull,
-        "-p", "no:cacheprovider", "-q", "-rs", *(str(tests / name) for name in FILES), *sys.argv[1:],
+        "-p", "no:cacheprovider", "-q", "-rfEs", *(str(tests / name) for name in FILES), *sys.argv[1:],
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
     return subprocess.run(command, env=environment).returncode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,11 +27,6 @@ MODELS = {
     "tiny-bert": lambda: BertModel(BertConfig(**SIZES)),
     "tiny-roberta": lambda: RobertaModel(RobertaConfig(**SIZES)),
     "tiny-deberta-v2": lambda: DebertaV2Model(DebertaV2Config(**SIZES)),
-}
-# What PEFT's tests ask of a method that ATLAS is not, by a part of the test's name.
-NOT_FOR_ATLAS = {
-    "merge": "an ATLAS adapter cannot be merged: its coefficients depend on the input",
-    "merging": "an ATLAS adapter cannot be merged: its coefficients depend on the input",
 }
 FOLDER = TemporaryDirectory()
 
@@ -66,12 +62,22 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Only the tests that were given an `AtlasConfig`; those that ask for what ATLAS is not are skipped."""
+    """Only the tests that were given an `AtlasConfig`."""
     mine = [item for item in items if AtlasConfig in getattr(getattr(item, "callspec", None), "params", {}).values()]
     config.hook.pytest_deselected(items=[item for item in items if item not in mine])
     items[:] = mine
     for item in mine:
-        for part, reason in NOT_FOR_ATLAS.items():
-            if part in item.originalname:
-                item.add_marker(pytest.mark.skip(reason=reason))
-                break
+        if item.originalname == "test_disable_adapters" and item.callspec.params["config_kwargs"].get("variant"):
+            reason = "the reference variant weights x itself, as the released code does: no identity at the start"
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """A test that merges is skipped at the place where it does: what it checked before then counts as run."""
+    try:
+        return (yield)
+    except NotImplementedError as error:
+        if "An ATLAS adapter cannot be merged" not in str(error):
+            raise
+        pytest.skip("merges, and an ATLAS adapter cannot be merged: its coefficients depend on the input")
