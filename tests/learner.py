@@ -102,7 +102,8 @@ class Learner:
 @contextmanager
 def learner(env: dict[str, str], log: Path):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log.with_suffix(".err").open("w")}
-    with subprocess.Popen([sys.executable, __file__], env=env | {"OMP_NUM_THREADS": "1"}, text=True, **pipes) as process:
+    env = env | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, __file__], env=env, text=True, **pipes) as process:
         yield Learner(process, log)
         process.stdin.close()
 
