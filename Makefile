@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin
 
-.PHONY: quickstart demo test test-slow lint clean
+.PHONY: quickstart demo docs test test-slow lint clean
 
 # The main job: a frozen ViLT learns four tasks on real handwritten digits, one after another.
 quickstart: $(VENV)/.installed
@@ -11,6 +11,10 @@ quickstart: $(VENV)/.installed
 # The demo, on the model that comes with the package. No network is needed once gradio is installed.
 demo: $(VENV)/.installed-demo
 	$(RUN)/atlas-hf demo
+
+# The documentation, as a folder of pages that open without a server.
+docs: $(VENV)/.installed-docs
+	$(RUN)/python -m mkdocs build --strict
 
 test: $(VENV)/.installed-test
 	$(RUN)/ruff check .
@@ -28,9 +32,13 @@ $(VENV)/.installed-demo: $(VENV)/.installed
 	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo]"
 	touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site

@@ -119,6 +119,8 @@ def learn(argv: Sequence[str]) -> None:
     results = learn_sequence(
         model, upstream, args, options.output, downstream, reuse=not options.independent, description=description
     )
+    if args.process_index:
+        return
     print(format_results(results))
     print(f"\nWritten to {options.output}: {storage.INDEX}, {storage.RESULTS}, accuracy_matrix.png, reuse.png")
 
@@ -276,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         COMMANDS[argv[0]][0](argv[1:])
-    except (ValueError, hub.HubError, OSError) as error:
+    except (ValueError, hub.HubError, OSError, FloatingPointError) as error:
         print(f"atlas-hf {argv[0]}: {error}", file=sys.stderr)
         return 2
     return 0

@@ -87,6 +87,14 @@ def test_a_new_seed_runs_only_what_is_missing(measured):
     assert "points" not in cell(measured, "alone", "any", 1).representation["after"]
 
 
+def test_methods_without_low_shot_sizes_may_have_seeds_of_their_own(tmp_path):
+    plan = make_plan(tmp_path, seeds=[0, 1], other_seeds=[1], methods=SOME, low_shot_methods=["adapter"])
+    assert plan.keys == [Key("reuser", "multi-first", 1), Key("alone", "any", 1)]
+    plan = make_plan(tmp_path, seeds=[0, 1], other_seeds=[0], methods=METHODS, low_shot_methods=["adapter"])
+    assert {key.method for key in plan.keys if key.seed == 1} == {"adapter"}
+    assert {key.method for key in plan.keys if key.seed == 0} == set(METHODS)
+
+
 def test_other_settings_are_refused_and_nothing_is_lost(measured):
     before = file_digests(measured)
     with pytest.raises(CellError, match=r"was measured otherwise: width is 4, not 8. Use another folder."):

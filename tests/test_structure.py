@@ -23,7 +23,7 @@ LAYERS = [
     ["streams.scenes", "streams.digit_examples", "streams.digit_tasks", "streams.digits", "streams.pretrain_texts",
      "streams.pretrain_digits", "streams"],
     ["screening", "task_trainer", "trainer"],
-    ["sequence", "report", "benchmark", "benchmark.shortcuts", "benchmark.speed",
+    ["resuming", "sequence", "report", "benchmark", "benchmark.shortcuts", "benchmark.speed",
      "benchmark.methods.base", "benchmark.methods.plain",
      "benchmark.methods.sites", "benchmark.methods.sequential_ft", "benchmark.methods.freeze_encoder",
      "benchmark.methods.freeze_bottom", "benchmark.methods.adapter", "benchmark.methods.adapter_two_stage",

@@ -20,6 +20,7 @@ class Plan:
         orders: names of the stream's orders.
         methods: the methods by name.
         seeds: of training and of the low-shot draw.
+        other_seeds: the same for the methods without low-shot sizes; None: no others.
         low_shot: numbers of examples as strings, and `"full"` for all of them (downstream tasks only: the upstream
             tasks are learned from all of them anyway).
         low_shot_methods: the methods that learn from few examples, too; None: all of them.
@@ -44,6 +45,7 @@ class Plan:
     width: int
     backbone: str
     low_shot_methods: Sequence[str] | None = None
+    other_seeds: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         _check_names("method", self.low_shot_methods or (), METHODS | dict(self.methods))
@@ -69,13 +71,18 @@ class Plan:
     @property
     def keys(self) -> list[Key]:
         """All cells, seed by seed, so that what is there early can already be compared."""
+        seeds = {name: self._seeds(name) for name in self.methods}
         found = {
             Key(name, order if method.uses_order else ANY_ORDER, seed): None
-            for seed in self.seeds
+            for seed in sorted(set().union(*seeds.values()))
             for order in self.orders
             for name, method in self.methods.items()
+            if seed in seeds[name]
         }
         return list(found)
+
+    def _seeds(self, method: str) -> Sequence[int]:
+        return self.seeds if self.other_seeds is None or self.low_shot_sizes(method) else self.other_seeds
 
     def load(self) -> tuple[list[LoadedTask], list[LoadedTask]]:
         """The upstream tasks, in the first order, and the downstream tasks if a low-shot size is asked for."""

@@ -127,12 +127,19 @@ class Results:
         return [self.arranged[key] for key in keys if key in self.arranged]
 
     def missing(self) -> list[Key]:
-        """Cells that a method lacks, in an order or at a seed that others have."""
+        """Cells that a method lacks: in an order, at a seed that it has in another, or, if it has low-shot scores, at a
+        seed that others with low-shot scores have. Other methods may have fewer seeds (`Plan.other_seeds`).
+        """
         there = {cell.key for cell in self.cells}
         free = {key.method for key in there if key.order == ANY_ORDER}
-        orders = {method: [ANY_ORDER] if method in free else self.orders for method in self.methods}
-        keys = (Key(method, order, seed) for method in orders for order in orders[method] for seed in self.seeds)
-        return [key for key in keys if key not in there]
+        low_shot = {cell.method for cell in self.cells if cell.low_shot}
+        missing = []
+        for method in self.methods:
+            peers = low_shot if method in low_shot else {method}
+            seeds = sorted({cell.seed for cell in self.cells if cell.method in peers})
+            orders = [ANY_ORDER] if method in free else self.orders
+            missing += [Key(method, order, seed) for order in orders for seed in seeds]
+        return [key for key in missing if key not in there]
 
     def values(self, method: str, order: str, figure: str) -> list[float | None]:
         """A figure, one value per seed of the benchmark; None for what is missing."""

@@ -51,11 +51,12 @@ def main_table(results: Results, order: str) -> str:
     scores = compared(results)
     scores = {"average_accuracy": scores.pop("average_accuracy", "average accuracy"), "forgetting": "forgetting",
               "backward_transfer": "backward transfer"} | scores  # fmt: skip
-    header = ["method", *scores.values(), "trained", "stored", "training, s", "samples/s", "memory, MB"]
+    header = ["method", "seeds", *scores.values(), "trained", "stored", "training, s", "samples/s", "memory, MB"]
     costs = ("trained_parameters", "stored_parameters", "train_seconds", "samples_per_second", "peak_memory_bytes")
     rows = [
         [
             method,
+            str(len(results.of(method, order))),
             *(spread(results.summary(method, order, figure)) for figure in scores),
             *(_cost(results, method, order, figure) for figure in costs),
         ]
