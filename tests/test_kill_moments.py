@@ -106,6 +106,7 @@ def test_killed_at_twenty_points(process, hub, tmp_path):
     expected, pushed, moments = whole_run(sequence, tmp_path / "whole")
     for point in kill_points(moments, 20):
         where = f"killed at moment {point}, {moments[point]}, after {moments[:point].count('step')} steps"
+        print(where, flush=True)
         sequence.begin(tmp_path / str(point))
         assert sequence.run(point) == KILLED, where
         assert sequence.run() == 0, where

@@ -22,7 +22,7 @@ LAYERS = [
      "mixing", "collator", "training_args", "persistence", "modeling"],
     ["streams.scenes", "streams.digit_examples", "streams.digit_tasks", "streams.digits", "streams.pretrain_texts",
      "streams.pretrain_digits", "streams"],
-    ["screening", "task_trainer", "trainer"],
+    ["screening", "divergence", "task_trainer", "trainer"],
     ["resuming", "sequence", "report", "benchmark", "benchmark.shortcuts", "benchmark.speed",
      "benchmark.methods.base", "benchmark.methods.plain",
      "benchmark.methods.sites", "benchmark.methods.sequential_ft", "benchmark.methods.freeze_encoder",
