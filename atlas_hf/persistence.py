@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import get_peft_model_state_dict
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -258,23 +259,25 @@ class SaveLoadMixin:
         self.add_adapter(name, config, low_cpu_mem_usage=True)
         storage.check_tensors(folder / name / storage.WEIGHTS, self._task_tensors(name))
         super().load_adapter(str(folder / name), name, torch_device=str(self.device), low_cpu_mem_usage=True)
+        self._take_values(name, folder / name / storage.WEIGHTS)
         digest = self.base_model.reusable_sha256(name)
         if digest != record.adapter_sha256:
             raise storage.AtlasFormatError(f"The adapter of task '{name}' is not the one that {storage.INDEX} names.")
         self.base_model.atlas_head[name].to(self.device)
-        self._own_memory(name)
         self.specs[name] = spec
         self.metrics[name] = dict(record.metrics)
         self.set_task(name)
 
-    def _own_memory(self, name: str) -> None:
-        """Copy a task's tensors out of the file's mapping.
+    def _take_values(self, name: str, path: Path) -> None:
+        """Copy a task's tensors from its file once more, to memory of their own.
 
-        A tensor of the file begins at any address, one of torch's allocator at a multiple of 64; on a CPU the last
-        bit of a matrix product can depend on that, and so on whether a task was learned or loaded.
+        PEFT has brought them to the backbone's dtype and back, which rounds them if that is a half precision. And a
+        tensor of the file begins at any address, one of torch's allocator at a multiple of 64; on a CPU the last bit
+        of a matrix product can depend on that, and so on whether a task was learned or loaded.
         """
-        for tensor in self._task_tensors(name).values():
-            tensor.data = tensor.data.clone()
+        values = load_file(path)
+        for key, tensor in self._task_tensors(name).items():
+            tensor.data = values[key].to(tensor.device, copy=True)
 
     def _check_task_files(self, name: str, spec: TaskSpec, config: AtlasConfig, record: storage.TaskRecord) -> None:
         if spec.name != name or config.experience != record.experience or config.stage != record.stage:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 
 
@@ -69,21 +68,10 @@ class AtlasTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        self._check_not_sharded()
         super().__post_init__()
         for name in ("query_lr_multiplier", "orthogonality_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give a number that is 0 or more.")
-
-    def _check_not_sharded(self) -> None:
-        """Each stage's trainable tensors, and what is reused, are looked up by name in a whole model."""
-        for name, asked in (("FSDP", self.fsdp or self.fsdp_config), ("DeepSpeed", self.deepspeed)):
-            if asked or parse_flag_from_env(f"ACCELERATE_USE_{name.upper()}"):
-                raise ValueError(
-                    f"{name} splits the model over processes, which ATLAS does not support: a stage trains and checks "
-                    "single tensors of a whole model. Use DistributedDataParallel (`accelerate launch --multi_gpu`, or "
-                    "`--cpu --num_processes N`); the backbone is frozen, so it needs no optimizer state."
-                )
 
     def for_stage(self, task: str, stage: str) -> AtlasTrainingArguments:
         """A copy with the stage's learning rate and length, and a folder of its own for checkpoints."""

@@ -98,8 +98,8 @@ def test_a_checkpoint_with_nan_or_half_a_file_is_not_good(trainer, tmp_path):
 
 
 def test_a_sequence_that_diverges_keeps_the_finished_tasks(bert_folder, args, tmp_path):
-    learn_sequence(AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4)), STREAM[:1], args, tmp_path / "out")
-    model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
+    first, model = (AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4)) for _ in range(2))
+    learn_sequence(first, STREAM[:1], args, tmp_path / "out")
     spec, data = text_spec("has-b", problem_type="regression", label_names=None), STREAM[1][1]
     endless = {n: split.remove_columns("label").add_column("label", [3e38] * len(split)) for n, split in data.items()}
     text = f"The finished tasks ['has-a'] are in {tmp_path / 'out'}"
