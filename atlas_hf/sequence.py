@@ -128,6 +128,7 @@ def _learn(
     """Both stages of one task; what `results.json` says of it."""
     args = copy(args)
     args.output_dir, args.push_to_hub = str(folder / CHECKPOINTS), False
+    args.save_only_model = True  # for the best state: a task that was interrupted begins again
     if args.process_index == 0:  # those of a run that was killed
         shutil.rmtree(folder / CHECKPOINTS / spec.name, ignore_errors=True)
     set_seed(args.seed)
