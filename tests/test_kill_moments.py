@@ -1,4 +1,4 @@
-"""`atlas-hf learn` killed (signal 9) at any moment and started again ends with the bytes of an uninterrupted run."""
+"""`atlas-hf learn` that pushes to a Hub, killed (signal 9) at numbered moments of every kind, and started again."""
 
 import hashlib
 import json
@@ -73,6 +73,8 @@ def whole_run(sequence: Sequence, folder: Path):
     return contents(folder), sequence.pushed(), sequence.process.moments
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_again_and_again(process, hub, tmp_path):
     """Each run is killed a little later in its task than the one before, at another kind of moment."""
     sequence = Sequence(process, hub, TWO_TASKS)
