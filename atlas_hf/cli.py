@@ -123,6 +123,8 @@ def learn(argv: Sequence[str]) -> None:
         model, upstream, args, options.output, downstream, reuse=not options.independent, description=description,
         max_experience=options.max_experience,
     )
+    if args.process_index:
+        return
     print(format_results(results))
     print(f"\nWritten to {options.output}: {storage.INDEX}, {storage.RESULTS}, accuracy_matrix.png, reuse.png")
 
@@ -280,7 +282,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         COMMANDS[argv[0]][0](argv[1:])
-    except (ValueError, hub.HubError, OSError) as error:
+    except (ValueError, hub.HubError, OSError, FloatingPointError) as error:
         print(f"atlas-hf {argv[0]}: {error}", file=sys.stderr)
         return 2
     return 0

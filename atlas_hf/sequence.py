@@ -7,27 +7,26 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from transformers import set_seed
 
-from atlas_hf import hub, storage
-from atlas_hf.metrics import continual
+from atlas_hf import hub
 from atlas_hf.model_card import write_card
 from atlas_hf.modeling import AtlasModel, evaluating
-from atlas_hf.plots import draw_results
+from atlas_hf.resuming import CHECKPOINTS, Stream, prepare, resume, saying_what_is_safe, summarise, write_results
 from atlas_hf.screening import most_useful
 from atlas_hf.task_trainer import evaluate_task
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.trainer import AtlasTrainer
 from atlas_hf.training_args import AtlasTrainingArguments
 
-Stream = Sequence[tuple[TaskSpec, Mapping[str, Dataset]]]
 logger = logging.getLogger(__name__)
 SPLITS = ("train", "validation", "test")
 COEFFICIENT_EXAMPLES = 256
@@ -79,12 +78,17 @@ def learn_sequence(
     folder = Path(output_dir)
     for spec, data in [*stream, *downstream]:
         _check_splits(spec, data)
-    repo_id = _repository(model, args)
+    main = args.process_index == 0
+    repo_id = _repository(model, args) if main else None
     settings = {name: getattr(args, name) for name in _SETTINGS} | {"reuse": reuse, "max_experience": max_experience}
     settings |= {name: getattr(model.task_config, name) for name in ("variant", "weighting", "r", "init_queries")}
-    results = _resume(model, folder, [spec for spec, _ in [*stream, *downstream]], settings)
-    results |= {"settings": settings, "description": dict(description or {}), "environment": environment()}
-    if model.tasks:
+    given = {"settings": settings | {"processes": args.world_size}, "description": dict(description or {})}
+    if main:
+        prepare(folder)
+    results = resume(model, folder, [*stream, *downstream], given)
+    results |= given | {"environment": environment()}
+    if model.tasks and main:
+        write_results(results, folder)
         _publish(folder, model.tasks[-1], repo_id, args)
     upstream = [spec.name for spec, _ in stream]
     for position, (spec, data) in enumerate([*stream, *downstream]):
@@ -93,17 +97,21 @@ def learn_sequence(
         earlier = upstream[:position] if reuse else []
         if max_experience is not None:
             earlier = most_useful(model, spec, data["train"], max_experience, earlier, args.seed)
-        record = _learn(model, spec, data, earlier, args, folder)
-        if position < len(upstream):
-            scores = [_score(model, known, split["test"], args) for known, split in stream[: position + 1]]
-            results["matrix"] = [*(row + [None] for row in results["matrix"]), scores]
-            record["score"] = scores[-1]
-        else:
-            record |= {"role": "downstream", "score": _score(model, spec, data["test"], args)}
-        results["tasks"].append(record)
-        results["summary"] = summarise(results)
-        _finish(model, spec, record, results, folder)
-        _publish(folder, spec.name, repo_id, args)
+        with saying_what_is_safe(folder, spec.name, model.tasks):
+            record = _learn(model, spec, data, earlier, args, folder)
+            if position < len(upstream):
+                scores = [_score(model, known, split["test"], args) for known, split in stream[: position + 1]]
+                results["matrix"] = [*(row + [None] for row in results["matrix"]), scores]
+                record["score"] = scores[-1]
+            else:
+                record |= {"role": "downstream", "score": _score(model, spec, data["test"], args)}
+            results["tasks"].append(record)
+            results["summary"] = summarise(results)
+            model.metrics[spec.name] = {spec.metric: record["score"], "random_baseline": spec.random_baseline}
+            if main:
+                _finish(model, spec, results, folder)
+                _publish(folder, spec.name, repo_id, args)
+    PartialState().wait_for_everyone()
     return results
 
 
@@ -113,32 +121,6 @@ def _check_splits(spec: TaskSpec, data: Mapping[str, Dataset]) -> None:
         raise ValueError(f"Task '{spec.name}' lacks the split(s) {missing}; it has {list(data)}. Give {SPLITS}.")
     for split in SPLITS:
         spec.check_dataset(data[split], split)
-
-
-def _resume(model: AtlasModel, folder: Path, specs: list[TaskSpec], settings: dict[str, Any]) -> dict[str, Any]:
-    """Load what the folder holds, if it is the beginning of this sequence; the results so far."""
-    if not (folder / storage.INDEX).is_file():
-        return {"format_version": storage.FORMAT_VERSION, "tasks": [], "matrix": [], "summary": {}}
-    results = storage.read_json(folder / storage.RESULTS)
-    done = list(storage.Index.load(folder).tasks)
-    if done != [spec.name for spec in specs[: len(done)]]:
-        raise ValueError(
-            f"{folder} holds the tasks {done}; this sequence is {[spec.name for spec in specs]}. Give the same "
-            "sequence to go on with it, or another folder."
-        )
-    changed = {name: (results["settings"].get(name), now) for name, now in settings.items()}
-    changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
-    if changed:
-        was = ", ".join(f"{name}={old!r} (now {new!r})" for name, (old, new) in changed.items())
-        raise ValueError(f"{folder} was learned with {was}. Use the same settings to go on, or another folder.")
-    model.load_tasks(folder)
-    changed = [spec.name for spec in specs[: len(done)] if spec != model.specs[spec.name]]
-    if changed:
-        raise ValueError(f"{folder} holds {changed} with another TaskSpec. Give the same, or another folder.")
-    # Killed after its results were written and before atlas.json: that task is learned again.
-    results["tasks"] = results["tasks"][: len(done)]
-    results["matrix"] = [row[: len(done)] for row in results["matrix"][: len(done)]]
-    return results
 
 
 def _learn(
@@ -151,7 +133,10 @@ def _learn(
 ) -> dict[str, Any]:
     """Both stages of one task; what `results.json` says of it."""
     args = copy(args)
-    args.output_dir, args.push_to_hub = str(folder / ".checkpoints"), False
+    args.output_dir, args.push_to_hub = str(folder / CHECKPOINTS), False
+    args.save_only_model = True  # for the best state: a task that was interrupted begins again
+    if args.process_index == 0:  # those of a run that was killed
+        shutil.rmtree(folder / CHECKPOINTS / spec.name, ignore_errors=True)
     set_seed(args.seed)
     model.add_task(spec, experience)
     trainer = AtlasTrainer(model, args, spec.name, data["train"], data["validation"])
@@ -200,23 +185,11 @@ def mean_coefficients(
     return {site: dict(zip(members, total.tolist(), strict=True)) for site, total in sums.items()}
 
 
-def summarise(results: Mapping[str, Any]) -> dict[str, float | None]:
-    """The figures of the accuracy matrix so far."""
-    matrix = results["matrix"]
-    return {
-        "average_accuracy": continual.average_accuracy(matrix),
-        "backward_transfer": continual.backward_transfer(matrix),
-        "forgetting": continual.forgetting(matrix),
-    }
-
-
-def _finish(model: AtlasModel, spec: TaskSpec, record: dict[str, Any], results: dict[str, Any], folder: Path) -> None:
+def _finish(model: AtlasModel, spec: TaskSpec, results: dict[str, Any], folder: Path) -> None:
     """Save; the task counts as learned from the moment that `atlas.json` names it, which is written last."""
-    model.metrics[spec.name] = {spec.metric: record["score"], "random_baseline": spec.random_baseline}
-    storage.write_json(folder / storage.RESULTS, results)
-    draw_results(results, folder)
+    write_results(results, folder)
     model.save_pretrained(folder, tasks=[spec.name])
-    shutil.rmtree(folder / ".checkpoints" / spec.name, ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINTS / spec.name, ignore_errors=True)
 
 
 def _repository(model: AtlasModel, args: AtlasTrainingArguments) -> str | None:

@@ -37,6 +37,7 @@ DTYPES = ("float32", "float16", "bfloat16", "float64")
 LIBRARIES = ("peft", "transformers", "torch")
 # Backbones that come with the package, by the id that atlas.json names.
 SHIPPED_BACKBONES = {"atlas-hf/digits-vilt": Path(__file__).parent / "streams" / "digits_vilt"}
+_SCRATCH = ".partial"  # ends the names of what is being written
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
@@ -180,20 +181,44 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place, file or folder, when the block ends well."""
+    """A temporary path beside `path` that takes its place, file or folder, when the block ends well.
+
+    A folder that is there is not swapped, its files are: a task that is saved again is whole at every moment.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_SCRATCH, dir=path.parent))
     try:
         temporary = scratch / path.name
         yield temporary
-        for file in [temporary] if temporary.is_file() else temporary.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
+        files = sorted(temporary.iterdir()) if temporary.is_dir() else []
+        for file in [*files, temporary]:
+            _sync(file)
         if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+            for file in files:
+                os.replace(file, path / file.name)
+            for old in set(path.iterdir()) - {path / file.name for file in files}:
+                shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+        else:
+            os.replace(temporary, path)
+        if os.name == "posix":
+            _sync(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def clear_scratch(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote has left behind."""
+    for scratch in [*folder.glob(f".*{_SCRATCH}"), *folder.glob(f"*/.*{_SCRATCH}")]:
+        shutil.rmtree(scratch)
 
 
 def file_sha256(path: Path) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, ProgressCallback, TrainerCallback, TrainerState, set_seed
 from transformers.trainer_utils import TrainOutput
 
+from atlas_hf.divergence import check_loss
 from atlas_hf.modeling import AtlasModel
 from atlas_hf.persistence import tensor_bytes
 from atlas_hf.screening import open_useful
@@ -87,6 +88,9 @@ class AtlasTrainer(TaskTrainer):
 
         Returns:
             Steps and loss of the last stage, with the metrics of every stage.
+
+        Raises:
+            FloatingPointError: the loss is NaN or infinite.
         """
         stages, checkpoint = self.stages, None
         if resume_from_checkpoint:
@@ -187,6 +191,11 @@ class AtlasTrainer(TaskTrainer):
         if model.training and self.args.orthogonality_weight:
             loss = loss + self.args.orthogonality_weight * self.model.base_model.orthogonality(self.task)
         return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss = super().training_step(*args, **kwargs)
+        check_loss(loss, self.task, self.stage, self.state.global_step + 1, Path(self.args.output_dir))
+        return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Name the task and stage in every key, so that the stages do not share a curve in a tracker."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,10 +69,24 @@ class AtlasTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        self._check_whole_model()
         super().__post_init__()
         for name in ("query_lr_multiplier", "orthogonality_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give a number that is 0 or more.")
+
+    def _check_whole_model(self) -> None:
+        """Each process must hold every tensor: the stages compare and hash them, and checkpoints are of one task."""
+        for name, given, variable in (
+            ("FSDP", self.fsdp, "ACCELERATE_USE_FSDP"),
+            ("DeepSpeed", self.deepspeed, "ACCELERATE_USE_DEEPSPEED"),
+        ):
+            if given or os.environ.get(variable, "").lower() in ("1", "true", "yes"):
+                raise ValueError(
+                    f"{name} was asked for, but parameters and optimizer would be cut up between the processes, which "
+                    "two stages with checkpoints of single tasks do not allow. Use plain data parallelism: "
+                    "`accelerate launch --multi_gpu` (or --cpu), without --use_fsdp and --use_deepspeed."
+                )
 
     def for_stage(self, task: str, stage: str) -> AtlasTrainingArguments:
         """A copy with the stage's learning rate and length, and a folder of its own for checkpoints."""

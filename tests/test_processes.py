@@ -1,0 +1,93 @@
+"""Several processes, or accumulated gradients, learn what one process learns with the same global batch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from atlas_hf import AtlasTrainingArguments
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def learn(bert_folder, tmp_path_factory):
+    """Learns two tasks in one or more processes; the folder, and what each process wrote down."""
+
+    def run(processes: int, batch_size: int, accumulation: int = 1):
+        folder, records = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("records")
+        # `accelerate launch --cpu` starts one process only, whatever it is asked for, unless it finds MPI.
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes]
+        values = [bert_folder, folder, records, batch_size, accumulation]
+        command = [sys.executable, *(launch if processes > 1 else []), TESTS / "processes_runner.py", *values]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return folder, [json.loads((records / f"{rank}.json").read_text()) for rank in range(processes)]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def one(learn):
+    return learn(1, 16)
+
+
+def curve(record, *names):
+    """The logged values whose names end so, in order, with task and stage."""
+    return [
+        (entry["task"], entry["stage"], name, value)
+        for entry in record["logs"]
+        for name, value in entry.items()
+        if name in names
+    ]
+
+
+def assert_same_learning(folder, record, expected_folder, expected):
+    for names in [("loss",), ("grad_norm",), ("eval_loss", "eval_accuracy")]:
+        found, wanted = curve(record, *names), curve(expected, *names)
+        assert [entry[:3] for entry in found] == [entry[:3] for entry in wanted]
+        assert {stage for _, stage, _, _ in found} == {"experience", "expansion"}
+        assert [entry[3] for entry in found] == pytest.approx([entry[3] for entry in wanted], rel=1e-3, abs=1e-5)
+    for row, wanted in zip(record["matrix"], expected["matrix"], strict=True):
+        assert row == pytest.approx(wanted)
+    for task in ("has-a", "has-b"):
+        wanted = load_file(expected_folder / task / "adapter_model.safetensors")
+        for name, tensor in load_file(folder / task / "adapter_model.safetensors").items():
+            torch.testing.assert_close(tensor, wanted[name], rtol=1e-3, atol=2e-5, msg=f"{task}: {name}")
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(learn, one):
+    folder, (first, second) = learn(2, 8)
+    assert first["state"] == second["state"], "the processes must agree bit for bit"
+    assert first["matrix"] == second["matrix"]
+    assert_same_learning(folder, first, one[0], one[1][0])
+    assert first["pushed"] == ["user/texts"] * 2 and second["pushed"] == []
+    assert first["written"] and not second["written"], "only the first process writes"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulation", [2, 4])
+def test_accumulated_gradients_are_those_of_the_whole_batch(learn, one, accumulation):
+    folder, (record,) = learn(1, 16 // accumulation, accumulation)
+    assert_same_learning(folder, record, one[0], one[1][0])
+
+
+@pytest.mark.parametrize(
+    ("options", "variable", "text"),
+    [
+        ({"fsdp": "full_shard"}, None, "FSDP"),
+        ({"deepspeed": {"zero_optimization": {"stage": 2}}}, None, "DeepSpeed"),
+        ({}, "ACCELERATE_USE_FSDP", "FSDP"),
+        ({}, "ACCELERATE_USE_DEEPSPEED", "DeepSpeed"),
+    ],
+)
+def test_sharded_training_is_refused(tmp_path, monkeypatch, options, variable, text):
+    if variable:
+        monkeypatch.setenv(variable, "true")
+    with pytest.raises(ValueError, match=f"{text} was asked for.*would be cut up.*accelerate launch --multi_gpu"):
+        AtlasTrainingArguments(output_dir=str(tmp_path), **options)
