@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin
 
-.PHONY: quickstart demo docs test test-slow lint clean
+.PHONY: quickstart demo docs conformance test test-slow lint clean
 
 # The main job: a frozen ViLT learns four tasks on real handwritten digits, one after another.
 quickstart: $(VENV)/.installed
@@ -20,6 +20,10 @@ test: $(VENV)/.installed-test
 	$(RUN)/ruff check .
 	$(RUN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
+# PEFT's own tests, from its source distribution, on AtlasConfig.
+conformance: $(VENV)/.installed-conformance
+	$(RUN)/python tests/conformance
+
 test-slow: $(VENV)/.installed-test
 	$(RUN)/python -m pytest -m slow
 
@@ -36,9 +40,13 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	touch $@
 
+$(VENV)/.installed-conformance: $(VENV)/.installed
+	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[conformance]"
+	touch $@
+
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs site
+	rm -rf $(VENV) runs site .conformance
