@@ -21,7 +21,7 @@ LAYERS = [
      "hub.pushing", "hub.loading", "hub.space", "hub", "plots", "card_source", "model_card", "sources", "pooling",
      "mixing", "collator", "training_args", "persistence", "modeling"],
     ["streams.scenes", "streams.digit_examples", "streams.digit_tasks", "streams.digits", "streams.pretrain_texts",
-     "streams.pretrain_digits", "streams"],
+     "streams.pretrain_digits", "streams.hub_tasks", "streams.climb_tasks", "streams.climb", "streams"],
     ["screening", "task_trainer", "trainer"],
     ["sequence", "report", "benchmark", "benchmark.shortcuts", "benchmark.speed",
      "benchmark.methods.base", "benchmark.methods.plain",
