@@ -6,7 +6,7 @@ Nothing decodes an image here: rows keep the files as they came, and a data load
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -170,12 +170,23 @@ def _sample(task: HubTask, split: str, count: int, seed: int) -> Iterator[Row]:
     for column, feature in rows.features.items():
         if isinstance(feature, Image):
             rows = rows.cast_column(column, Image(decode=False))
-    files = np.random.default_rng(seed).permutation(rows.num_shards)
+    rng = np.random.default_rng(seed)
+    files = rng.permutation(rows.num_shards)
     shares = map(len, np.array_split(np.arange(count), len(files)))
     for file, share in zip(files, shares, strict=True):
         if share:
             part = rows.shard(num_shards=len(files), index=int(file))
-            yield from part.shuffle(seed=seed, buffer_size=BUFFER * share).take(share)
+            yield from _reservoir(part.take(BUFFER * share), share, rng)
+
+
+def _reservoir(rows: Iterable[Row], size: int, rng: np.random.Generator) -> list[Row]:
+    """`size` rows, each with the same chance (Vitter 1985, algorithm R)."""
+    kept: list[Row] = []
+    for seen, row in enumerate(rows):
+        place = seen if seen < size else int(rng.integers(seen + 1))
+        if place < size:
+            kept[place : place + 1] = [row]
+    return kept
 
 
 def _open(task: HubTask, split: str) -> IterableDataset:
