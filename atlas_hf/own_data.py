@@ -209,6 +209,5 @@ def _tuple(value: str | Sequence[str]) -> tuple[str, ...]:
 def _check_columns(rows: Dataset, columns: Sequence[str]) -> None:
     missing = [column for column in columns if column not in rows.column_names]
     if missing:
-        raise ValueError(
-            f"There is no column {', '.join(map(repr, missing))}; found were {', '.join(map(repr, rows.column_names))}."
-        )
+        found = ", ".join(map(repr, rows.column_names))
+        raise ValueError(f"There is no column {', '.join(map(repr, missing))}; found were {found}.")

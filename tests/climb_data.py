@@ -60,7 +60,8 @@ REPOS = {
         "train", "validation", "test",
     ),
     "ybisk/piqa": same(
-        PIQA, lambda i: {"goal": f"open {i}", "sol1": f"a {i}", "sol2": f"b {i}", "label": i % 2}, "train", "validation"
+        PIQA, lambda i: {"goal": f"open {i}", "sol1": f"a {i}", "sol2": f"b {i}", "label": i % 2},
+        "train", "validation",
     ),
     "Multimodal-Fatima/VQAv2_train": {"train": vqa("answers_original", {"question_type": TEXT})},
     "lmms-lab/VQAv2": {"validation": vqa("answers", {"multiple_choice_answer": TEXT})},

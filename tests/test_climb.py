@@ -1,15 +1,11 @@
 """The paper's stream: every task's columns, as the Hub has them, through the real `load_dataset`."""
 
-import json
-
-import numpy as np
 import pytest
-from climb_data import ANSWERS, REPOS, files, photo, publish
+from climb_data import ANSWERS, REPOS, files, publish
 from datasets import Image
 from hub_server import loopback_hub
 
 from atlas_hf import streams
-from atlas_hf.cli import main
 from atlas_hf.streams import climb, climb_tasks
 from atlas_hf.streams.climb_tasks import TASKS
 
@@ -144,16 +140,18 @@ def test_a_column_that_is_missing_upstream(hub):
     hub.store.create("dataset", repo)
     features, row = REPOS["ybisk/piqa"]["train"]
     features = {("goal_text" if name == "goal" else name): kind for name, kind in features.items()}
-    changed = {split: (features, lambda i: row(i) | {"goal_text": "x"}) for split in ("train", "validation")}
-    changed = {s: (f, lambda i: {k: v for k, v in r(i).items() if k != "goal"}) for s, (f, r) in changed.items()}
-    hub.foreign_commit(repo, files(changed), kind="dataset")
+
+    def changed(i):
+        return {"goal_text": "x"} | {name: value for name, value in row(i).items() if name != "goal"}
+
+    hub.foreign_commit(repo, files({"train": (features, changed)}), kind="dataset")
     text = "Task 'piqa': me/other-piqa has no column 'goal' in its split 'train'; found were 'goal_text', 'sol1'"
     with pytest.raises(ValueError, match=text):
         climb.load_task("piqa", sources={"piqa": repo})
 
 
 def test_a_data_set_that_is_not_there(hub):
-    with pytest.raises(ValueError, match="Task 'vcr': .*me/nothing.*visualcommonsense.com.*'answer_choices'|answer_choices"):
+    with pytest.raises(ValueError, match="Task 'vcr': .*me/nothing.*visualcommonsense.com.*answer_choices"):
         climb.load_task("vcr", sources={"vcr": "me/nothing"})
     with pytest.raises(ValueError, match="Task 'inaturalist' needs a data set of your own.*sources inaturalist="):
         climb.load_task("inaturalist")
