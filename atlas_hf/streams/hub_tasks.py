@@ -158,7 +158,9 @@ def _download(task: HubTask, split: str) -> Dataset:
 def _draw(task: HubTask, split: str, count: int, seed: int) -> Dataset:
     """A sample, streamed; kept in the cache of `datasets` under its arguments."""
     options = {"task": task, "split": split, "count": count, "seed": seed}
-    return Dataset.from_generator(_sample, features=_open(task, split).features, gen_kwargs=options)
+    files = _open(task, split).features
+    features = {column: Image() if isinstance(kind, Image) else kind for column, kind in files.items()}
+    return Dataset.from_generator(_sample, features=Features(features), gen_kwargs=options)
 
 
 def _sample(task: HubTask, split: str, count: int, seed: int) -> Iterator[Row]:
@@ -166,17 +168,15 @@ def _sample(task: HubTask, split: str, count: int, seed: int) -> Iterator[Row]:
 
     A file holds neighbours (Places365 is sorted by class), so that the first rows would be no sample.
     """
-    rows = _open(task, split)
-    for column, feature in rows.features.items():
-        if isinstance(feature, Image):
-            rows = rows.cast_column(column, Image(decode=False))
+    rows, label = _open(task, split), task.spec.get("label_column", "label")
     rng = np.random.default_rng(seed)
     files = rng.permutation(rows.num_shards)
     shares = map(len, np.array_split(np.arange(count), len(files)))
     for file, share in zip(files, shares, strict=True):
         if share:
-            part = rows.shard(num_shards=len(files), index=int(file))
-            yield from _reservoir(part.take(BUFFER * share), share, rng)
+            part = rows.shard(num_shards=len(files), index=int(file)).take(BUFFER * share)
+            labelled = (row for row in part if task.convert(row)[label] not in UNLABELLED)
+            yield from _reservoir(labelled, share, rng)
 
 
 def _reservoir(rows: Iterable[Row], size: int, rng: np.random.Generator) -> list[Row]:
@@ -190,7 +190,7 @@ def _reservoir(rows: Iterable[Row], size: int, rng: np.random.Generator) -> list
 
 
 def _open(task: HubTask, split: str) -> IterableDataset:
-    """The split as a stream with our column names, which costs next to nothing."""
+    """The split as a stream with our column names and images as files, which costs next to nothing."""
     source = task.sources[split]
     if source.repo is None:
         raise ValueError(f"Task '{task.name}' needs a data set of your own. {_advice(task, split)}")
@@ -204,6 +204,9 @@ def _open(task: HubTask, split: str) -> IterableDataset:
             f"Task '{task.name}': {source.repo} has no column {', '.join(map(repr, missing))} in its split "
             f"'{source.split}'; found were {', '.join(map(repr, rows.features))}. {_advice(task, split)}"
         )
+    for column in source.columns.values():  # first: a stream whose columns are renamed opens its images
+        if isinstance(rows.features[column], Image):
+            rows = rows.cast_column(column, Image(decode=False))
     return _named(rows, source)
 
 
