@@ -79,7 +79,8 @@ def _with_images(rows: Dataset, folder: Path, table: Path, columns: Sequence[str
         for row, path in enumerate(paths):
             if not path.is_file():
                 raise ValueError(f"Row {row} of {table.name} names the image {rows[column][row]!r}: no file {path}.")
-        rows = rows.remove_columns(column).add_column(column, list(map(str, paths))).cast_column(column, Image())
+        files = rows.remove_columns(column).add_column(column, list(map(str, paths))).cast_column(column, Image())
+        rows = files.select_columns(rows.column_names)
     return rows
 
 
