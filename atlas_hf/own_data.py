@@ -113,7 +113,7 @@ def infer_spec(
     given = (*_tuple(image_columns or ()), *_tuple(text_columns or ()), label, *_tuple(choices_column or ()))
     _check_columns(rows, given)
     images = _of_type(features, Image) if image_columns is None else _tuple(image_columns)
-    texts = [column for column in _of_type(features, Value, "string") if column != label]
+    texts = [column for column in _of_type(features, Value) if column != label and _is_text(features[column])]
     kind = problem_type or _problem_type(features[label], images, choices_column)
     classes = kind not in ("multiple_choice", "regression")
     return TaskSpec(
@@ -199,8 +199,12 @@ def _most_frequent(labels: Sequence[Any]) -> float:
     return share if share < 1 else 0.0
 
 
-def _of_type(features: Features, kind: type, dtype: str | None = None) -> list[str]:
-    return [name for name, f in features.items() if isinstance(f, kind) and dtype in (None, getattr(f, "dtype", None))]
+def _of_type(features: Features, kind: type) -> list[str]:
+    return [name for name, feature in features.items() if isinstance(feature, kind)]
+
+
+def _is_text(feature: Value) -> bool:
+    return feature.dtype in ("string", "large_string")  # pandas reads a CSV as the latter
 
 
 def _tuple(value: str | Sequence[str]) -> tuple[str, ...]:
