@@ -169,29 +169,13 @@ def test_the_command_learns_it_in_the_setting_of_the_paper(hub, vilt_folder, tmp
     monkeypatch.setitem(climb.SIZES, "validation_size", 4)
     output = str(tmp_path / "out")
     options = ["--stream", "climb", "--order", "mono-first", "--backbone", str(vilt_folder), "--low-shot", "6"]
-    tiny = [
-        "--tasks",
-        "snli-ve",
-        "piqa",
-        "--max_steps",
-        "1",
-        "--dataloader_num_workers",
-        "0",
-        "--disable_tqdm",
-        "True",
-    ]
+    tiny = "--tasks snli-ve piqa --max_steps 1 --dataloader_num_workers 0 --disable_tqdm True".split()
     place = ["--sources", "piqa=ybisk/piqa"]  # the same data on its main branch
     assert main(["learn", *options, *tiny, *place, "--output", output]) == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     learned = [(task["name"], task["train_examples"], task["experience"]) for task in results["tasks"]]
     assert learned == [("piqa", 6, []), ("snli-ve", 6, ["piqa"])]
-    paper = {
-        "learning_rate": 5e-4,
-        "adam_epsilon": 1e-4,
-        "num_train_epochs": 20.0,
-        "r": 48,
-        "query_lr_multiplier": 100.0,
-    }
+    paper = {"learning_rate": 5e-4, "adam_epsilon": 1e-4, "num_train_epochs": 20.0, "r": 48, "weight_decay": 0.01}
     assert {name: results["settings"][name] for name in paper} == paper
     about = {"stream": "climb", "order": "mono-first", "low_shot": 6, "train_size": 6, "test_size": None}
     assert about.items() <= results["description"].items()
