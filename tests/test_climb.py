@@ -9,8 +9,9 @@ from hub_server import loopback_hub
 
 from atlas_hf import streams
 from atlas_hf.cli import main
-from atlas_hf.streams import climb, climb_tasks
-from atlas_hf.streams.climb_tasks import TASKS
+from atlas_hf.own_data import own_task
+from atlas_hf.streams import climb
+from atlas_hf.streams.climb_tasks import ANSWERS_ID, TASKS
 
 SIZES = {"train_size": 12, "validation_size": 4, "test_size": 6}
 EVERY = [*climb.ORDERS["multi-first"], *climb.DOWNSTREAM, *climb.LOW_SHOT]
@@ -18,16 +19,12 @@ EVERY = [*climb.ORDERS["multi-first"], *climb.DOWNSTREAM, *climb.LOW_SHOT]
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch, loopback_hub(tmp_path_factory.mktemp("home")) as hub:
-        patch.setattr(climb_tasks.AutoConfig, "from_pretrained", lambda name: Config)
+    with loopback_hub(tmp_path_factory.mktemp("home")) as hub:
         publish(hub)
+        hub.store.create("model", ANSWERS_ID)
+        config = {"model_type": "vilt", "id2label": dict(enumerate(ANSWERS))}
+        hub.foreign_commit(ANSWERS_ID, {"config.json": json.dumps(config).encode()})
         yield hub
-
-
-class Config:
-    """What is read of the published ViLT: its answers."""
-
-    id2label = dict(enumerate(ANSWERS))
 
 
 @pytest.fixture
@@ -148,7 +145,7 @@ def test_a_column_that_is_missing_upstream(hub):
         return {"goal_text": "x"} | {name: value for name, value in row(i).items() if name != "goal"}
 
     hub.foreign_commit(repo, files({"train": (features, changed)}), kind="dataset")
-    text = "Task 'piqa': me/other-piqa has no column 'goal' in its split 'train'; found were 'sol1', .*'goal_text'"
+    text = "Task 'piqa': me/other-piqa has no column 'goal' in its split 'train'; found were 'goal_text', 'sol1', 'sol2'"
     with pytest.raises(ValueError, match=text):
         climb.load_task("piqa", sources={"piqa": repo})
 
@@ -182,3 +179,9 @@ def test_the_command_learns_it_in_the_setting_of_the_paper(hub, vilt_folder, tmp
     capsys.readouterr()
     assert main(["evaluate", output, "--tasks", "piqa"]) == 0
     assert f"piqa: accuracy {results['matrix'][1][0]:.4f}" in capsys.readouterr().out
+
+
+def test_a_data_set_on_the_hub_is_a_task_of_ones_own(hub):
+    spec, data = own_task("stanfordnlp/imdb", "films")
+    assert (spec.problem_type, spec.text_columns) == ("single_label_classification", ("text",))
+    assert spec.label_names == ("neg", "pos") and [len(rows) for rows in data.values()] == [22, 2, 24]
