@@ -72,9 +72,12 @@ def _read(place: str, image_columns: Sequence[str]) -> Mapping[str, Dataset]:
 
 
 def _with_images(rows: Dataset, folder: Path, table: Path, columns: Sequence[str]) -> Dataset:
-    """Paths of a table as images. They are opened when a row is read; that they are there is checked now."""
+    """Paths of a table as images: of these columns, or of those whose first row names a file.
+
+    They are opened when a row is read; that they are there is checked now.
+    """
     _check_columns(rows, columns)
-    for column in columns:
+    for column in columns or [name for name, value in rows[0].items() if (folder / str(value)).is_file()]:
         paths = [folder / str(path) for path in rows[column]]
         for row, path in enumerate(paths):
             if not path.is_file():

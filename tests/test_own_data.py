@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 
 from atlas_hf import TaskSpec
 from atlas_hf.cli import main
-from atlas_hf.own_command import format_spec, read_spec
+from atlas_hf.own_command import OwnTask
 from atlas_hf.own_data import infer_spec, own_task
 
 TINY = ["--max_steps", "2", "--per_device_train_batch_size", "8", "--disable_tqdm", "True", "--r", "4"]
@@ -37,7 +37,7 @@ def pets(tmp_path):
 
 
 def test_a_folder_of_images_with_a_csv(pets):
-    spec, data = own_task(str(pets), "pets", image_columns="photo", label_column="animal")
+    spec, data = own_task(str(pets), "pets", label_column="animal")
     expected = TaskSpec(
         "pets", "single_label_classification", ("photo",), ("what",), label_column="animal",
         label_names=("cat", "dog"), random_baseline=0.5,
@@ -129,7 +129,7 @@ def test_bad_data(pets, tmp_path):
 
     fails("There is no column 'foto'; found were 'photo', 'what', 'animal'", image_columns="foto")
     fails("There is no column 'kind'; found were", image_columns="photo", label_column="kind")
-    fails("Which column is the label.*'photo', 'what', 'animal'. Name label_column", image_columns="photo")
+    fails("Which column is the label.*'photo', 'what', 'animal'. Name label_column", image_columns=["photo"])
     (pets / "photos" / "3.png").unlink()
     fails("Row 3 of animals.csv names the image 'photos/3.png': no file", image_columns="photo", label_column="animal")
     one = Dataset.from_dict({"text": ["a", "b"], "label": ["x", "x"]})
@@ -145,14 +145,17 @@ def test_bad_data(pets, tmp_path):
 def test_the_spec_as_yaml_and_back(tmp_path):
     spec = TaskSpec("mine", "single_label_classification", text_columns=["text"], label_names=["ja", "nein", "öfter"])
     path = tmp_path / "mine.yaml"
-    path.write_text(format_spec(spec, "me/reviews"))
-    assert read_spec(path) == (spec, "me/reviews")
+    path.write_text(OwnTask(spec, "me/reviews", 3).to_yaml())
+    assert OwnTask.read(path) == OwnTask(spec, "me/reviews", 3)
     assert yaml.safe_load(path.read_text())["label_names"] == ["ja", "nein", "öfter"]
     path.write_text("name: mine\n")
     with pytest.raises(ValueError, match="mine.yaml does not say where the data are; give a line `data:"):
-        read_spec(path)
-    with pytest.raises(ValueError, match="There is no file .*none.yaml. Write it with --spec_only"):
-        read_spec(tmp_path / "none.yaml")
+        OwnTask.read(path)
+    path.write_text("data: [")
+    with pytest.raises(ValueError, match="mine.yaml is no YAML"):
+        OwnTask.read(path)
+    with pytest.raises(ValueError, match="There is no file .*none.yaml. Write it with --spec-only"):
+        OwnTask.read(tmp_path / "none.yaml")
 
 
 def test_the_command_learns_one_own_task_and_then_another(pets, vilt_folder, tmp_path, capsys):
@@ -167,13 +170,25 @@ def test_the_command_learns_one_own_task_and_then_another(pets, vilt_folder, tmp
     assert main(["learn", "--data", str(pets), *columns, "--task", "edited", "--spec-only", *options]) == 0
     assert not (output / "edited").exists() and "edited.yaml" in capsys.readouterr().out
     written = output / "edited.yaml"
-    written.write_text(written.read_text().replace("- cat\n- dog", "- dog\n- cat"))
+    written.write_text("# my own order\n" + written.read_text().replace("- cat\n- dog", "- dog\n- cat"))
     assert main(["learn", "--spec", str(written), *options]) == 0
+    assert written.read_text().startswith("# my own order"), "an edited file stays as it is"
     results = json.loads((output / "results.json").read_text())
     assert [task["name"] for task in results["tasks"]] == ["pets", "edited"]
     assert results["tasks"][1]["experience"] == ["pets"] and len(results["matrix"][1]) == 2
     assert json.loads((output / "edited/task.json").read_text())["label_names"] == ["dog", "cat"]
     assert (output / "pets" / "adapter_model.safetensors").read_bytes() == first
+
+    before = (output / "pets.yaml").read_text()
+    changed = ["--data", str(pets), "--image-column", "photo", "--label-column", "what", "--task", "pets"]
+    assert main(["learn", *changed, *options]) == 2
+    assert "a task needs two labels or more" in capsys.readouterr().err
+    assert (
+        main(["learn", "--data", str(pets), *columns, "--text-column", "what", "animal", "--task", "pets", *options])
+        == 2
+    )
+    assert "holds ['pets'] with another TaskSpec" in capsys.readouterr().err
+    assert (output / "pets.yaml").read_text() == before
 
 
 def test_errors_of_the_command(pets, vilt_folder, tmp_path, capsys):
