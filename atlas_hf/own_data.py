@@ -48,12 +48,15 @@ def own_task(data: Data, name: str, *, spec: TaskSpec | None = None, seed: int =
 def read_data(data: Data, image_columns: Sequence[str] = ()) -> dict[str, Dataset]:
     """The splits as they are given; a `ValueError` for other names than `SPLITS`."""
     if isinstance(data, Dataset):
-        return {"train": data}
+        data = DatasetDict(train=data)
     if not isinstance(data, DatasetDict):
         data = _read(str(data), image_columns)
     unknown = sorted(set(data) - set(SPLITS))
     if "train" not in data or unknown:
         raise ValueError(f"The data have the splits {list(data)}; possible are {list(SPLITS)}, and train is needed.")
+    empty = [split for split, rows in data.items() if len(rows) == 0]
+    if empty:
+        raise ValueError(f"The split {', '.join(map(repr, empty))} holds no rows; give at least one.")
     return dict(data)
 
 
@@ -77,7 +80,7 @@ def _with_images(rows: Dataset, folder: Path, table: Path, columns: Sequence[str
     They are opened when a row is read; that they are there is checked now.
     """
     _check_columns(rows, columns)
-    for column in columns or [name for name, value in rows[0].items() if (folder / str(value)).is_file()]:
+    for column in columns or [name for name, value in next(iter(rows), {}).items() if (folder / str(value)).is_file()]:
         paths = [folder / str(path) for path in rows[column]]
         for row, path in enumerate(paths):
             if not path.is_file():
