@@ -24,7 +24,7 @@ from atlas_hf.own_command import OwnDataArguments, own_tasks
 from atlas_hf.report import format_info, format_results
 from atlas_hf.sequence import evaluate_task, learn_sequence
 from atlas_hf.sources import locate
-from atlas_hf.stream_command import load_stream, stream_options
+from atlas_hf.stream_command import load_stream, read_sources, stream_options
 from atlas_hf.training_args import AtlasTrainingArguments
 from atlas_hf.tuner import AtlasConfig
 
@@ -168,6 +168,7 @@ def evaluate(argv: Sequence[str]) -> None:
     parser.add_argument("model", help="folder or Hub repository")
     parser.add_argument("--tasks", nargs="+", help="by default all")
     parser.add_argument("--revision", help="commit, branch or tag, for a repository")
+    parser.add_argument("--sources", nargs="+", metavar="TASK=PLACE", help="as they were for learn, if local folders")
     options = parser.parse_args(argv)
     model = AtlasModel.from_pretrained(options.model, options.revision, options.tasks)
     results = storage.read_json(_folder(options.model, options.revision) / storage.RESULTS)
@@ -177,9 +178,10 @@ def evaluate(argv: Sequence[str]) -> None:
     stream = streams.get(about["stream"])
     args = AtlasTrainingArguments(output_dir=".", report_to="none")
     sizes = {name: about[name] for name in ("train_size", "validation_size", "test_size")}
+    elsewhere = about.get("sources", {}) | read_sources(options.sources, about["stream"])
     for name in options.tasks or model.tasks:
-        options_of_stream = {"seed": about["stream_seed"], **stream_options(about.get("sources"))}
-        spec, data = stream.load_task(name, **options_of_stream, **(sizes | {"train_size": 1}))
+        settings = sizes | {"train_size": 1, "seed": about["stream_seed"]} | stream_options(elsewhere)
+        spec, data = stream.load_task(name, **settings)
         metrics = evaluate_task(model, name, data["test"], args)
         print(f"{name}: {spec.metric} {metrics[spec.metric]:.4f}  loss {metrics['loss']:.4f}", flush=True)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,7 +26,7 @@ def load_stream(stream: ModuleType, options: Any) -> tuple[Loaded, Loaded, dict[
     # A stream without a size of its own draws its examples at random: no more are fetched than are learned from.
     train_size = options.train_size or sizes["train_size"] or options.low_shot
     sizes = sizes | {"train_size": train_size}
-    elsewhere = _sources(options)
+    elsewhere = read_sources(options.sources, options.stream)
     settings = {"seed": options.stream_seed, **sizes, **stream_options(elsewhere)}
     upstream = stream.load(options.order, tasks=options.tasks, **settings)
     wanted = options.downstream or options.downstream_tasks
@@ -36,7 +37,8 @@ def load_stream(stream: ModuleType, options: Any) -> tuple[Loaded, Loaded, dict[
             for tasks in (upstream, downstream)
         )
     description = {"stream": options.stream, "order": options.order, "stream_seed": options.stream_seed} | sizes
-    return upstream, downstream, description | {"low_shot": options.low_shot} | stream_options(elsewhere)
+    public = {task: place for task, place in elsewhere.items() if not Path(place).is_dir()}
+    return upstream, downstream, description | {"low_shot": options.low_shot} | stream_options(public)
 
 
 def stream_options(sources: Mapping[str, str] | None) -> dict[str, Any]:
@@ -44,13 +46,12 @@ def stream_options(sources: Mapping[str, str] | None) -> dict[str, Any]:
     return {"sources": dict(sources)} if sources else {}
 
 
-def _sources(options: Any) -> dict[str, str]:
-    """`TASK=PLACE` ... as a dict."""
-    pairs = [item.partition("=") for item in options.sources or ()]
+def read_sources(items: Sequence[str] | None, stream: str) -> dict[str, str]:
+    """`TASK=PLACE` ... as a dict; a `ValueError` for anything else, or a stream that is not from the Hub."""
+    pairs = [item.partition("=") for item in items or ()]
     wrong = [name + sign + place for name, sign, place in pairs if not (name and place)]
-    if wrong or (pairs and options.stream != "climb"):
+    if wrong or (pairs and stream != "climb"):
         raise ValueError(
-            f"--sources is {' '.join(options.sources)}; give TASK=PLACE, a task of the stream 'climb' and a Hub id or "
-            "folder."
+            f"--sources is {' '.join(items)}; give TASK=PLACE, a task of the stream 'climb' and a Hub id or folder."
         )
     return {name: place for name, _, place in pairs}

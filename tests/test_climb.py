@@ -50,6 +50,7 @@ def test_the_stream_has_the_interface_of_a_stream():
 def test_every_task_is_read_from_the_hub(name, hub, places):
     spec, data = climb.load_task(name, **SIZES, sources={"inaturalist": places})
     assert list(data) == ["train", "validation", "test"]
+    assert (spec.dataset_id is None) == (name == "inaturalist"), "a local folder is not for the card"
     assert [len(rows) for rows in data.values()] == list(SIZES.values())
     for split, rows in data.items():
         assert rows.features == spec.features

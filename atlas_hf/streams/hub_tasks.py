@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,8 @@ class HubTask:
     def make_spec(self, features: Features) -> TaskSpec:
         """The `TaskSpec`, with the label names that the training data give."""
         labels = {"label_names": self.labels(features)} if self.labels else {}
-        return TaskSpec(**self.spec, dataset_id=self.sources["train"].repo, **labels)
+        place = self.sources["train"].repo
+        return TaskSpec(**self.spec, dataset_id=None if Path(place).is_dir() else place, **labels)
 
 
 def class_names(column: str = "label", otherwise: tuple[str, ...] = ()) -> Callable[[Features], tuple[str, ...]]:
