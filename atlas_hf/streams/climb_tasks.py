@@ -16,7 +16,6 @@ from atlas_hf.streams.hub_tasks import HubTask, Row, Source, class_names
 
 ANSWERS_ID = "dandelin/vilt-b32-finetuned-vqa"  # its configuration holds the 3,129 answers of VQAv2
 SINGLE, CHOICE, SEVERAL = "single_label_classification", "multiple_choice", "multi_label_classification"
-CODE, CARD = "code that reads it", "its card"
 
 
 def _same(*names: str) -> dict[str, str]:
@@ -89,7 +88,6 @@ _TASKS = (
         },
         labels=class_names(otherwise=("entailment", "neutral", "contradiction")),
         access="Annotations BSD-3-Clause, SNLI CC BY-SA 4.0; photographs under the terms of Flickr30k (research).",
-        confirmed=CODE,
     ),
     HubTask(
         {
@@ -99,7 +97,6 @@ _TASKS = (
         _splits("ybisk/piqa", _same("goal", "sol1", "sol2", "label"), revision="refs/convert/parquet"),
         _piqa,
         access="Academic Free License 3.0, as PIQA's authors publish it.",
-        confirmed=CODE,
     ),
     HubTask(
         _IMAGE | {
@@ -130,7 +127,6 @@ _TASKS = (
         AnswerScores(),
         labels=vqa_answers,
         access="Annotations and COCO images CC BY 4.0; the copy of the training data states no licence.",
-        confirmed=CODE,
     ),
     HubTask(
         _IMAGE | {
@@ -140,7 +136,6 @@ _TASKS = (
         },
         _splits("pingzhili/vcr-qa", _same("image", "question", "answer_choices", "answer_label"), large=True),
         access="VCR's terms: non-commercial research; agree to them at visualcommonsense.com first.",
-        confirmed=CODE,
     ),
     HubTask(
         {
@@ -151,7 +146,6 @@ _TASKS = (
         _splits("tau/commonsense_qa", _same("question", "choices", "answerKey")),
         _commonsense,
         access="MIT.",
-        confirmed=CARD,
     ),
     HubTask(
         _IMAGE | {
@@ -161,7 +155,6 @@ _TASKS = (
         {"train": Source("ljnlonoljpiljm/places365-256px", "train", _same("image", "label"), large=True)},
         labels=class_names(),
         access="Places365's terms: non-commercial research and education.",
-        confirmed=CODE,
     ),
     HubTask(
         {
@@ -174,7 +167,6 @@ _TASKS = (
         ),
         _nlvr2,
         access="Annotations CC BY 4.0; photographs from the web, of many owners.",
-        confirmed=CODE,
     ),
     HubTask(
         {
@@ -202,7 +194,6 @@ _TASKS = (
         _splits("Rowan/hellaswag", {"context": "ctx", "choices": "endings", "label": "label"}),
         _hellaswag,
         access="MIT.",
-        confirmed=CODE,
     ),
     HubTask(
         _IMAGE | {
@@ -216,7 +207,6 @@ _TASKS = (
         _objects,
         labels=_object_names,
         access="Annotations CC BY 4.0; photographs under Flickr's terms.",
-        confirmed=CODE,
     ),
 )  # fmt: skip
 TASKS = {task.name: task for task in _TASKS}

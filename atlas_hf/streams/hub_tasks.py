@@ -64,7 +64,6 @@ class HubTask:
         convert: a row, under our names and without images, to the columns of the spec.
         labels: the label names if they are not known before: a function of the data set's columns.
         access: licence, and what has to be done before it can be read.
-        confirmed: what the columns were confirmed from; empty if they were not.
     """
 
     spec: Mapping[str, Any]
@@ -72,7 +71,6 @@ class HubTask:
     convert: Callable[[Row], Row] = dict
     labels: Callable[[Features], tuple[str, ...]] | None = None
     access: str = ""
-    confirmed: str = ""
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
