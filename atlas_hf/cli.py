@@ -20,9 +20,11 @@ from atlas_hf.benchmark.command import BENCHMARK_HELP, REPORT_HELP, benchmark, r
 from atlas_hf.demo.command import DEMO_HELP, PUSH_SPACE_HELP, demo, push_space
 from atlas_hf.model_card import write_card, write_cards, write_task_card
 from atlas_hf.modeling import AtlasModel
+from atlas_hf.own_command import OwnDataArguments, own_tasks
 from atlas_hf.report import format_info, format_results
 from atlas_hf.sequence import evaluate_task, learn_sequence
 from atlas_hf.sources import locate
+from atlas_hf.stream_command import load_stream, read_sources, stream_options
 from atlas_hf.training_args import AtlasTrainingArguments
 from atlas_hf.tuner import AtlasConfig
 
@@ -31,6 +33,8 @@ LEARN_HELP = """Learn a stream of tasks, each in two stages, and write every fin
 Example:
   atlas-hf learn --stream digits --order mono-first --output runs/digits
   atlas-hf learn --stream digits --smoke --output runs/smoke
+  atlas-hf learn --stream climb --order mono-first --low-shot 2048 --output runs/climb
+  atlas-hf learn --data pets/ --image-column photo --label-column animal --backbone BACKBONE --output runs/pets
   atlas-hf learn run.yaml                      (the same options, as YAML)
 
 Run again with the same folder, it goes on with the next task. The options that are not about the stream are
@@ -75,6 +79,10 @@ class LearnArguments:
     order: str = field(default="multi-first", metadata={"help": "multi-first or mono-first."})
     tasks: list[str] | None = field(default=None, metadata={"help": "Only these upstream tasks."})
     downstream: bool = field(default=False, metadata={"help": "Learn the downstream tasks too, each on its own."})
+    downstream_tasks: list[str] | None = field(default=None, metadata={"help": "Only these of them, or others."})
+    sources: list[str] | None = field(
+        default=None, metadata={"help": "TASK=PLACE: read a task of the Hub from another data set or folder."}
+    )
     backbone: str | None = field(default=None, metadata={"help": "Folder or Hub id; by default the stream's own."})
     max_experience: int | None = field(
         default=None, metadata={"help": "Reuse so many earlier tasks at most, those that suit best; by default all."}
@@ -94,31 +102,29 @@ class LearnArguments:
 
 def learn(argv: Sequence[str]) -> None:
     parser = HfArgumentParser(
-        (LearnArguments, AtlasTrainingArguments),
+        (LearnArguments, OwnDataArguments, AtlasTrainingArguments),
         prog="atlas-hf learn",
         usage="atlas-hf learn [FILE.yaml] [--option value ...]    (all options: atlas-hf learn --help)",
         description=LEARN_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options, args = _parse_learn(parser, list(argv))
+    options, own, args = _parse_learn(parser, list(argv))
     if options.push_to:
         args.push_to_hub, args.hub_model_id = True, options.push_to
     stream = streams.get(options.stream)
-    torch.set_num_threads(options.threads or stream.THREADS)
-    sizes = stream.SMOKE_SIZES if options.smoke else stream.SIZES
-    sizes = sizes | ({"train_size": options.train_size} if options.train_size else {})
-    upstream = stream.load(options.order, seed=options.stream_seed, tasks=options.tasks, **sizes)
-    downstream = stream.load_downstream(seed=options.stream_seed, **sizes) if options.downstream else []
-    if options.low_shot:
-        upstream, downstream = (
-            [(spec, streams.low_shot(data, options.low_shot, options.stream_seed)) for spec, data in tasks]
-            for tasks in (upstream, downstream)
-        )
+    torch.set_num_threads(options.threads or (torch.get_num_threads() if own.given else stream.THREADS))
+    if own.given:
+        upstream, downstream, description = own_tasks(own, options.output, options.stream_seed), [], {}
+        if own.spec_only:
+            return
+        if not options.backbone:
+            raise ValueError("--data needs --backbone: a folder or Hub id, for example dandelin/vilt-b32-mlm.")
+    else:
+        upstream, downstream, description = load_stream(stream, options)
     settings = {name: getattr(options, name) for name in ("variant", "weighting", "init_queries")}
-    config = AtlasConfig(r=options.r or stream.WIDTH, **settings)
+    width = options.r or (AtlasConfig().r if own.given else stream.WIDTH)
+    config = AtlasConfig(r=width, **settings)
     model = AtlasModel.from_pretrained(options.backbone or stream.BACKBONE_ID, config=config)
-    description = {"stream": options.stream, "order": options.order, "stream_seed": options.stream_seed} | sizes
-    description |= {"low_shot": options.low_shot}
     results = learn_sequence(
         model, upstream, args, options.output, downstream, reuse=not options.independent, description=description,
         max_experience=options.max_experience,
@@ -129,16 +135,21 @@ def learn(argv: Sequence[str]) -> None:
     print(f"\nWritten to {options.output}: {storage.INDEX}, {storage.RESULTS}, accuracy_matrix.png, reuse.png")
 
 
-def _parse_learn(parser: HfArgumentParser, argv: list[str]) -> tuple[LearnArguments, AtlasTrainingArguments]:
-    """The stream decides the defaults, so it is read first; YAML counts as if its lines were options."""
+def _parse_learn(
+    parser: HfArgumentParser, argv: list[str]
+) -> tuple[LearnArguments, OwnDataArguments, AtlasTrainingArguments]:
+    """The stream, if any, decides the defaults, so it is read first; YAML counts as if its lines were options."""
     if argv and argv[0].endswith((".yaml", ".yml")):
         argv = _yaml_options(Path(argv[0])) + argv[1:]
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--stream", default="digits")
     first.add_argument("--smoke", action="store_true")
+    first.add_argument("--data")
+    first.add_argument("--spec")
     known, _ = first.parse_known_args(argv)
     stream = streams.get(known.stream)
-    parser.set_defaults(report_to="none", **stream.TRAINING | (stream.SMOKE_TRAINING if known.smoke else {}))
+    training = {} if known.data or known.spec else stream.TRAINING
+    parser.set_defaults(report_to="none", **training | (stream.SMOKE_TRAINING if known.smoke else {}))
     return parser.parse_args_into_dataclasses(argv)
 
 
@@ -163,6 +174,7 @@ def evaluate(argv: Sequence[str]) -> None:
     parser.add_argument("model", help="folder or Hub repository")
     parser.add_argument("--tasks", nargs="+", help="by default all")
     parser.add_argument("--revision", help="commit, branch or tag, for a repository")
+    parser.add_argument("--sources", nargs="+", metavar="TASK=PLACE", help="as they were for learn, if local folders")
     options = parser.parse_args(argv)
     model = AtlasModel.from_pretrained(options.model, options.revision, options.tasks)
     results = storage.read_json(_folder(options.model, options.revision) / storage.RESULTS)
@@ -172,8 +184,10 @@ def evaluate(argv: Sequence[str]) -> None:
     stream = streams.get(about["stream"])
     args = AtlasTrainingArguments(output_dir=".", report_to="none")
     sizes = {name: about[name] for name in ("train_size", "validation_size", "test_size")}
+    elsewhere = about.get("sources", {}) | read_sources(options.sources, about["stream"])
     for name in options.tasks or model.tasks:
-        spec, data = stream.load_task(name, seed=about["stream_seed"], **(sizes | {"train_size": 1}))
+        settings = sizes | {"train_size": 1, "seed": about["stream_seed"]} | stream_options(elsewhere)
+        spec, data = stream.load_task(name, **settings)
         metrics = evaluate_task(model, name, data["test"], args)
         print(f"{name}: {spec.metric} {metrics[spec.metric]:.4f}  loss {metrics['loss']:.4f}", flush=True)
 

@@ -11,7 +11,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Features, Image, List, Value
 
 PROBLEM_TYPES = (
     "single_label_classification",
@@ -157,6 +157,17 @@ class TaskSpec:
     def input_columns(self) -> tuple[str, ...]:
         single = tuple(column for column in (self.choices_column, self.audio_column) if column)
         return self.image_columns + self.text_columns + single
+
+    @property
+    def features(self) -> Features:
+        """The columns of a data set of this task, inputs first, with their types."""
+        several = {"multi_label_classification": List(Value("int64")), "regression": Value("float64")}
+        label = ClassLabel(names=list(self.label_names)) if self.label_names else Value("int64")
+        features = {column: Image() for column in self.image_columns}
+        features |= {column: Value("string") for column in self.text_columns}
+        features |= {self.choices_column: List(Value("string"))} if self.choices_column else {}
+        features[self.label_column] = several.get(self.problem_type, label)
+        return Features(features | ({self.score_column: List(Value("float64"))} if self.score_column else {}))
 
     def check_dataset(self, dataset: Dataset, split: str) -> None:
         """Raise a `ValueError` if the split is empty, lacks a column, or holds labels that the head cannot express."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from atlas_hf.streams import digits
+from atlas_hf.streams import climb, digits
 from atlas_hf.streams.digits import low_shot
 
-STREAMS: dict[str, ModuleType] = {"digits": digits}
+STREAMS: dict[str, ModuleType] = {"digits": digits, "climb": climb}
 
-__all__ = ["STREAMS", "digits", "get", "low_shot"]
+__all__ = ["STREAMS", "climb", "digits", "get", "low_shot"]
 
 
 def get(name: str) -> ModuleType:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
+from datasets import Dataset, DatasetDict
 
 from atlas_hf.streams.digit_examples import Row
 from atlas_hf.streams.digit_tasks import TASKS, DigitTask
@@ -77,7 +77,7 @@ def load(
     """
     if order not in ORDERS:
         raise ValueError(f"Order {order!r} does not exist; possible are {', '.join(ORDERS)}.")
-    names = _chosen(ORDERS[order], tasks)
+    names = chosen(ORDERS[order], tasks)
     return [load_task(name, train_size, validation_size, test_size, seed=seed) for name in names]
 
 
@@ -90,7 +90,7 @@ def load_downstream(
     tasks: Iterable[str] | None = None,
 ) -> list[LoadedTask]:
     """The downstream tasks, each to be learned on its own from the upstream model; arguments as in `load`."""
-    names = _chosen(DOWNSTREAM, tasks)
+    names = chosen(DOWNSTREAM, tasks)
     return [load_task(name, train_size, validation_size, test_size, seed=seed) for name in names]
 
 
@@ -103,7 +103,7 @@ def load_task(
     seed: int = 0,
 ) -> LoadedTask:
     """One task by name, upstream or downstream: its spec and its splits train, validation and test."""
-    (name,) = _chosen(tuple(TASKS), (name,))
+    (name,) = chosen(tuple(TASKS), (name,))
     task, sizes = TASKS[name], (train_size, validation_size, test_size)
     splits = {split: _build_split(task, split, size, seed) for split, size in zip(SPLITS, sizes, strict=True)}
     return task.spec, DatasetDict(splits)
@@ -122,7 +122,8 @@ def low_shot(data: DatasetDict, n: int, seed: int = 0) -> DatasetDict:
     return DatasetDict({**data, "train": train.select(rows)})
 
 
-def _chosen(possible: Sequence[str], tasks: Iterable[str] | None) -> list[str]:
+def chosen(possible: Sequence[str], tasks: Iterable[str] | None) -> list[str]:
+    """The tasks that are wanted, in the order of `possible`; a `ValueError` for one that is not there."""
     wanted = list(possible if tasks is None else tasks)
     unknown = [name for name in wanted if name not in possible]
     if unknown:
@@ -134,10 +135,10 @@ def _build_split(task: DigitTask, split: str, size: int, seed: int) -> Dataset:
     entropy = [seed, zlib.crc32(task.spec.name.encode()), SPLITS.index(split)]
     rng, hands = (np.random.default_rng(entropy + [stream]) for stream in range(2))
     rows = [task.example(rng, split) for _ in range(size)]
-    columns = {column: [row[column] for row in rows] for column in _features(task.spec)}
+    columns = {column: [row[column] for row in rows] for column in task.spec.features}
     if task.spec.image_columns:
         columns |= _images(task.spec.image_columns, rows, split, hands)
-    return Dataset.from_dict(columns, features=_features(task.spec))
+    return Dataset.from_dict(columns, features=task.spec.features)
 
 
 def _images(columns: Sequence[str], rows: Sequence[Row], split: str, rng: np.random.Generator) -> dict[str, list]:
@@ -148,17 +149,3 @@ def _images(columns: Sequence[str], rows: Sequence[Row], split: str, rng: np.ran
     files = [png(pixels) for pixels in write_scenes(digits, colours, handwriting(split), rng)]
     files = [{"bytes": file, "path": None} for file in files]
     return {column: files[index :: len(columns)] for index, column in enumerate(columns)}
-
-
-def _features(spec: TaskSpec) -> Features:
-    features = {column: Image() for column in spec.image_columns}
-    features |= {column: Value("string") for column in spec.text_columns}
-    if spec.choices_column:
-        features[spec.choices_column] = List(Value("string"))
-    if spec.score_column:
-        features |= {spec.label_column: List(Value("int64")), spec.score_column: List(Value("float64"))}
-    elif spec.label_names:
-        features[spec.label_column] = ClassLabel(names=list(spec.label_names))
-    else:
-        features[spec.label_column] = Value("int64")
-    return Features(features)

@@ -39,7 +39,9 @@ def isolated_client(hub: HubServer, home: Path | str, token: str | None = "hf_wr
         stack.enter_context(mock.patch.dict(os.environ, client_env(hub, home, token), clear=True))
         switches = {"HF_HUB_DISABLE_XET": True, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_TELEMETRY": True}
         stack.enter_context(mock.patch.multiple(constants, **paths, **switches))
-        stack.enter_context(mock.patch.object(config, "HF_ENDPOINT", hub.url))
+        elsewhere = {"HF_UPDATE_DOWNLOAD_COUNTS": False, "USE_PARQUET_EXPORT": False}  # other hosts than the Hub
+        cache = {"HF_DATASETS_CACHE": home / "datasets"}
+        stack.enter_context(mock.patch.multiple(config, HF_ENDPOINT=hub.url, **elsewhere, **cache))
         for module in (_http, file_download):
             stack.enter_context(mock.patch.object(module, "time", fake_time))
         yield

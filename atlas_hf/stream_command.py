@@ -1,0 +1,57 @@
+"""`atlas-hf learn --stream`: which tasks, how many examples, and what `results.json` says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from datasets import DatasetDict
+
+from atlas_hf import streams
+from atlas_hf.tasks import TaskSpec
+
+Loaded = list[tuple[TaskSpec, DatasetDict]]
+
+
+def load_stream(stream: ModuleType, options: Any) -> tuple[Loaded, Loaded, dict[str, Any]]:
+    """The upstream tasks, those downstream (none unless asked for), and the description of both.
+
+    Args:
+        stream: see `atlas_hf.streams`.
+        options: `LearnArguments` of the command line.
+    """
+    sizes = stream.SMOKE_SIZES if options.smoke else stream.SIZES
+    # A stream without a size of its own draws its examples at random: no more are fetched than are learned from.
+    train_size = options.train_size or sizes["train_size"] or options.low_shot
+    sizes = sizes | {"train_size": train_size}
+    elsewhere = read_sources(options.sources, options.stream)
+    settings = {"seed": options.stream_seed, **sizes, **stream_options(elsewhere)}
+    upstream = stream.load(options.order, tasks=options.tasks, **settings)
+    wanted = options.downstream or options.downstream_tasks
+    downstream = stream.load_downstream(tasks=options.downstream_tasks, **settings) if wanted else []
+    if options.low_shot:
+        upstream, downstream = (
+            [(spec, streams.low_shot(data, options.low_shot, options.stream_seed)) for spec, data in tasks]
+            for tasks in (upstream, downstream)
+        )
+    description = {"stream": options.stream, "order": options.order, "stream_seed": options.stream_seed} | sizes
+    public = {task: place for task, place in elsewhere.items() if not Path(place).is_dir()}
+    return upstream, downstream, description | {"low_shot": options.low_shot} | stream_options(public)
+
+
+def stream_options(sources: Mapping[str, str] | None) -> dict[str, Any]:
+    """Arguments of a stream's functions that not every stream has."""
+    return {"sources": dict(sources)} if sources else {}
+
+
+def read_sources(items: Sequence[str] | None, stream: str) -> dict[str, str]:
+    """`TASK=PLACE` ... as a dict; a `ValueError` for anything else, or a stream that is not from the Hub."""
+    pairs = [item.partition("=") for item in items or ()]
+    wrong = [name + sign + place for name, sign, place in pairs if not (name and place)]
+    if wrong or (pairs and stream != "climb"):
+        raise ValueError(
+            f"--sources is {' '.join(items)}; give TASK=PLACE, a task of the stream 'climb' and a Hub id or folder."
+        )
+    return {name: place for name, _, place in pairs}
