@@ -188,6 +188,23 @@ class AtlasTrainer(TaskTrainer):
             loss = loss + self.args.orthogonality_weight * self.model.base_model.orthogonality(self.task)
         return (loss, outputs) if return_outputs else loss
 
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Raises `FloatingPointError`, before the step is made, if the loss is NaN or infinite."""
+        loss = super().training_step(*args, **kwargs)
+        if not loss.isfinite():
+            raise FloatingPointError(
+                f"Task '{self.task}', stage '{self.stage}', step {self.state.global_step + 1}: the loss is "
+                f"{loss.item()}. {self._last_good_checkpoint()} Lower learning_rate (now {self.args.learning_rate}) "
+                f"or query_lr_multiplier (now {self.args.query_lr_multiplier}), or set max_grad_norm."
+            )
+        return loss
+
+    def _last_good_checkpoint(self) -> str:
+        for folder in sorted(Path(self.args.output_dir).glob("checkpoint-*"), key=_step, reverse=True):
+            if all(tensor.isfinite().all() for tensor in load_file(folder / self.task / WEIGHTS).values()):
+                return f"The last good checkpoint of this stage is {folder}."
+        return "There is no checkpoint of this stage yet."
+
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Name the task and stage in every key, so that the stages do not share a curve in a tracker."""
         where = "/".join(filter(None, [self.task, self.stage]))
@@ -249,6 +266,10 @@ class StageProgress(ProgressCallback):
         super().on_train_begin(*args, **kwargs)
         if self.training_bar is not None:
             self.training_bar.set_description(f"{self.trainer.task}, {self.trainer.stage}")
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _digest(tensor: Tensor) -> bytes:
