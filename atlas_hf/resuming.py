@@ -23,7 +23,7 @@ from atlas_hf.tasks import TaskSpec
 Stream = Sequence[tuple[TaskSpec, Mapping[str, Dataset]]]
 CHECKPOINTS = ".checkpoints"
 _FULL = 2**20  # bytes; with less left on the disk, a failed write is put down to that
-_PROBE = 2**17  # bytes that must go into the folder before anything is begun
+_PROBE = 2**14  # bytes that must go into the folder before anything is begun
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 
 

@@ -54,7 +54,7 @@ def test_a_full_disk(fresh, args, small_disk):
     learn_sequence(fresh(), STREAM[:1], args, folder)
     index = (folder / storage.INDEX).read_bytes()
     size = os.statvfs(small_disk)
-    (small_disk / "other").write_bytes(b"0" * (size.f_bavail * size.f_frsize - 160_000))
+    (small_disk / "other").write_bytes(b"0" * (size.f_bavail * size.f_frsize - 60_000))
     text = r"'has-b' could not be written to .*: No space left on device. The finished tasks \['has-a'\].* be loaded"
     with pytest.raises(OSError, match=text):
         learn_sequence(fresh(), STREAM, args, folder)
