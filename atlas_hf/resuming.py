@@ -23,6 +23,7 @@ from atlas_hf.tasks import TaskSpec
 Stream = Sequence[tuple[TaskSpec, Mapping[str, Dataset]]]
 CHECKPOINTS = ".checkpoints"
 _FULL = 2**20  # bytes; with less left on the disk, a failed write is put down to that
+_PROBE = 2**14  # bytes that must go into the folder before anything is begun
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 
 
@@ -35,8 +36,8 @@ def prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         storage.clear_scratch(folder)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_PROBE))
     except OSError as error:
         raise OSError(
             f"{folder} cannot be written ({error.strerror}). Nothing was learned, and what it holds can still be "

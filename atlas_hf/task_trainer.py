@@ -66,10 +66,21 @@ class TaskTrainer(Trainer):
         return {self.spec.metric: function(prediction.predictions, prediction.label_ids)}
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        output = super().train(*args, **kwargs)
-        # Mixed precision leaves a wrapper around `forward`, which would be wrapped once more by the next training.
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Leave nothing of accelerate on the model, which others train, evaluate and use after this trainer.
+
+        Its mark, left by an evaluation, would keep the next training from being wrapped: each process would go its own
+        way. Its wrapper of `forward` would go on to compute in mixed precision.
+        """
         self.model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        return output
+        self.model_wrapped = self.model
+        vars(self.model).pop("_is_accelerate_prepared", None)
+        self.accelerator._models.clear()
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -100,8 +111,12 @@ class TaskTrainer(Trainer):
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         if self.model.task != self.task:
             self.model.set_task(self.task)
-        with evaluating(self.model):
-            return super().evaluation_loop(*args, **kwargs)
+        try:
+            with evaluating(self.model):
+                return super().evaluation_loop(*args, **kwargs)
+        finally:
+            if not self.is_in_train:
+                self._release()
 
 
 def evaluate_task(model: nn.Module, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> dict[str, float]:

@@ -46,8 +46,8 @@ def run_shell(text, hub, home):
         program, *arguments = shlex.split(line, comments=True) or ["make"]
         if program == "atlas-hf":
             assert main(arguments) == 0, line
-        elif program == "accelerate":
-            command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", *arguments]
+        elif program == "torchrun":
+            command = [sys.executable, "-m", "torch.distributed.run", *arguments]
             subprocess.run(command, env=client_env(hub, home), check=True)
         else:
             assert program == "make", f"{line!r}: how is it to be run?"

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from conftest import splits, text_data, text_spec
+from conftest import randomize, splits, text_data, text_spec
 from transformers import TrainerCallback
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, AtlasTrainingArguments, learn_sequence
@@ -111,3 +111,15 @@ def test_a_sequence_that_diverges_keeps_the_finished_tasks(bert_folder, args, tm
         learn_sequence(model, [STREAM[0], (spec, endless)], args, tmp_path / "out")
     assert list(json.loads((tmp_path / "out/atlas.json").read_text())["tasks"]) == ["has-a"]
     assert AtlasModel.from_pretrained(tmp_path / "out").tasks == ["has-a"]
+
+
+def test_an_evaluation_leaves_nothing_on_the_model(bert, args):
+    bert.add_task(text_spec("has-b"))
+    randomize(bert, "has-b")
+    before = logits(bert.eval(), "has-b")
+    args.bf16 = True
+    trainer = AtlasTrainer(bert, args, "has-b", eval_dataset=text_data("b", 32))
+    losses = [trainer.evaluate()["eval_loss"] for _ in range(2)]
+    assert losses[0] == losses[1], "the second is in mixed precision, too"
+    assert torch.equal(logits(bert.eval(), "has-b"), before)
+    assert not {"forward", "_is_accelerate_prepared", "_original_forward"} & set(vars(bert))

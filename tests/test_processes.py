@@ -36,22 +36,18 @@ def one(learn):
     return learn(1, 16)
 
 
-def curve(record, *names):
-    """The logged values whose names end so, in order, with task and stage."""
-    return [
-        (entry["task"], entry["stage"], name, value)
-        for entry in record["logs"]
-        for name, value in entry.items()
-        if name in names
-    ]
+def curve(record, name):
+    """The logged values of this name, in order, with task and stage."""
+    return [(entry["task"], entry["stage"], entry[name]) for entry in record["logs"] if name in entry]
 
 
 def assert_same_learning(folder, record, expected_folder, expected):
-    for names in [("loss",), ("grad_norm",), ("eval_loss", "eval_accuracy")]:
-        found, wanted = curve(record, *names), curve(expected, *names)
-        assert [entry[:3] for entry in found] == [entry[:3] for entry in wanted]
-        assert {stage for _, stage, _, _ in found} == {"experience", "expansion"}
-        assert [entry[3] for entry in found] == pytest.approx([entry[3] for entry in wanted], rel=1e-3, abs=1e-5)
+    """Not compared is the loss of an evaluation: Trainer counts the last batch in full, even if it is not."""
+    for name in ("loss", "grad_norm", "eval_accuracy"):
+        found, wanted = curve(record, name), curve(expected, name)
+        assert [entry[:2] for entry in found] == [entry[:2] for entry in wanted]
+        assert {stage for _, stage, _ in found} == {"experience", "expansion"}
+        assert [entry[2] for entry in found] == pytest.approx([entry[2] for entry in wanted], rel=1e-4, abs=1e-5)
     for row, wanted in zip(record["matrix"], expected["matrix"], strict=True):
         assert row == pytest.approx(wanted)
     for task in ("has-a", "has-b"):
