@@ -106,6 +106,8 @@ class AtlasTrainer(TaskTrainer):
 
     def _train_stage(self, stage: str, checkpoint: str | None, **kwargs: Any) -> TrainOutput:
         self._enter(stage)
+        if checkpoint is not None:  # it also holds what an earlier stage trained, and this one must not
+            self._load_from_checkpoint(checkpoint)
         frozen = self._check_trainable()
         before = {name: _digest(tensor) for name, tensor in frozen.items()}
         if stage == "experience" and checkpoint is None and self._screens:

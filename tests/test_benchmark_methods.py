@@ -75,7 +75,7 @@ def test_steps_are_those_of_both_stages():
     assert total_steps(settings(**EPOCHS | {"experience_max_steps": 5}), 17) == 9 + 5
 
 
-@pytest.mark.parametrize("name", [*ATLAS])
+@pytest.mark.parametrize("name", sorted(ATLAS))
 def test_stages_by_epochs_have_as_many_steps_as_the_rule_says(name, monkeypatch):
     trained, method = Counter(), METHODS[name](SETTING)
     count_steps(monkeypatch, trained)

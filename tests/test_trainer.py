@@ -203,13 +203,16 @@ def test_resuming_a_stage_gives_the_same_weights(bert_folder, args, tmp_path):
 
     args.save_total_limit, args.load_best_model_at_end = None, False
 
-    def fresh():
+    def fresh(seed):
         torch.manual_seed(0)
         model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
+        model.add_task(text_spec("has-a"))
+        model.set_stage("has-a", "complete")
+        torch.manual_seed(seed)
         model.add_task(text_spec("has-b"))
         return model
 
-    whole, resumed = fresh(), fresh()
+    whole, resumed = fresh(1), fresh(2)  # other queries and another head: all that counts is in the checkpoint
     trainer_of(whole, args).train()
     trainer_of(resumed, args).train(resume_from_checkpoint=str(tmp_path / "checkpoints/has-b/expansion/checkpoint-4"))
     for name, tensor in whole.state_dict().items():
