@@ -21,8 +21,8 @@ pytestmark = QUIET
 
 # Imports once, then forks a process for each push. Stand-ins for `atlas_hf/__init__.py` and `datasets` save seconds.
 PUSHER = """
-import os, sys, types
-sys.modules["datasets"] = types.SimpleNamespace(Dataset=None)
+import os, sys, types, unittest.mock
+sys.modules["datasets"] = unittest.mock.MagicMock()
 package = sys.modules["atlas_hf"] = types.ModuleType("atlas_hf")
 package.__path__ = [sys.argv[1]]
 from atlas_hf import hub

@@ -37,7 +37,7 @@ from atlas_hf.modeling import AtlasModel
 
 HELP = """Time a forward pass and the training steps of both stages against a bare backbone and the least possible.
 
-Examples:
+Example:
   atlas-hf benchmark-speed --output runs/speed
   atlas-hf benchmark-speed --backbones vilt bert vit --adapters 4 16 --output runs/speed-full
   atlas-hf benchmark-speed --backbones vilt --batch 128 --device cuda --bf16 --ways fused full"""
