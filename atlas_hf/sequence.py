@@ -88,6 +88,8 @@ def learn_sequence(
     results = resume(model, folder, [*stream, *downstream], given)
     results |= given | {"environment": environment()}
     if model.tasks and main:
+        for task in model.tasks:  # a process that was killed after it had saved
+            shutil.rmtree(folder / CHECKPOINTS / task, ignore_errors=True)
         write_results(results, folder)
         _publish(folder, model.tasks[-1], repo_id, args)
     upstream = [spec.name for spec, _ in stream]

@@ -82,7 +82,7 @@ MOMENTS = {
     "in evaluation": {"function": "atlas_hf.trainer.AtlasTrainer.prediction_step", "number": 2},
     "in a checkpoint": {"function": "transformers.TrainerState.save_to_json", "number": 1},
     "in the matrix": {"function": "atlas_hf.sequence._score", "number": 2},
-    "before the results": {"function": "atlas_hf.resuming.write_results", "number": 0},
+    "before the results": {"function": "atlas_hf.sequence.write_results", "number": 0},
     "before the index": {"function": "atlas_hf.storage.Index.save", "number": 0},
     "after the index": {"function": "atlas_hf.storage.Index.save", "number": 1, "after": True},
     "before the card": {"function": "atlas_hf.sequence.write_card", "number": 1},
