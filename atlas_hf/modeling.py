@@ -25,7 +25,7 @@ from atlas_hf.pooling import LAST_TOKEN, default_pooling, pool, pool_runs, poole
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig
 from atlas_hf.tuner.config import STAGES
-from atlas_hf.tuner.layer import ROUTE, routed
+from atlas_hf.tuner.route import ROUTE, routed
 
 BASE = "__base__"
 

@@ -17,7 +17,8 @@ from torch.nn.functional import silu
 from atlas_hf.modeling import AtlasModel, evaluating
 from atlas_hf.task_trainer import evaluate_task
 from atlas_hf.training_args import AtlasTrainingArguments
-from atlas_hf.tuner.layer import ROUTE, AtlasLayer, routed
+from atlas_hf.tuner.layer import AtlasLayer
+from atlas_hf.tuner.route import ROUTE, routed
 
 EXAMPLES = 256
 

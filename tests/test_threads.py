@@ -7,7 +7,7 @@ import torch
 from conftest import Unchanged, text_spec
 from test_modeling import learn
 
-from atlas_hf.tuner.layer import ROUTE
+from atlas_hf.tuner.route import ROUTE
 
 TASKS = ["one", "two", "three"]
 

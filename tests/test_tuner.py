@@ -13,7 +13,7 @@ from torch.nn.functional import silu
 from transformers import AutoModel
 
 from atlas_hf import AtlasConfig, AtlasModel
-from atlas_hf.tuner.layer import ROUTE
+from atlas_hf.tuner.route import ROUTE
 
 TEXTS = [["a b c d e f"], ["h"], ["c c a"]]
 

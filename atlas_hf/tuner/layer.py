@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -19,6 +16,7 @@ from atlas_hf.bottlenecks import Pack, compute_dtype
 from atlas_hf.fusion import fuse_packs
 from atlas_hf.tuner.config import AtlasConfig
 from atlas_hf.tuner.packing import PackCache, pack
+from atlas_hf.tuner.route import ROUTE, Operands, Route
 
 # What stays frozen while a task is active, by the task's stage. PEFT takes "active" for "trainable".
 FROZEN = {
@@ -26,77 +24,6 @@ FROZEN = {
     "expansion": ("atlas_experience_query",),
     "complete": ("atlas_down", "atlas_up", "atlas_key", "atlas_query", "atlas_experience_query"),
 }
-
-
-@dataclass
-class Route:
-    """What one forward call tells the sites. Kept per call, not on the modules, so that threads do not meet.
-
-    Args:
-        task: the task to compute; None for PEFT's active adapter.
-        runs: instead, the tasks of the batch's rows: task and number of rows, one run after another.
-        padding: (B, L), the `attention_mask` of the call.
-        mask: (B, L) of the sequence that is in the layers now, non-zero where a token is not padding.
-        sequences: how many sequences are in the layers now; None if nobody knows.
-        coefficients: where the sites leave theirs, (B, K) or (B, K, D), if a dict is given.
-        operands: what the sites compute with, looked up before the call. A compiled backbone then holds no task's
-            name, and serves every task of the same shapes.
-    """
-
-    task: str | None = None
-    runs: tuple[tuple[str, int], ...] | None = None
-    padding: Tensor | None = None
-    mask: Tensor | None = None
-    sequences: int | None = None
-    coefficients: dict[AtlasLayer, Tensor] | None = None
-    operands: dict[AtlasLayer, Operands] | None = None
-
-
-class Operands(NamedTuple):
-    """What a site computes with for a task, see `atlas_hf.fusion.fuse_packs`."""
-
-    packs: list[Pack]
-    query: Tensor
-    key: Tensor
-    num_heads: int
-    variant: str
-    weighting: str
-
-
-class CurrentRoute(threading.local):
-    """The route of the forward call in this thread; `torch.compile` reads a thread's locals, but no `ContextVar`."""
-
-    value: Route | None = None
-
-    def get(self) -> Route | None:
-        return self.value
-
-
-ROUTE = CurrentRoute()
-
-
-@contextmanager
-def routed(**changes: Any) -> Iterator[Route]:
-    """Within the block, forward calls of this thread follow the current route with the given changes."""
-    before = ROUTE.value
-    ROUTE.value = route = replace(before or Route(), **changes)
-    try:
-        yield route
-    finally:
-        ROUTE.value = before
-
-
-def checkpoint_routed(checkpoint: Any, layer: Any, *args: Any, **kwargs: Any) -> Any:
-    """Gradient checkpointing of a layer whose second computation follows the same route as the first.
-
-    That one runs in the backward pass: after the route of the forward call has ended, and on a GPU in another thread.
-    """
-    return checkpoint(partial(_compute_routed, replace(ROUTE.get() or Route()), layer), *args, **kwargs)
-
-
-def _compute_routed(route: Route, layer: Any, *args: Any, **kwargs: Any) -> Any:
-    with routed(**vars(route)):
-        return layer(*args, **kwargs)
 
 
 class FrozenNames(Mapping):

@@ -6,7 +6,6 @@ import hashlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -15,13 +14,13 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, inspect_matched_
 from peft.utils.integrations import init_empty_weights
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from transformers import PreTrainedModel
 
 from atlas_hf.fusion import orthogonality
 from atlas_hf.heads import HEAD_PARTS, build_head
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, check_encoder
 from atlas_hf.tuner.config import AtlasConfig
-from atlas_hf.tuner.layer import ROUTE, AtlasLayer, Operands, Route, check_heads, checkpoint_routed, routed
+from atlas_hf.tuner.layer import AtlasLayer, check_heads
+from atlas_hf.tuner.route import ROUTE, Operands, Route, route_checkpoints, routed, share_masks
 
 SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")  # what chooses the sites
 
@@ -47,7 +46,7 @@ class AtlasTuner(BaseTuner):
         self._base_parts = {part for path in paths for part in path.split(".")} | {"base_model", "model"}
         self._checkpointed = [module for module in model.modules() if hasattr(module, "gradient_checkpointing")]
         self._statistics = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-        _share_masks(model)
+        share_masks(model)
 
     def train(self, mode: bool = True) -> AtlasTuner:
         """The backbone is frozen: so are the running statistics of its batch norms (ALIGN), and they are used."""
@@ -274,7 +273,7 @@ class AtlasTuner(BaseTuner):
         mask = bound.get("attention_mask", bound.get("kwargs", {}).get("attention_mask"))
         mask = mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
         if self.model.training:
-            _route_checkpoints(self._checkpointed)
+            route_checkpoints(self._checkpointed)
         compiled = self.model._compiled_call_impl is not None and names is None
         operands = self._operands() if compiled else None
         with routed(padding=mask, mask=mask, operands=operands, **runs):
@@ -317,45 +316,3 @@ def _inside(key: str, module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
 def _plain(value: Any) -> Any:
     """Lists and sets of names compare by what they hold."""
     return sorted(value) if isinstance(value, (list, set, tuple)) else value
-
-
-def _share_masks(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        if name.rpartition(".")[2] == "embeddings":
-            module.register_forward_hook(_share_mask, with_kwargs=True)
-        elif name and isinstance(module, PreTrainedModel):
-            module.register_forward_pre_hook(_share_given_mask, with_kwargs=True)
-
-
-def _share_given_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """An encoder of joined sequences (FLAVA) has no embeddings; its mask is the one that it is called with."""
-    route = ROUTE.get()
-    if route is not None and "attention_mask" in kwargs:
-        mask = kwargs["attention_mask"]
-        route.mask = mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
-
-
-def _share_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-    """Tell the sites how many sequences these embeddings begin, and which of their tokens are padding.
-
-    Multi-modal encoders (ViLT) make the mask of the joint sequence in their embeddings. Where each modality has an
-    encoder of its own (CLIP), the call's attention mask is that of the text, even if there are as many patches.
-    """
-    route = ROUTE.get()
-    if route is None:
-        return
-    tokens, mask = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
-    route.sequences = len(tokens) if isinstance(tokens, Tensor) else None
-    if isinstance(mask, Tensor) and isinstance(tokens, Tensor) and mask.shape == tokens.shape[:2]:
-        route.mask = mask
-    else:
-        has_pixels = any(isinstance(value, Tensor) and value.dim() == 4 for value in (*args, *kwargs.values()))
-        route.mask = None if has_pixels else route.padding
-
-
-def _route_checkpoints(modules: list[nn.Module]) -> None:
-    """Gradient checkpointing can be turned on at any time, so this is asked at each call in training mode."""
-    for module in modules:
-        checkpoint = getattr(module, "_gradient_checkpointing_func", None)
-        if checkpoint is not None and getattr(checkpoint, "func", None) is not checkpoint_routed:
-            module._gradient_checkpointing_func = partial(checkpoint_routed, checkpoint)
