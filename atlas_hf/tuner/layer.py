@@ -144,10 +144,6 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
-    def _get_base_layer_device_and_dtype(self, base_layer: nn.Module) -> tuple[torch.device | None, None]:
-        """The device alone: PEFT would round an adapter that it loads to the type of a half-precision backbone."""
-        return super()._get_base_layer_device_and_dtype(base_layer)[0], None
-
     def _first_queries(self, config: AtlasConfig) -> Tensor:
         """Where the queries over the experience start, (K, Q, D); see `AtlasConfig.init_queries`."""
         noise = torch.randn(len(config.experience), config.num_queries, self.out_features)

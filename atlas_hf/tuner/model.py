@@ -76,7 +76,11 @@ class AtlasTuner(BaseTuner):
             setattr(owner, name, nn.Parameter(value, getattr(owner, name).requires_grad))
         for site in self.sites_of(task).values():
             site.packs.clear()
-            site._move_adapter_to_device_of_base_layer(task)
+            device, _ = site._get_base_layer_device_and_dtype(site.get_base_layer())
+            for part in site.adapter_layer_names:  # the type stays that of the values, whatever the backbone's is
+                values = getattr(site, part)
+                if task in values:
+                    values[task] = values[task].to(device)
 
     def _slots(self, task: str) -> dict[str, tuple[nn.Module, str]]:
         """Where a task's parameters are: by their keys, the modules that own them and their names there."""
