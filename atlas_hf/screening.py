@@ -40,16 +40,18 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
         The opened tasks, the most useful first.
     """
     starts = {site: _starts(site, task) for site in model.base_model.sites_of(task).values()}
-    batches, labels = _batches(model, model.specs[task], dataset, seed)
+    spec = model.specs[task]
+    batches, labels = _batches(model, spec, dataset, seed)
 
-    def error(opened: Collection[int]) -> float:
+    def start(opened: Collection[int]) -> None:
         for site, (closed, normal) in starts.items():
             rows = [(normal if k in opened else closed)[k] for k in range(len(closed))]
             with torch.no_grad():
                 site.atlas_experience_query[task].copy_(torch.stack(rows))
-        with torch.no_grad(), evaluating(model):
-            pooled = torch.cat([model.pooled(task, **batch) for batch in batches])
-        return probe_error(*_regression(model.specs[task], pooled.double().cpu(), labels.cpu()))
+
+    def error(opened: Collection[int]) -> float:
+        start(opened)
+        return _error(model, task, spec, batches, labels)
 
     names, opened, lowest = model.peft_config[task].experience, [], error(())
     while len(opened) < len(names):
@@ -58,7 +60,7 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
         if errors[best] > lowest * (1 - MIN_GAIN):
             break
         opened, lowest = [*opened, best], errors[best]
-    error(opened)  # leaves the queries there
+    start(opened)
     return [names[k] for k in opened]
 
 
@@ -87,11 +89,7 @@ def most_useful(
     if len(tasks) <= limit:
         return tasks
     batches, labels = _batches(model, spec, dataset, seed)
-    errors = {}
-    for task in tasks:
-        with torch.no_grad(), evaluating(model):
-            pooled = torch.cat([model.pooled(task, **batch) for batch in batches])
-        errors[task] = probe_error(*_regression(spec, pooled.double().cpu(), labels.cpu()))
+    errors = {task: _error(model, task, spec, batches, labels) for task in tasks}
     best = sorted(tasks, key=errors.get)[:limit]
     return [task for task in tasks if task in best]
 
@@ -118,6 +116,15 @@ def probe_error(features: Tensor, targets: Tensor) -> float:
             errors[i] += (new_y - new_x @ right.T @ (shrink[:, None] * (left.T @ y))).square().sum()
         mean_error += new_y.square().sum()
     return (errors.min() / max(mean_error, 1e-12)).item()
+
+
+def _error(
+    model: AtlasModel, task: str, spec: TaskSpec, batches: list[dict[str, Tensor]], labels: Tensor
+) -> float:
+    """The probe's error at a task `spec`, on the features that the adapters of `task` give."""
+    with torch.no_grad(), evaluating(model):
+        pooled = torch.cat([model.pooled(task, **batch) for batch in batches])
+    return probe_error(*_regression(spec, pooled.double().cpu(), labels.cpu()))
 
 
 def _starts(site: AtlasLayer, task: str) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ from transformers import (
 )
 from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
 
-from atlas_hf import AtlasConfig, AtlasModel, TaskSpec
+from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainingArguments, TaskSpec
 from atlas_hf.persistence import tensor_bytes
 
 torch.set_num_threads(1)
@@ -107,6 +107,12 @@ def splits(letter, train=64, test=32):
         name: text_data(letter, count, seed)
         for seed, (name, count) in enumerate({"train": train, "validation": test, "test": test}.items())
     }
+
+
+def quick(output_dir="unused", **changes):
+    """Arguments of a training that takes a second or two."""
+    values = {"num_train_epochs": 2, "per_device_train_batch_size": 16, "report_to": "none"}
+    return AtlasTrainingArguments(str(output_dir), **values | {"disable_tqdm": True, "use_cpu": True} | changes)
 
 
 def picture(colour="red", size=(16, 16)):

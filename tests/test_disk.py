@@ -5,9 +5,9 @@ import os
 import subprocess
 
 import pytest
-from conftest import splits, text_spec
+from conftest import quick, splits, text_spec
 
-from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainingArguments, learn_sequence, storage
+from atlas_hf import AtlasConfig, AtlasModel, learn_sequence, storage
 from atlas_hf.storage import AtlasFormatError
 
 STREAM = [(text_spec(f"has-{letter}"), splits(letter)) for letter in "ab"]
@@ -15,14 +15,7 @@ STREAM = [(text_spec(f"has-{letter}"), splits(letter)) for letter in "ab"]
 
 @pytest.fixture
 def args():
-    return AtlasTrainingArguments(
-        output_dir="unused",
-        max_steps=2,
-        per_device_train_batch_size=16,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
-    )
+    return quick(max_steps=2)
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import re
 
 import pytest
 import torch
-from conftest import randomize, splits, text_data, text_spec
+from conftest import quick, randomize, splits, text_data, text_spec
 from transformers import TrainerCallback
 
-from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, AtlasTrainingArguments, learn_sequence
+from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
 from atlas_hf.divergence import last_good_checkpoint
 
 STREAM = [(text_spec(f"has-{letter}"), splits(letter, train=32)) for letter in "ab"]
@@ -16,15 +16,7 @@ STREAM = [(text_spec(f"has-{letter}"), splits(letter, train=32)) for letter in "
 
 @pytest.fixture
 def args(tmp_path):
-    return AtlasTrainingArguments(
-        output_dir=str(tmp_path / "checkpoints"),
-        num_train_epochs=2,
-        per_device_train_batch_size=16,
-        learning_rate=5e-3,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
-    )
+    return quick(tmp_path / "checkpoints", learning_rate=5e-3)
 
 
 def logits(model, task):

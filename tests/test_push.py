@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
-from conftest import splits, text_spec
+from conftest import quick, splits, text_spec
 from hub_server import loopback_hub
 
-from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainingArguments, hub, learn_sequence
+from atlas_hf import AtlasConfig, AtlasModel, hub, learn_sequence
 from atlas_hf.cli import main
 
 REPO = "user/atlas"
@@ -22,16 +22,7 @@ def server(tmp_path):
 
 @pytest.fixture
 def args():
-    return AtlasTrainingArguments(
-        output_dir="unused",
-        num_train_epochs=1,
-        per_device_train_batch_size=16,
-        push_to_hub=True,
-        hub_model_id=REPO,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
-    )
+    return quick(num_train_epochs=1, push_to_hub=True, hub_model_id=REPO)
 
 
 @pytest.fixture

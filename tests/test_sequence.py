@@ -5,23 +5,15 @@ import shutil
 
 import pytest
 import torch
-from conftest import splits, text_spec
+from conftest import quick, splits, text_spec
 
-from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, AtlasTrainingArguments, learn_sequence
+from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
 from atlas_hf.sequence import evaluate_task, mean_coefficients
 
 
 @pytest.fixture
 def args():
-    return AtlasTrainingArguments(
-        output_dir="unused",
-        num_train_epochs=2,
-        per_device_train_batch_size=16,
-        learning_rate=5e-3,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
-    )
+    return quick(learning_rate=5e-3)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from conftest import randomize, text_data, text_spec
+from conftest import quick, randomize, text_data, text_spec
 from transformers import TrainerCallback
 
 from atlas_hf import AtlasTrainer, AtlasTrainingArguments
@@ -13,15 +13,7 @@ from atlas_hf import AtlasTrainer, AtlasTrainingArguments
 
 @pytest.fixture
 def args(tmp_path):
-    return AtlasTrainingArguments(
-        output_dir=str(tmp_path / "checkpoints"),
-        num_train_epochs=2,
-        per_device_train_batch_size=16,
-        learning_rate=1e-3,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
-    )
+    return quick(tmp_path / "checkpoints", learning_rate=1e-3)
 
 
 @pytest.fixture
