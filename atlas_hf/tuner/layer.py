@@ -251,7 +251,7 @@ class AtlasLayer(nn.Module, BaseTunerLayer):
         """Feed what other tasks reuse (adapter and key) into a hash, as float32."""
         for tensor in self.reusable(task):
             digest.update(repr(tuple(tensor.shape)).encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy())
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         raise NotImplementedError(

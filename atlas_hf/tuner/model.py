@@ -30,6 +30,7 @@ class AtlasTuner(BaseTuner):
     Attributes:
         atlas_head: the heads by task. They live here and not in the base model, because each task's has its own
             width; PEFT saves and loads them with the task's adapter.
+        sites: the adapted modules by their path in the base model.
     """
 
     prefix = "atlas_"
@@ -41,7 +42,7 @@ class AtlasTuner(BaseTuner):
         check_encoder(model)
         self.atlas_head = nn.ModuleDict()
         # Looked up in every training step, where a walk through the modules of all tasks would take long.
-        self._site_paths: list[str] = []
+        self.sites: dict[str, AtlasLayer] = {}
         paths = [path for path, _ in model.named_parameters()]
         self._base_parts = {part for path in paths for part in path.split(".")} | {"base_model", "model"}
         self._checkpointed = [module for module in model.modules() if hasattr(module, "gradient_checkpointing")]
@@ -54,12 +55,6 @@ class AtlasTuner(BaseTuner):
         for module in self._statistics:
             module.eval()
         return self
-
-    @property
-    def sites(self) -> dict[str, AtlasLayer]:
-        """The adapted modules by their path in the base model."""
-        found = {path: self.model.get_submodule(path) for path in self._site_paths}
-        return {path: module for path, module in found.items() if isinstance(module, AtlasLayer)}
 
     def sites_of(self, task: str) -> dict[str, AtlasLayer]:
         """The sites at which a task has an adapter."""
@@ -110,7 +105,7 @@ class AtlasTuner(BaseTuner):
                 site.update_layer(adapter_name, config)
         if sites is None:
             super().inject_adapter(model, adapter_name, *args, **kwargs)
-            self._site_paths = [path for path, module in model.named_modules() if isinstance(module, AtlasLayer)]
+            self.sites = {path: module for path, module in model.named_modules() if isinstance(module, AtlasLayer)}
         parameter = next(model.parameters(), None)
         if parameter is not None and not kwargs.get("low_cpu_mem_usage"):
             head.to(parameter.device)
