@@ -1,5 +1,6 @@
 """`torch.compile` sees one graph: sites, routes and packs break none."""
 
+import shutil
 from functools import partial
 
 import pytest
@@ -12,6 +13,10 @@ from atlas_hf import AtlasConfig, AtlasModel
 from atlas_hf.benchmark import speed_ways
 
 TEXTS = [["a b c d e f"], ["h"]]
+INDUCTOR = pytest.param(
+    "inductor",
+    marks=[pytest.mark.slow, pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")],
+)
 
 
 @pytest.fixture
@@ -44,17 +49,18 @@ def one_layer(monkeypatch):
     monkeypatch.setitem(speed_ways.BACKBONES, "bert-1", (config, speed_ways.TEXT))
 
 
-def compile_backbone(model, backend="aot_eager"):
+def compile_backbone(model, backend):
     model.get_base_model().compile(backend=backend, fullgraph=True)
     counters.clear()
 
 
-def test_tasks_of_the_same_shapes_share_a_graph(small):
+@pytest.mark.parametrize("backend", ["eager", INDUCTOR])
+def test_tasks_of_the_same_shapes_share_a_graph(small, backend):
     inputs = {"input_ids": torch.arange(6, 27).view(3, 7)}
     tasks, graphs = [*speed_ways.MIXED[:2], "task-0"], []
     with torch.no_grad():
         expected = {task: small.eval().pooled(task, **inputs) for task in tasks}
-        compile_backbone(small, "eager")
+        compile_backbone(small, backend)
         for task in tasks + tasks:
             torch.testing.assert_close(small.pooled(task, **inputs), expected[task])
             graphs.append(counters["stats"]["unique_graphs"])
@@ -62,8 +68,9 @@ def test_tasks_of_the_same_shapes_share_a_graph(small):
     assert graphs == [1, 1, 2, 2, 2, 2]
 
 
+@pytest.mark.parametrize("backend", ["aot_eager", INDUCTOR])
 @pytest.mark.parametrize("stage", [pytest.param("experience", marks=pytest.mark.slow), "expansion"])
-def test_a_compiled_backbone_trains(small, stage):
+def test_a_compiled_backbone_trains(small, stage, backend):
     small.set_stage(speed_ways.MIXED[2], stage)
     inputs, small = {"input_ids": torch.arange(6, 27).view(3, 7)}, small.train()
     trained = [p for name, p in small.named_parameters() if p.requires_grad and "atlas_head" not in name]
@@ -72,7 +79,7 @@ def test_a_compiled_backbone_trains(small, stage):
         return torch.autograd.grad(small.pooled(speed_ways.MIXED[2], **inputs).square().sum(), trained)
 
     expected = gradients()
-    compile_backbone(small)
+    compile_backbone(small, backend)
     for found in (gradients(), gradients()):
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
