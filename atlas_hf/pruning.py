@@ -14,7 +14,8 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import silu
 
-from atlas_hf.modeling import AtlasModel, evaluating
+from atlas_hf.modeling import AtlasModel
+from atlas_hf.prediction import evaluating
 from atlas_hf.task_trainer import evaluate_task
 from atlas_hf.training_args import AtlasTrainingArguments
 from atlas_hf.tuner.layer import AtlasLayer

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from atlas_hf.collator import AtlasCollator
-from atlas_hf.modeling import AtlasModel, evaluating
+from atlas_hf.modeling import AtlasModel
+from atlas_hf.prediction import evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner.layer import AtlasLayer
 

@@ -19,7 +19,8 @@ from transformers import set_seed
 
 from atlas_hf import hub
 from atlas_hf.model_card import write_card
-from atlas_hf.modeling import AtlasModel, evaluating
+from atlas_hf.modeling import AtlasModel
+from atlas_hf.prediction import evaluating
 from atlas_hf.resuming import CHECKPOINTS, Stream, prepare, resume, saying_what_is_safe, summarise, write_results
 from atlas_hf.screening import most_useful
 from atlas_hf.task_trainer import evaluate_task

@@ -12,7 +12,7 @@ from transformers import PrinterCallback, Trainer
 from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from atlas_hf.metrics.single import METRIC_FUNCTIONS
-from atlas_hf.modeling import evaluating
+from atlas_hf.prediction import evaluating
 from atlas_hf.training_args import AtlasTrainingArguments
 
 

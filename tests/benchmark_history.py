@@ -10,7 +10,7 @@ from transformers import Trainer
 
 from atlas_hf import AtlasTrainingArguments
 from atlas_hf.benchmark.methods import METHODS, Setting
-from atlas_hf.modeling import evaluating
+from atlas_hf.prediction import evaluating
 from atlas_hf.streams import digits
 
 SETTING = Setting(digits.BACKBONE_ID, width=8)

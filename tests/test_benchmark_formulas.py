@@ -13,7 +13,7 @@ from atlas_hf.benchmark.methods.joint import MixedBatches
 from atlas_hf.benchmark.methods.lwf import distillation
 from atlas_hf.benchmark.methods.plain import PlainTrainer
 from atlas_hf.benchmark.methods.sites import sites
-from atlas_hf.modeling import evaluating
+from atlas_hf.prediction import evaluating
 from atlas_hf.streams import digits
 
 

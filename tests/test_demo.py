@@ -24,7 +24,7 @@ from atlas_hf.demo.actions import Demo
 from atlas_hf.demo.examples import FOLDER, examples, fitting, write_examples
 from atlas_hf.demo.places import Mistake, Models, Place, home, visit
 from atlas_hf.demo.questions import MAX_CHARACTERS, Question, open_image
-from atlas_hf.modeling import evaluating
+from atlas_hf.prediction import evaluating
 from atlas_hf.tasks import TaskSpec
 
 pytestmark = QUIET

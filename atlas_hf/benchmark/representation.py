@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from atlas_hf.modeling import BASE, AtlasModel, evaluating
+from atlas_hf.modeling import BASE, AtlasModel
+from atlas_hf.prediction import evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig
 

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from atlas_hf.collator import Encoder, example_rows
-from atlas_hf.modeling import AtlasModel, evaluating
+from atlas_hf.modeling import AtlasModel
+from atlas_hf.prediction import evaluating
 from atlas_hf.tasks import TaskSpec
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")

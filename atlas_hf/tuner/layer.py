@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from atlas_hf.bottlenecks import Pack, compute_dtype
 from atlas_hf.fusion import fuse_packs
+from atlas_hf.tuner.checks import check_heads
 from atlas_hf.tuner.config import AtlasConfig
 from atlas_hf.tuner.packing import PackCache, pack
 from atlas_hf.tuner.route import ROUTE, Operands, Route
@@ -270,10 +271,3 @@ def whole_sequences(x: Tensor, sequences: int | None) -> Tensor:
     """
     windows = sequences is not None and x.dim() == 3 and len(x) > sequences and len(x) % sequences == 0
     return x.reshape(sequences, -1, x.shape[-1]) if windows else x
-
-
-def check_heads(size: int, num_heads: int) -> None:
-    if size % num_heads:
-        raise ValueError(
-            f"num_heads is {num_heads}, which does not divide the site's width {size}; give one that does."
-        )

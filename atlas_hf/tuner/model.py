@@ -10,19 +10,21 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, inspect_matched_modules
+from peft.tuners.tuners_utils import BaseTuner, inspect_matched_modules
 from peft.utils.integrations import init_empty_weights
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from atlas_hf.fusion import orthogonality
-from atlas_hf.heads import HEAD_PARTS, build_head
+from atlas_hf.heads import build_head
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, check_encoder
+from atlas_hf.tuner.checks import check_experience, check_name, check_sites, comparable
 from atlas_hf.tuner.config import AtlasConfig
-from atlas_hf.tuner.layer import AtlasLayer, check_heads
+from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.route import ROUTE, Operands, Route, route_checkpoints, routed, share_masks
 
 SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")  # what chooses the sites
+
 
 class AtlasTuner(BaseTuner):
     """Adapters at every site, one head per task.
@@ -94,16 +96,16 @@ class AtlasTuner(BaseTuner):
         another one, it is added to those.
         """
         config = self.peft_config[adapter_name]
-        self._check_name(adapter_name)
+        check_name(adapter_name, self._base_parts.union(AtlasLayer.adapter_layer_names))
         self._prepare_adapter_config(config, self.get_model_config(model))
-        sites = self._sites_of_twin(adapter_name, config)
-        self._check_sites(model, adapter_name) if sites is None else self._check_heads(sites, config)
-        self._check_experience(adapter_name, config)
+        twins = self._sites_of_twin(adapter_name, config)
+        check_sites(self._targets(model, adapter_name) if twins is None else twins, config)
+        check_experience(adapter_name, self.peft_config, self.reusable_sha256)
         with init_empty_weights() if kwargs.get("low_cpu_mem_usage") else nullcontext():
             head = nn.ModuleDict() if config.head is None else nn.ModuleDict({adapter_name: build_head(**config.head)})
-            for site in sites or ():
+            for site in twins.values() if twins else ():
                 site.update_layer(adapter_name, config)
-        if sites is None:
+        if twins is None:
             super().inject_adapter(model, adapter_name, *args, **kwargs)
             self.sites = {path: module for path, module in model.named_modules() if isinstance(module, AtlasLayer)}
         parameter = next(model.parameters(), None)
@@ -123,72 +125,19 @@ class AtlasTuner(BaseTuner):
             peft_config.num_heads = attention_heads(model_config)
         return super()._prepare_adapter_config(peft_config, model_config)
 
-    def _sites_of_twin(self, name: str, config: AtlasConfig) -> list[AtlasLayer] | None:
+    def _sites_of_twin(self, name: str, config: AtlasConfig) -> dict[str, AtlasLayer] | None:
         """The sites of another task that chooses its sites by the same patterns; None if there is none."""
-        mine = [_plain(getattr(config, field)) for field in SITE_FIELDS]
-        for task in self._others(name):
-            if mine == [_plain(getattr(self.peft_config[task], field)) for field in SITE_FIELDS]:
-                return list(self.sites_of(task).values())
+        mine = [comparable(getattr(config, field)) for field in SITE_FIELDS]
+        for task, other in self.peft_config.items():
+            if task != name and mine == [comparable(getattr(other, field)) for field in SITE_FIELDS]:
+                return self.sites_of(task)
         return None
 
-    def _check_heads(self, sites: list[AtlasLayer], config: AtlasConfig) -> None:
-        for site in sites:
-            check_heads(site.out_features, config.num_heads)
-
-    def _check_name(self, name: str) -> None:
-        """PEFT finds an adapter's tensors by `.name.` in their paths, so a name must not be part of another path."""
-        taken = self._base_parts.union(HEAD_PARTS, AtlasLayer.adapter_layer_names, ("atlas_head", "base_layer"))
-        attribute = hasattr(nn.ModuleDict(), name) or hasattr(nn.ParameterDict(), name)
-        if name in taken or attribute or name.isdigit() or "." in name:
-            raise ValueError(
-                f"Task name {name!r} is not allowed: it is a digit, holds a dot, is an attribute of torch's dicts, "
-                f"or is part of a module path of this model ({', '.join(sorted(taken)[:12])}, ...), so PEFT could "
-                f"not tell its tensors from others. Choose another, for example 'task-{name.replace('.', '-')}'."
-            )
-
-    def _check_sites(self, model: nn.Module, adapter_name: str) -> None:
-        config = self.peft_config[adapter_name]
+    def _targets(self, model: nn.Module, name: str) -> dict[str, nn.Module]:
+        """What the patterns of a task match; a regex can match a site's own parts, which PEFT passes over too."""
         inside = tuple(f"{path}." for path in self.sites)
-        for path in inspect_matched_modules(self, adapter_name)["matched"]:
-            if path.startswith(inside):  # a regex can match a site's own parts; PEFT passes over them too
-                continue
-            module = model.get_submodule(path)
-            base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
-            if not (hasattr(base, "in_features") and hasattr(base, "out_features")):
-                raise ValueError(
-                    f"The site '{path}' is a {type(base).__name__}; a site must be a linear module. Name linear "
-                    f"modules in target_modules (given: {config.target_modules!r})."
-                )
-            check_heads(base.out_features, config.num_heads)
-
-    def _check_experience(self, name: str, config: AtlasConfig) -> None:
-        """Every reused task is here, fits, and is what it was when this task was learned."""
-        missing = [task for task in config.experience if task not in self.peft_config or task == name]
-        if missing:
-            raise ValueError(
-                f"Task '{name}' reuses {missing}, which this model does not hold (it holds {self._others(name)}). "
-                "Load or learn the reused tasks first."
-            )
-        for task in config.experience:
-            self._check_fits(name, config, task)
-            digest = self.reusable_sha256(task)
-            if config.experience_sha256.setdefault(task, digest) != digest:
-                raise ValueError(
-                    f"Task '{name}' was learned on another version of '{task}': sha256 {digest[:12]}... now, "
-                    f"{config.experience_sha256[task][:12]}... then. Restore the '{task}' it was learned with."
-                )
-
-    def _check_fits(self, name: str, config: AtlasConfig, task: str) -> None:
-        for field in ("target_modules", "exclude_modules", "layers_to_transform", "weighting", "num_queries"):
-            mine, theirs = (getattr(c, field) for c in (config, self.peft_config[task]))
-            if _plain(mine) != _plain(theirs):
-                raise ValueError(
-                    f"Task '{name}' has {field}={mine!r} and reuses '{task}', which has {theirs!r}; a task and what "
-                    "it reuses must agree in this. Use the same value, or leave the task out of experience."
-                )
-
-    def _others(self, name: str) -> list[str]:
-        return [task for task in self.peft_config if task != name]
+        matched = inspect_matched_modules(self, name)["matched"]
+        return {path: model.get_submodule(path) for path in matched if not path.startswith(inside)}
 
     def _create_and_replace(
         self, config: AtlasConfig, adapter_name: str, target: nn.Module, target_name: str, parent: nn.Module, **_: Any
@@ -310,8 +259,3 @@ def _inside(key: str, module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
         for path, owner in module.named_modules()
         for name, _ in owner.named_parameters(recurse=False)
     }
-
-
-def _plain(value: Any) -> Any:
-    """Lists and sets of names compare by what they hold."""
-    return sorted(value) if isinstance(value, (list, set, tuple)) else value

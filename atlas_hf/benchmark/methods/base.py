@@ -18,7 +18,7 @@ from datasets import Dataset, DatasetDict
 from torch import nn
 from transformers import PrinterCallback, Trainer, set_seed
 
-from atlas_hf.modeling import evaluating
+from atlas_hf.prediction import evaluating
 from atlas_hf.task_trainer import evaluate_task
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.trainer import StageTable

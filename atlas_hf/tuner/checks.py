@@ -1,0 +1,79 @@
+"""What can be wrong with a new task; everything is checked before the model is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from typing import Any
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+from atlas_hf.heads import HEAD_PARTS
+from atlas_hf.tuner.config import AtlasConfig
+
+AGREED = ("target_modules", "exclude_modules", "layers_to_transform", "weighting", "num_queries")
+
+
+def check_name(name: str, taken: Set[str]) -> None:
+    """PEFT finds an adapter's tensors by `.name.` in their paths, so a name must not be part of another path."""
+    taken = taken.union(HEAD_PARTS, ("atlas_head", "base_layer"))
+    attribute = hasattr(nn.ModuleDict(), name) or hasattr(nn.ParameterDict(), name)
+    if name in taken or attribute or name.isdigit() or "." in name:
+        raise ValueError(
+            f"Task name {name!r} is not allowed: it is a digit, holds a dot, is an attribute of torch's dicts, "
+            f"or is part of a module path of this model ({', '.join(sorted(taken)[:12])}, ...), so PEFT could "
+            f"not tell its tensors from others. Choose another, for example 'task-{name.replace('.', '-')}'."
+        )
+
+
+def check_sites(sites: Mapping[str, nn.Module], config: AtlasConfig) -> None:
+    """The modules to adapt, by path, are linear, and `num_heads` divides their widths."""
+    for path, module in sites.items():
+        base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+        if not (hasattr(base, "in_features") and hasattr(base, "out_features")):
+            raise ValueError(
+                f"The site '{path}' is a {type(base).__name__}; a site must be a linear module. Name linear "
+                f"modules in target_modules (given: {config.target_modules!r})."
+            )
+        check_heads(base.out_features, config.num_heads)
+
+
+def check_heads(size: int, num_heads: int) -> None:
+    if size % num_heads:
+        raise ValueError(
+            f"num_heads is {num_heads}, which does not divide the site's width {size}; give one that does."
+        )
+
+
+def check_experience(name: str, configs: Mapping[str, AtlasConfig], digest_of: Callable[[str], str]) -> None:
+    """Every reused task is here, fits, and is what it was when this task was learned."""
+    config, others = configs[name], [task for task in configs if task != name]
+    missing = [task for task in config.experience if task not in others]
+    if missing:
+        raise ValueError(
+            f"Task '{name}' reuses {missing}, which this model does not hold (it holds {others}). "
+            "Load or learn the reused tasks first."
+        )
+    for task in config.experience:
+        _check_fits(name, config, task, configs[task])
+        digest = digest_of(task)
+        if config.experience_sha256.setdefault(task, digest) != digest:
+            raise ValueError(
+                f"Task '{name}' was learned on another version of '{task}': sha256 {digest[:12]}... now, "
+                f"{config.experience_sha256[task][:12]}... then. Restore the '{task}' it was learned with."
+            )
+
+
+def _check_fits(name: str, config: AtlasConfig, task: str, reused: AtlasConfig) -> None:
+    for field in AGREED:
+        mine, theirs = getattr(config, field), getattr(reused, field)
+        if comparable(mine) != comparable(theirs):
+            raise ValueError(
+                f"Task '{name}' has {field}={mine!r} and reuses '{task}', which has {theirs!r}; a task and what "
+                "it reuses must agree in this. Use the same value, or leave the task out of experience."
+            )
+
+
+def comparable(value: Any) -> Any:
+    """Lists and sets of names compare by what they hold."""
+    return sorted(value) if isinstance(value, (list, set, tuple)) else value
