@@ -1,8 +1,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin
+OLDEST = $(VENV)-oldest
+OLDEST_TORCH ?= 2.13.0
 
-.PHONY: quickstart demo docs conformance test test-slow lint clean
+.PHONY: quickstart demo docs conformance test test-oldest test-slow lint clean
 
 # The main job: a frozen ViLT learns four tasks on real handwritten digits, one after another.
 quickstart: $(VENV)/.installed
@@ -19,6 +21,11 @@ docs: $(VENV)/.installed-docs
 test: $(VENV)/.installed-test
 	$(RUN)/ruff check .
 	$(RUN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+# The fast tests on the oldest versions that setup.cfg allows, on Python 3.10 or 3.11. The oldest torch needs
+# gigabytes of CUDA libraries where only PyPI is at hand, so it is asked for by name: OLDEST_TORCH=2.6.0
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # PEFT's own tests, from its source distribution, on AtlasConfig.
 conformance: $(VENV)/.installed-conformance
@@ -48,5 +55,11 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch $@
 
+$(OLDEST)/.installed: setup.cfg constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check -c constraints-oldest.txt \
+		-e ".[test]" torch==$(OLDEST_TORCH)
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs site .conformance
+	rm -rf $(VENV) $(OLDEST) runs site .conformance

@@ -1,5 +1,6 @@
 """The demo as a Space: its files, and how they get to the Hub over real HTTP."""
 
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,8 +21,10 @@ FILES = {"app.py": b"print('hello')\n", "README.md": b"---\nsdk: gradio\n---\n",
 
 
 def pinned(name: str) -> str:
+    """What `constraints.txt` says for Python 3.11."""
     lines = (ROOT / "constraints.txt").read_text().lower().splitlines()
-    return dict(line.split("==") for line in lines if "==" in line)[name.lower()]
+    pins = [line.removesuffix('; python_version >= "3.11"') for line in lines]
+    return dict(pin.split("==") for pin in ["python==3.11", *pins] if "==" in pin and ";" not in pin)[name.lower()]
 
 
 def push(server, files=FILES, **options):
@@ -54,6 +57,7 @@ def test_a_space_names_its_model_and_the_versions_in_use():
         f"models:\n- {MODEL}\n" in files[CARD] and "sdk: gradio\n" in files[CARD] and f"app_file: {APP}" in files[CARD]
     )
     assert f"sdk_version: {version('gradio')}\n" in files[CARD]
+    assert f"python_version: '{sys.version_info.major}.{sys.version_info.minor}'\n" in files[CARD]
     assert f"peft=={version('peft')}\n" in files[REQUIREMENTS] and "gradio" not in files[REQUIREMENTS]
     assert "+" not in files[REQUIREMENTS]
 

@@ -22,12 +22,17 @@ PACKAGE = Path(__file__).parent.parent
 APP, CARD, REQUIREMENTS = "app.py", "README.md", "requirements.txt"
 
 
-def space_files(model_id: str = DIGITS_MODEL_ID, versions: Callable[[str], str] = version) -> dict[str, bytes]:
+def installed(name: str) -> str:
+    """The version of an installed package, or of Python by the name `python`."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}" if name == "python" else version(name)
+
+
+def space_files(model_id: str = DIGITS_MODEL_ID, versions: Callable[[str], str] = installed) -> dict[str, bytes]:
     """`app.py`, `README.md` and `requirements.txt` of a Space that shows a model.
 
     Args:
         model_id: a repository, or the model that comes with the package.
-        versions: the version of a package, by its name; by default the installed one.
+        versions: the version of a package or of `python`, by its name; by default the installed one.
     """
     texts = {
         APP: _app(model_id),
@@ -64,6 +69,7 @@ def _metadata(model_id: str, versions: Callable[[str], str]) -> CardData:
         colorTo="gray",
         sdk="gradio",
         sdk_version=versions("gradio"),
+        python_version=versions("python"),
         app_file=APP,
         license="apache-2.0",
         short_description="Ask a model, see what each task reuses",
