@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, ProgressCallback, TrainerCallback, TrainerState, set_seed
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
+from atlas_hf.checkpoints import fingerprint, last_whole, mark, progress_of
 from atlas_hf.divergence import check_loss
 from atlas_hf.modeling import AtlasModel
 from atlas_hf.persistence import tensor_bytes
@@ -24,6 +28,7 @@ from atlas_hf.task_trainer import TaskTrainer
 from atlas_hf.training_args import AtlasTrainingArguments
 
 STAGE_TITLES = {"experience": "experience-based learning", "expansion": "novel knowledge expansion"}
+_STATE = ("stage", "inference_mode", "experience_sha256")  # of a config, and no setting
 _PARTS = {
     "atlas_experience_query": "queries over the experience",
     "atlas_query": "own query",
@@ -52,6 +57,7 @@ class AtlasTrainer(TaskTrainer):
         stage: the current one, while `train` runs.
         stage_metrics: what each finished stage came to.
         opened: the earlier tasks that the screening found useful (`AtlasConfig.init_queries`).
+        seconds: what the stages took so far, that of an earlier run included that `train` goes on from.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class AtlasTrainer(TaskTrainer):
         self.stage: str | None = None
         self.stage_metrics: dict[str, dict[str, float]] = {}
         self.opened: list[str] = []
+        self.seconds = 0.0
         super().__init__(model, args, task, train_dataset, eval_dataset, **kwargs)
         self.add_callback(StageTable(self))
         if not self.args.disable_tqdm:
@@ -85,6 +92,7 @@ class AtlasTrainer(TaskTrainer):
 
         Args:
             resume_from_checkpoint: a checkpoint of one of the stages: earlier stages are skipped, this one goes on.
+                Without `args.save_only_model`, one process ends with the bytes of a training in one go.
 
         Returns:
             Steps and loss of the last stage, with the metrics of every stage.
@@ -96,9 +104,12 @@ class AtlasTrainer(TaskTrainer):
         if resume_from_checkpoint:
             checkpoint = str(resume_from_checkpoint)
             stages = stages[stages.index(self._stage_of(checkpoint)) :]
+            self._recall(progress_of(Path(checkpoint)))
+        self._began = time.perf_counter() - self.seconds
         for stage in stages:
             output = self._train_stage(stage, checkpoint, **kwargs)
             checkpoint = None
+        self.seconds = time.perf_counter() - self._began
         self.model.set_stage(self.task, "complete")
         self.stage, self.args = None, self.task_args
         metrics = {f"{stage}/{name}": value for stage, m in self.stage_metrics.items() for name, value in m.items()}
@@ -112,7 +123,10 @@ class AtlasTrainer(TaskTrainer):
         before = {name: _digest(tensor) for name, tensor in frozen.items()}
         if stage == "experience" and checkpoint is None and self._screens:
             self.opened = open_useful(self.model, self.task, self.train_dataset, self.args.seed)
-        output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        if checkpoint is not None and self._has_ended(Path(checkpoint)):
+            output = self._end_again(checkpoint)
+        else:
+            output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
         moved = [name for name, tensor in self._frozen().items() if _digest(tensor) != before.get(name)]
         if moved:
             raise RuntimeError(f"Stage '{stage}' of task '{self.task}' changed what it must not train: {moved[:5]}.")
@@ -128,6 +142,7 @@ class AtlasTrainer(TaskTrainer):
         """Freeze and unfreeze for the stage, and forget the optimizer and wrapper of the stage before."""
         self.stage = stage
         self.args = self.task_args.for_stage(self.task, stage)
+        self.args.save_total_limit = None  # see _save_checkpoint
         self.model.set_stage(self.task, stage)
         self.model_wrapped = self.model
         self.optimizer, self.lr_scheduler = None, None
@@ -137,10 +152,58 @@ class AtlasTrainer(TaskTrainer):
         set_seed(self.args.seed)
 
     def _summary(self, output: TrainOutput) -> dict[str, float]:
-        names = ("train_runtime", "train_samples_per_second", "train_loss", "epoch")
+        names = ("train_runtime", "train_samples_per_second")
         summary = {name: float(output.metrics[name]) for name in names if name in output.metrics}
         best = {} if self.state.best_metric is None else {f"best_{self.spec.metric}": float(self.state.best_metric)}
         return summary | {"steps": output.global_step} | best
+
+    # Going on --------------------------------------------------------------------------------------------------------
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides what the task comes to, but for the examples, of which only the number counts."""
+        config = self.model.peft_config[self.task].to_dict()
+        config = {name: value for name, value in config.items() if name not in _STATE}
+        backbone, spec = self.model.base_sha256, asdict(self.spec)
+        return fingerprint(self.task_args.to_dict(), config, backbone, spec, len(self.train_dataset))
+
+    def last_checkpoint(self) -> Path | None:
+        """The latest whole checkpoint of this task, if a training with the same settings wrote it."""
+        return last_whole(Path(self.task_args.output_dir) / self.task, self.stages, self.fingerprint)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Older ones are removed once this one is whole, so that there is one to go on from at every moment."""
+        super()._save_checkpoint(*args, **kwargs)
+        if self.args.should_save:
+            folder = Path(self.args.output_dir)
+            if not self.args.save_only_model:
+                mark(folder / f"checkpoint-{self.state.global_step}", self._progress())
+            rotate_checkpoints(str(folder), self.task_args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True)
+
+    def _progress(self) -> dict[str, Any]:
+        return {
+            "fingerprint": self.fingerprint,
+            "ended": self.control.should_training_stop,
+            "opened": self.opened,
+            "stage_metrics": self.stage_metrics,
+            "seconds": time.perf_counter() - self._began,
+        }
+
+    def _recall(self, progress: dict[str, Any]) -> None:
+        for name in ("opened", "stage_metrics", "seconds"):
+            setattr(self, name, progress.get(name, getattr(self, name)))
+
+    def _has_ended(self, checkpoint: Path) -> bool:
+        """Was it written after the last step of this very training? Trainer would take one more."""
+        progress = progress_of(checkpoint)
+        return progress.get("ended", False) and progress["fingerprint"] == self.fingerprint
+
+    def _end_again(self, checkpoint: str) -> TrainOutput:
+        """What Trainer does after the last step."""
+        self.state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
+            self._load_best_model()
+        return TrainOutput(self.state.global_step, float("nan"), {})
 
     # What trains ---------------------------------------------------------------------------------------------------
 
@@ -247,6 +310,8 @@ class StageTable(TrainerCallback):
     def on_train_begin(self, args: AtlasTrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         if state.is_world_process_zero:
             print(self.trainer.stage_table(), flush=True)
+            if state.global_step:
+                print(f"  goes on after step {state.global_step} of {state.max_steps}", flush=True)
 
 
 class StageProgress(ProgressCallback):
