@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, ProgressCallback, TrainerCallback, TrainerState, set_seed
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import TrainOutput, rotate_checkpoints
+from transformers.trainer_utils import TrainOutput
 
-from atlas_hf.checkpoints import fingerprint, last_whole, mark, progress_of
+from atlas_hf.checkpoints import CheckpointMixin, progress_of
 from atlas_hf.divergence import check_loss
 from atlas_hf.modeling import AtlasModel
 from atlas_hf.persistence import tensor_bytes
@@ -28,7 +26,6 @@ from atlas_hf.task_trainer import TaskTrainer
 from atlas_hf.training_args import AtlasTrainingArguments
 
 STAGE_TITLES = {"experience": "experience-based learning", "expansion": "novel knowledge expansion"}
-_STATE = ("stage", "inference_mode", "experience_sha256")  # of a config, and no setting
 _PARTS = {
     "atlas_experience_query": "queries over the experience",
     "atlas_query": "own query",
@@ -39,7 +36,7 @@ _PARTS = {
 }
 
 
-class AtlasTrainer(TaskTrainer):
+class AtlasTrainer(CheckpointMixin, TaskTrainer):
     """Trains a task of an `AtlasModel`: experience-based learning, if it reuses others, then its own adapter.
 
     Each stage has its own optimizer, schedule, length and learning rate, evaluation, best state and early stopping,
@@ -156,54 +153,6 @@ class AtlasTrainer(TaskTrainer):
         summary = {name: float(output.metrics[name]) for name in names if name in output.metrics}
         best = {} if self.state.best_metric is None else {f"best_{self.spec.metric}": float(self.state.best_metric)}
         return summary | {"steps": output.global_step} | best
-
-    # Going on --------------------------------------------------------------------------------------------------------
-
-    @property
-    def fingerprint(self) -> str:
-        """Of all that decides what the task comes to, but for the examples, of which only the number counts."""
-        config = self.model.peft_config[self.task].to_dict()
-        config = {name: value for name, value in config.items() if name not in _STATE}
-        backbone, spec = self.model.base_sha256, asdict(self.spec)
-        return fingerprint(self.task_args.to_dict(), config, backbone, spec, len(self.train_dataset))
-
-    def last_checkpoint(self) -> Path | None:
-        """The latest whole checkpoint of this task, if a training with the same settings wrote it."""
-        return last_whole(Path(self.task_args.output_dir) / self.task, self.stages, self.fingerprint)
-
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Older ones are removed once this one is whole, so that there is one to go on from at every moment."""
-        super()._save_checkpoint(*args, **kwargs)
-        if self.args.should_save:
-            folder = Path(self.args.output_dir)
-            if not self.args.save_only_model:
-                mark(folder / f"checkpoint-{self.state.global_step}", self._progress())
-            rotate_checkpoints(str(folder), self.task_args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True)
-
-    def _progress(self) -> dict[str, Any]:
-        return {
-            "fingerprint": self.fingerprint,
-            "ended": self.control.should_training_stop,
-            "opened": self.opened,
-            "stage_metrics": self.stage_metrics,
-            "seconds": time.perf_counter() - self._began,
-        }
-
-    def _recall(self, progress: dict[str, Any]) -> None:
-        for name in ("opened", "stage_metrics", "seconds"):
-            setattr(self, name, progress.get(name, getattr(self, name)))
-
-    def _has_ended(self, checkpoint: Path) -> bool:
-        """Was it written after the last step of this very training? Trainer would take one more."""
-        progress = progress_of(checkpoint)
-        return progress.get("ended", False) and progress["fingerprint"] == self.fingerprint
-
-    def _end_again(self, checkpoint: str) -> TrainOutput:
-        """What Trainer does after the last step."""
-        self.state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
-        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
-            self._load_best_model()
-        return TrainOutput(self.state.global_step, float("nan"), {})
 
     # What trains ---------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import pytest
 from conftest import quick, splits, text_spec
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
+from atlas_hf.checkpoints import last_whole, mark
 
 STREAM = [(text_spec(f"has-{letter}"), splits(letter)) for letter in "ab"]
 EPOCHS = {"num_train_epochs": 3, "learning_rate": 1e-3}
@@ -16,6 +17,7 @@ WAYS = {
     "early stopping": EPOCHS | {"num_train_epochs": 8, "early_stopping_patience": 2, "learning_rate": 1e-9},
     "last state": EPOCHS | {"load_best_model_at_end": False, "max_steps": 7},
 }
+FAST = ("steps", "early stopping")
 
 
 class Killed(BaseException):
@@ -80,7 +82,7 @@ def assert_same(folder, expected):
     assert [name for name in found if found[name] != wanted[name]] == []
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in WAYS])
 def test_a_killed_stage_goes_on(learn, tmp_path, way):
     args = quick(**WAYS[way])
     steps = learn(tmp_path / "whole", args)
@@ -104,3 +106,27 @@ def test_a_stage_that_had_ended_takes_no_step_more(learn, tmp_path, stage):
     left = steps.count("has-b/expansion") if stage == 1 else 0
     assert learn(tmp_path / "run", args) == ["has-b/expansion"] * left
     assert_same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_with_other_settings_the_task_begins_again(learn, tmp_path):
+    args = quick(**WAYS["last state"])
+    steps = learn(tmp_path / "whole", args)
+    learn(tmp_path / "run", quick(**WAYS["last state"] | {"learning_rate": 1e-2}), len(steps) // 3 - 1)
+    assert learn(tmp_path / "run", args) == steps
+    assert_same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_only_a_whole_checkpoint_is_gone_on_from(tmp_path):
+    stages = ["experience", "expansion"]
+    for stage, step in (("experience", 16), ("expansion", 8), ("expansion", 16), ("expansion", 100)):
+        checkpoint = tmp_path / stage / f"checkpoint-{step}"
+        (checkpoint / "task").mkdir(parents=True)
+        (checkpoint / "task/adapter_model.safetensors").write_bytes(b"weights")
+        if step < 100:  # the last is half written
+            mark(checkpoint, {"fingerprint": "same"})
+    assert last_whole(tmp_path, stages, "same") == tmp_path / "expansion/checkpoint-16"
+    (tmp_path / "expansion/checkpoint-16/task/adapter_model.safetensors").unlink()  # half removed
+    assert last_whole(tmp_path, stages, "same") == tmp_path / "expansion/checkpoint-8"
+    (tmp_path / "expansion/checkpoint-8/task/adapter_model.safetensors").write_bytes(b"half")
+    assert last_whole(tmp_path, stages, "same") == tmp_path / "experience/checkpoint-16"
+    assert last_whole(tmp_path, stages, "other") is None
