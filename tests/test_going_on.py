@@ -18,6 +18,7 @@ WAYS = {
     "last state": EPOCHS | {"load_best_model_at_end": False, "max_steps": 7},
 }
 FAST = ("steps", "early stopping")
+CASES = [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in WAYS]
 
 
 class Killed(BaseException):
@@ -82,7 +83,7 @@ def assert_same(folder, expected):
     assert [name for name in found if found[name] != wanted[name]] == []
 
 
-@pytest.mark.parametrize("way", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in WAYS])
+@pytest.mark.parametrize("way", CASES)
 def test_a_killed_stage_goes_on(learn, tmp_path, way):
     args = quick(**WAYS[way])
     steps = learn(tmp_path / "whole", args)
