@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from atlas_hf.checkpoints import newest_first
 from atlas_hf.storage import WEIGHTS
 
 
@@ -34,8 +35,7 @@ def check_loss(loss: Tensor, task: str, stage: str, step: int, checkpoints: Path
 
 def last_good_checkpoint(checkpoints: Path, task: str) -> Path | None:
     """The latest one whose weights can be read and are all finite; None if there is none."""
-    found = [folder for folder in checkpoints.glob("checkpoint-*") if folder.name.partition("-")[2].isdigit()]
-    for folder in sorted(found, key=lambda folder: int(folder.name.partition("-")[2]), reverse=True):
+    for folder in newest_first(checkpoints):
         try:
             if all(tensor.isfinite().all() for tensor in load_file(folder / task / WEIGHTS).values()):
                 return folder

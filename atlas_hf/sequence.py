@@ -6,7 +6,6 @@ import logging
 import os
 import platform
 import shutil
-import time
 from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
@@ -137,16 +136,16 @@ def _learn(
     """Both stages of one task; what `results.json` says of it."""
     args = copy(args)
     args.output_dir, args.push_to_hub = str(folder / CHECKPOINTS), False
-    args.save_only_model = True  # for the best state: a task that was interrupted begins again
-    if args.process_index == 0:  # those of a run that was killed
-        shutil.rmtree(folder / CHECKPOINTS / spec.name, ignore_errors=True)
+    args.save_only_model |= not _goes_on(args)
+    args.restore_callback_states_from_checkpoint = True  # for early stopping
     set_seed(args.seed)
     model.add_task(spec, experience)
     trainer = AtlasTrainer(model, args, spec.name, data["train"], data["validation"])
-    start = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - start
-    timing = {"seconds": seconds}
+    checkpoint = None if args.save_only_model else trainer.last_checkpoint()
+    if checkpoint is None and args.process_index == 0:  # those of a run that was killed
+        shutil.rmtree(folder / CHECKPOINTS / spec.name, ignore_errors=True)
+    trainer.train(checkpoint and str(checkpoint))
+    timing: dict[str, Any] = {"seconds": trainer.seconds}
     for stage, metrics in trainer.stage_metrics.items():
         timing[stage] = {name: metrics.pop(name) for name in list(metrics) if name.endswith(("runtime", "per_second"))}
     return {
@@ -164,6 +163,14 @@ def _learn(
         "coefficients": mean_coefficients(model, spec.name, data["test"]),
         "timing": timing,
     }
+
+
+def _goes_on(args: AtlasTrainingArguments) -> bool:
+    """Does a stage that was interrupted end with the same bytes if it goes on from a checkpoint?
+
+    Not if an evaluation could fall between the checkpoint and the next step.
+    """
+    return args.world_size == 1 and args.save_strategy == args.eval_strategy and not args.eval_on_start
 
 
 def _score(model: AtlasModel, spec: TaskSpec, dataset: Dataset, args: AtlasTrainingArguments) -> float:

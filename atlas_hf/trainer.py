@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, ProgressCallback, TrainerCallback, TrainerState, set_seed
 from transformers.trainer_utils import TrainOutput
 
+from atlas_hf.checkpoints import CheckpointMixin, progress_of
 from atlas_hf.divergence import check_loss
 from atlas_hf.modeling import AtlasModel
 from atlas_hf.persistence import tensor_bytes
@@ -34,7 +36,7 @@ _PARTS = {
 }
 
 
-class AtlasTrainer(TaskTrainer):
+class AtlasTrainer(CheckpointMixin, TaskTrainer):
     """Trains a task of an `AtlasModel`: experience-based learning, if it reuses others, then its own adapter.
 
     Each stage has its own optimizer, schedule, length and learning rate, evaluation, best state and early stopping,
@@ -52,6 +54,7 @@ class AtlasTrainer(TaskTrainer):
         stage: the current one, while `train` runs.
         stage_metrics: what each finished stage came to.
         opened: the earlier tasks that the screening found useful (`AtlasConfig.init_queries`).
+        seconds: what the stages took so far, that of an earlier run included that `train` goes on from.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class AtlasTrainer(TaskTrainer):
         self.stage: str | None = None
         self.stage_metrics: dict[str, dict[str, float]] = {}
         self.opened: list[str] = []
+        self.seconds = 0.0
         super().__init__(model, args, task, train_dataset, eval_dataset, **kwargs)
         self.add_callback(StageTable(self))
         if not self.args.disable_tqdm:
@@ -85,6 +89,7 @@ class AtlasTrainer(TaskTrainer):
 
         Args:
             resume_from_checkpoint: a checkpoint of one of the stages: earlier stages are skipped, this one goes on.
+                Without `args.save_only_model`, one process ends with the bytes of a training in one go.
 
         Returns:
             Steps and loss of the last stage, with the metrics of every stage.
@@ -96,9 +101,12 @@ class AtlasTrainer(TaskTrainer):
         if resume_from_checkpoint:
             checkpoint = str(resume_from_checkpoint)
             stages = stages[stages.index(self._stage_of(checkpoint)) :]
+            self._recall(progress_of(Path(checkpoint)))
+        self._began = time.perf_counter() - self.seconds
         for stage in stages:
             output = self._train_stage(stage, checkpoint, **kwargs)
             checkpoint = None
+        self.seconds = time.perf_counter() - self._began
         self.model.set_stage(self.task, "complete")
         self.stage, self.args = None, self.task_args
         metrics = {f"{stage}/{name}": value for stage, m in self.stage_metrics.items() for name, value in m.items()}
@@ -112,7 +120,10 @@ class AtlasTrainer(TaskTrainer):
         before = {name: _digest(tensor) for name, tensor in frozen.items()}
         if stage == "experience" and checkpoint is None and self._screens:
             self.opened = open_useful(self.model, self.task, self.train_dataset, self.args.seed)
-        output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        if checkpoint is not None and self._has_ended(Path(checkpoint)):
+            output = self._end_again(checkpoint)
+        else:
+            output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
         moved = [name for name, tensor in self._frozen().items() if _digest(tensor) != before.get(name)]
         if moved:
             raise RuntimeError(f"Stage '{stage}' of task '{self.task}' changed what it must not train: {moved[:5]}.")
@@ -128,6 +139,7 @@ class AtlasTrainer(TaskTrainer):
         """Freeze and unfreeze for the stage, and forget the optimizer and wrapper of the stage before."""
         self.stage = stage
         self.args = self.task_args.for_stage(self.task, stage)
+        self.args.save_total_limit = None  # see _save_checkpoint
         self.model.set_stage(self.task, stage)
         self.model_wrapped = self.model
         self.optimizer, self.lr_scheduler = None, None
@@ -137,7 +149,7 @@ class AtlasTrainer(TaskTrainer):
         set_seed(self.args.seed)
 
     def _summary(self, output: TrainOutput) -> dict[str, float]:
-        names = ("train_runtime", "train_samples_per_second", "train_loss", "epoch")
+        names = ("train_runtime", "train_samples_per_second")
         summary = {name: float(output.metrics[name]) for name in names if name in output.metrics}
         best = {} if self.state.best_metric is None else {f"best_{self.spec.metric}": float(self.state.best_metric)}
         return summary | {"steps": output.global_step} | best
@@ -247,6 +259,8 @@ class StageTable(TrainerCallback):
     def on_train_begin(self, args: AtlasTrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         if state.is_world_process_zero:
             print(self.trainer.stage_table(), flush=True)
+            if state.global_step:
+                print(f"  goes on after step {state.global_step} of {state.max_steps}", flush=True)
 
 
 class StageProgress(ProgressCallback):

@@ -4,7 +4,6 @@ Arguments: backbone, folder to learn in, folder for the records, examples per st
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, AtlasTrainingArgumen
 from atlas_hf.persistence import tensor_bytes
 
 backbone, folder, records, batch_size, accumulation = sys.argv[1:]
-rank = int(os.environ.get("RANK", 0))
 written, pushed, logs = [], [], []
 
 
@@ -60,4 +58,4 @@ stream = [(text_spec(f"has-{letter}"), splits(letter, test=30)) for letter in "a
 results = learn_sequence(model, stream, args, folder)
 state = {name: tensor_bytes(tensor).hex() for name, tensor in model.state_dict().items() if ".atlas_" in name}
 record = {"logs": logs, "state": state, "matrix": results["matrix"], "written": written, "pushed": pushed}
-Path(records, f"{rank}.json").write_text(json.dumps(record))
+Path(records, f"{args.process_index}.json").write_text(json.dumps(record))

@@ -3,6 +3,7 @@
 A page that needs a trained model finds one in `runs/digits`, and the Hub is one on the loopback, where `me` may write.
 """
 
+import os
 import re
 import shlex
 import subprocess
@@ -46,9 +47,9 @@ def run_shell(text, hub, home):
         program, *arguments = shlex.split(line, comments=True) or ["make"]
         if program == "atlas-hf":
             assert main(arguments) == 0, line
-        elif program == "torchrun":
-            command = [sys.executable, "-m", "torch.distributed.run", *arguments]
-            subprocess.run(command, env=client_env(hub, home), check=True)
+        elif "accelerate launch" in line:
+            path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+            subprocess.run(line, shell=True, env=client_env(hub, home) | {"PATH": path}, check=True)
         else:
             assert program == "make", f"{line!r}: how is it to be run?"
 

@@ -1,49 +1,53 @@
-"""`atlas-hf learn`, killed at any moment and started again, ends with the bytes of a run that was never killed."""
+"""`atlas-hf learn`, killed at any moment and started again, ends with the bytes and pushes of a run that was not."""
 
 import hashlib
 import json
 import random
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from hub_models import QUIET
 from hub_server import HubServer, client_env
+from kill_runner import KILLED, runner
 
-TESTS = Path(__file__).parent
 LEARN = ["learn", "--stream", "digits", "--smoke", "--threads", "1"]
-SHORT = ["--tasks", "entailment", "text-choice", "--train_size", "32"]
+SHORT = [*LEARN, "--tasks", "entailment", "text-choice", "--train_size", "32"]
 REPO = "user/digits"
 pytestmark = [QUIET, pytest.mark.skipif(sys.platform != "linux", reason="reads processor times from /proc")]
 
 
-@pytest.fixture(scope="module")
-def hub():
-    with HubServer() as server:
-        yield server
+class Sequence:
+    """The same command, in a folder and to a repository that begin empty."""
+
+    def __init__(self, runner, hub):
+        self.runner, self.hub = runner, hub
+
+    def begin(self, argv: list[str], folder: Path) -> None:
+        self.hub.clear()
+        self.hub.store.repos.clear()
+        self.hub.store.lfs.clear()
+        self.argv, self.folder = [*argv, "--push_to", REPO, "--output", str(folder)], folder
+
+    def run(self, **kill) -> int:
+        return self.runner.run(self.argv, **kill)
+
+    def finish(self):
+        """Run to the end: every file, hidden ones too, and each commit of a task, its title and paths."""
+        assert self.run() == 0
+        repo = self.hub.store.repos["model", REPO]
+        commits = [repo.commits[sha] for sha in repo.tags.values()]
+        return digests(self.folder), sorted((commit.title, sorted(commit.tree)) for commit in commits)
+
+    def steps(self) -> int:
+        return self.runner.moments.count("step")
 
 
-@pytest.fixture(scope="module")
-def learn(hub, tmp_path_factory):
-    """Runs `atlas-hf learn`, killed or not; the exit code and the processor time."""
-    env = client_env(hub, tmp_path_factory.mktemp("home")) | {"OMP_NUM_THREADS": "1"}
-    log = (tmp_path_factory.mktemp("log") / "stderr.txt").open("w+")
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "text": True}
-    with subprocess.Popen([sys.executable, str(TESTS / "kill_runner.py")], env=env, **pipes) as process:
-
-        def run(folder, *options, **kill):
-            argv = [*LEARN, *options, "--output", str(folder)]
-            print(json.dumps({"argv": argv} | kill), file=process.stdin, flush=True)
-            code, cpu = process.stdout.readline().split()
-            if code not in ("0", "-9"):
-                log.seek(0)
-                pytest.fail(f"{argv} ended with {code}: {log.read()[-2000:]}")
-            return int(code), float(cpu)
-
-        yield run
-        process.stdin.close()
+def digests(folder: Path) -> dict[str, str]:
+    """Every file that is there, by its path: a left-over of a killed run is a difference."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(without_times(path)).hexdigest() for path in files}
 
 
 def without_times(path: Path) -> bytes:
@@ -58,75 +62,105 @@ def without_times(path: Path) -> bytes:
     return content
 
 
-def digests(folder):
-    """Every file that is there, by its path: a left-over of a killed run is a difference."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(without_times(path)).hexdigest() for path in files}
+@pytest.fixture(scope="module")
+def sequence(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runner")
+    with HubServer() as hub, runner(client_env(hub, folder / "home"), folder) as running:
+        yield Sequence(running, hub)
+
+
+def whole_run(sequence, argv, folder):
+    sequence.begin(argv, folder)
+    return sequence.finish(), sequence.runner.moments, sequence.runner.cpu
 
 
 @pytest.fixture(scope="module")
-def short(learn, tmp_path_factory):
-    """Two tasks, never interrupted."""
-    folder = tmp_path_factory.mktemp("short") / "run"
-    assert learn(folder, *SHORT)[0] == 0
-    return digests(folder)
+def short(sequence, tmp_path_factory):
+    """Two tasks, never interrupted: what they end with."""
+    return whole_run(sequence, SHORT, tmp_path_factory.mktemp("short") / "run")[0]
 
 
-STEP = "atlas_hf.trainer.AtlasTrainer.training_step"
-REPLACE = "os.replace"
 MOMENTS = {
-    "stage 2 of the first task": {"function": STEP, "number": 0},
-    "stage 1 of the second task": {"function": STEP, "number": 1},
-    "between the stages": {"function": "atlas_hf.trainer.AtlasTrainer._summary", "number": 1, "after": True},
-    "stage 2 of the second task": {"function": STEP, "number": 2},
-    "in evaluation": {"function": "atlas_hf.trainer.AtlasTrainer.prediction_step", "number": 2},
-    "in a checkpoint": {"function": "transformers.TrainerState.save_to_json", "number": 1},
-    "in the matrix": {"function": "atlas_hf.sequence._score", "number": 2},
-    "before the results": {"function": "atlas_hf.sequence.write_results", "number": 0},
-    "before the index": {"function": "atlas_hf.storage.Index.save", "number": 0},
-    "after the index": {"function": "atlas_hf.storage.Index.save", "number": 1, "after": True},
-    "before the card": {"function": "atlas_hf.sequence.write_card", "number": 1},
-    "before the snapshot": {"function": "atlas_hf.hub.snapshot", "number": 1},
+    "stage 2 of the first task": ("step", 0),
+    "stage 1 of the second task": ("step", 1),
+    "between the stages": ("summary", 1, True),
+    "stage 2 of the second task": ("step", 2),
+    "in evaluation": ("evaluation", 2),
+    "in a checkpoint": ("state", 1),
+    "in the matrix": ("score", 2),
+    "before the results": ("results", 0),
+    "before the index": ("index", 0),
+    "after the index": ("index", 1, True),
+    "before the card": ("card", 1),
+    "before the snapshot": ("snapshot", 1),
+    "in the push": ("request", 12),
 }
 
 
-def test_killed_again_and_again(learn, short, tmp_path):
-    for moment in ("between the stages", "before the index"):
-        kill = MOMENTS[moment]
-        assert learn(tmp_path / "run", *SHORT, **kill)[0] == -9, f"'{moment}' was never reached"
-    assert learn(tmp_path / "run", *SHORT)[0] == 0
-    assert digests(tmp_path / "run") == short
+def at(moment):
+    kind, number, *after = MOMENTS[moment]
+    return {"kind": kind, "number": number, "after": bool(after)}
+
+
+def test_killed_again_and_again(sequence, short, tmp_path):
+    """No step is done twice: each stage here has one, and a checkpoint after it."""
+    sequence.begin(SHORT, tmp_path / "run")
+    for moment, steps in (("between the stages", 2), ("before the index", 1)):
+        assert sequence.run(**at(moment)) == KILLED, f"'{moment}' was never reached"
+        assert sequence.steps() == steps
+    assert sequence.finish() == short
+    assert sequence.steps() == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_at_a_moment(learn, short, tmp_path, moment):
-    assert learn(tmp_path / "run", *SHORT, **MOMENTS[moment])[0] == -9, "the moment was never reached"
-    assert learn(tmp_path / "run", *SHORT)[0] == 0
-    assert digests(tmp_path / "run") == short
+def test_killed_at_a_moment(sequence, short, tmp_path, moment):
+    sequence.begin(SHORT, tmp_path / "run")
+    assert sequence.run(**at(moment)) == KILLED, "the moment was never reached"
+    assert sequence.finish() == short
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
-def test_killed_at_every_write(learn, short, tmp_path, after):
+def test_killed_at_every_write(sequence, short, tmp_path, after):
     """A chain: killed at its first write, started again and killed at its second, and so on until it gets through."""
-    code, number = -9, 0
-    while code == -9:
-        code, _ = learn(tmp_path / "run", *SHORT, function=REPLACE, number=number, after=after)
+    sequence.begin(SHORT, tmp_path / "run")
+    number = 0
+    while sequence.run(kind="replace", number=number, after=after) == KILLED:
         number += 1
     assert number > 10
-    assert digests(tmp_path / "run") == short
+    assert sequence.finish() == short
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_points(learn, tmp_path):
+@pytest.mark.timeout(3600)
+def test_killed_at_twenty_points(sequence, tmp_path):
+    """The whole smoke stream: points of every kind, half-written files among them, by seed."""
+    expected, moments, _ = whole_run(sequence, LEARN, tmp_path / "whole")
+    for point in kill_points(moments, 20):
+        where = f"killed at moment {point}, {moments[point]}, after {moments[:point].count('step')} steps"
+        sequence.begin(LEARN, tmp_path / str(point))
+        assert sequence.run(number=point) == KILLED, where
+        assert sequence.finish() == expected, where
+
+
+def kill_points(moments: list[str], count: int) -> list[int]:
+    """Every kind of moment once or more."""
+    rng = random.Random(0)
+    places = {kind: [n for n, other in enumerate(moments) if other == kind] for kind in sorted(set(moments))}
+    chosen = [rng.choice(numbers) for numbers in places.values()]
+    rest = [n for n in range(len(moments)) if n not in chosen]
+    return sorted(chosen + rng.sample(rest, count - len(chosen)))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_killed_at_twenty_instants(sequence, tmp_path):
     """The whole smoke stream: five runs, each killed four times, at seeded shares of its processor time."""
-    _, cpu = learn(tmp_path / "whole" / "run")
-    whole, rng, killed = digests(tmp_path / "whole" / "run"), random.Random(0), 0
+    expected, _, cpu = whole_run(sequence, LEARN, tmp_path / "whole")
+    rng, killed = random.Random(0), 0
     for number in range(5):
-        folder = tmp_path / str(number) / "run"
-        for _ in range(4):
-            killed += learn(folder, cpu=rng.uniform(0, cpu * 0.6))[0] == -9
-        learn(folder)
-        assert digests(folder) == whole
-    assert killed >= 15, "the others were done before their time came"
+        sequence.begin(LEARN, tmp_path / str(number))
+        killed += sum(sequence.run(cpu=rng.uniform(0, cpu * 0.5)) == KILLED for _ in range(4))
+        assert sequence.finish() == expected
+    assert killed >= 10, "the others were done before their time came"

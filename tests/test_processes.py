@@ -1,6 +1,8 @@
 """Several processes, or accumulated gradients, learn what one process learns with the same global batch."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,26 +16,48 @@ from atlas_hf import AtlasTrainingArguments
 TESTS = Path(__file__).parent
 
 
+ACCELERATE = ["-m", "accelerate.commands.accelerate_cli", "launch", "--num_processes", 2]
+LAUNCHERS = {
+    "accelerate --cpu": [*ACCELERATE, "--cpu", "--mpirun_hostfile", "{hosts}", "--main_process_port", "{port}"],
+    "accelerate --multi_gpu": [*ACCELERATE, "--multi_gpu", "--main_process_port", "{port}"],
+    "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2],
+}
+
+
+def environment():
+    """Open MPI, installed beside Python, asks twice whether root may start it. The CPU is to be used in any case."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    allowed = dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
+    return os.environ | allowed | {"PATH": path, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+
+
+def free_port():
+    with socket.create_server(("localhost", 0)) as server:
+        return server.getsockname()[1]
+
+
 @pytest.fixture(scope="module")
 def learn(bert_folder, tmp_path_factory):
-    """Learns two tasks in one or more processes; the folder, and what each process wrote down."""
+    """Learns two tasks in one process, or in two by a launcher; the folder, and what each process wrote down."""
 
-    def run(processes: int, batch_size: int, accumulation: int = 1):
-        folder, records = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("records")
-        # `accelerate launch --cpu` starts one process only, whatever it is asked for, unless it finds MPI.
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes]
-        values = [bert_folder, folder, records, batch_size, accumulation]
-        command = [sys.executable, *(launch if processes > 1 else []), TESTS / "processes_runner.py", *values]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    def run(batch_size: int, accumulation: int = 1, launcher: str | None = None):
+        folder, records, hosts = (tmp_path_factory.mktemp(name) for name in ("run", "records", "hosts"))
+        (hosts / "hosts.txt").write_text("localhost slots=2\n")
+        values = {"hosts": hosts / "hosts.txt", "port": free_port()}
+        launch = [str(word).format(**values) for word in LAUNCHERS.get(launcher, ())]
+        arguments = [bert_folder, folder, records, batch_size, accumulation]
+        command = [sys.executable, *launch, TESTS / "processes_runner.py", *arguments]
+        done = subprocess.run(list(map(str, command)), env=environment(), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
-        return folder, [json.loads((records / f"{rank}.json").read_text()) for rank in range(processes)]
+        ranks = range(2 if launcher else 1)
+        return folder, [json.loads((records / f"{rank}.json").read_text()) for rank in ranks]
 
     return run
 
 
 @pytest.fixture(scope="module")
 def one(learn):
-    return learn(1, 16)
+    return learn(16)
 
 
 def curve(record, name):
@@ -57,8 +81,9 @@ def assert_same_learning(folder, record, expected_folder, expected):
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns(learn, one):
-    folder, (first, second) = learn(2, 8)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_processes_learn_what_one_learns(learn, one, launcher):
+    folder, (first, second) = learn(8, launcher=launcher)
     assert first["state"] == second["state"], "the processes must agree bit for bit"
     assert first["matrix"] == second["matrix"]
     assert_same_learning(folder, first, one[0], one[1][0])
@@ -69,7 +94,7 @@ def test_two_processes_learn_what_one_learns(learn, one):
 @pytest.mark.slow
 @pytest.mark.parametrize("accumulation", [2, 4])
 def test_accumulated_gradients_are_those_of_the_whole_batch(learn, one, accumulation):
-    folder, (record,) = learn(1, 16 // accumulation, accumulation)
+    folder, (record,) = learn(16 // accumulation, accumulation)
     assert_same_learning(folder, record, one[0], one[1][0])
 
 

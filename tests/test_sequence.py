@@ -80,7 +80,7 @@ def test_a_finished_task_is_never_done_again(fresh, args, tmp_path, monkeypatch)
     learn_sequence(fresh(), STREAM[:2], args, tmp_path / "two")
     shutil.copytree(tmp_path / "two", tmp_path / "three")
     trained, train = [], AtlasTrainer.train
-    monkeypatch.setattr(AtlasTrainer, "train", lambda self: (trained.append(self.task), train(self)))
+    monkeypatch.setattr(AtlasTrainer, "train", lambda self, *args: (trained.append(self.task), train(self, *args)))
     resumed = learn_sequence(fresh(), STREAM, args, tmp_path / "three")
     assert trained == ["has-c"]
     again = learn_sequence(fresh(), STREAM, args, tmp_path / "three")

@@ -23,7 +23,7 @@ LAYERS = [
     ["streams.scenes", "streams.digit_examples", "streams.digit_tasks", "streams.digits", "streams.pretrain_texts",
      "streams.pretrain_digits", "streams.hub_tasks", "streams.climb_tasks", "streams.climb", "streams",
      "stream_command", "own_data", "own_command"],
-    ["screening", "divergence", "task_trainer", "trainer", "pruning"],
+    ["screening", "checkpoints", "divergence", "task_trainer", "trainer", "pruning"],
     ["resuming", "sequence", "report", "benchmark", "benchmark.shortcuts", "benchmark.speed_ways", "benchmark.speed",
      "benchmark.many_tasks",
      "benchmark.methods.base", "benchmark.methods.plain",
