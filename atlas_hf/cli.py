@@ -21,10 +21,11 @@ from atlas_hf.demo.command import DEMO_HELP, PUSH_SPACE_HELP, demo, push_space
 from atlas_hf.model_card import write_card, write_cards, write_task_card
 from atlas_hf.modeling import AtlasModel
 from atlas_hf.own_command import OwnDataArguments, own_tasks
+from atlas_hf.prune_command import PRUNE_HELP, prune
 from atlas_hf.report import format_info, format_results
 from atlas_hf.sequence import evaluate_task, learn_sequence
 from atlas_hf.sources import locate
-from atlas_hf.stream_command import load_stream, read_sources, stream_options
+from atlas_hf.stream_command import load_stream, load_test
 from atlas_hf.training_args import AtlasTrainingArguments
 from atlas_hf.tuner import AtlasConfig
 
@@ -178,17 +179,10 @@ def evaluate(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     model = AtlasModel.from_pretrained(options.model, options.revision, options.tasks)
     results = storage.read_json(_folder(options.model, options.revision) / storage.RESULTS)
-    about = results["description"]
-    if about.get("stream") not in streams.STREAMS:
-        raise ValueError(f"{options.model} was not learned from a built-in stream; use AtlasTrainer.evaluate.")
-    stream = streams.get(about["stream"])
     args = AtlasTrainingArguments(output_dir=".", report_to="none")
-    sizes = {name: about[name] for name in ("train_size", "validation_size", "test_size")}
-    elsewhere = about.get("sources", {}) | read_sources(options.sources, about["stream"])
     for name in options.tasks or model.tasks:
-        settings = sizes | {"train_size": 1, "seed": about["stream_seed"]} | stream_options(elsewhere)
-        spec, data = stream.load_task(name, **settings)
-        metrics = evaluate_task(model, name, data["test"], args)
+        spec, data = load_test(results["description"], name, options.sources)
+        metrics = evaluate_task(model, name, data, args)
         print(f"{name}: {spec.metric} {metrics[spec.metric]:.4f}  loss {metrics['loss']:.4f}", flush=True)
 
 
@@ -256,6 +250,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "evaluate": (evaluate, EVALUATE_HELP),
     "predict": (predict, PREDICT_HELP),
     "info": (info, INFO_HELP),
+    "prune": (prune, PRUNE_HELP),
     "push": (push, PUSH_HELP),
     "card": (card, CARD_HELP),
     "benchmark": (benchmark, BENCHMARK_HELP),

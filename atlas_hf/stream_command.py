@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 
 from atlas_hf import streams
 from atlas_hf.tasks import TaskSpec
@@ -39,6 +39,25 @@ def load_stream(stream: ModuleType, options: Any) -> tuple[Loaded, Loaded, dict[
     description = {"stream": options.stream, "order": options.order, "stream_seed": options.stream_seed} | sizes
     public = {task: place for task, place in elsewhere.items() if not Path(place).is_dir()}
     return upstream, downstream, description | {"low_shot": options.low_shot} | stream_options(public)
+
+
+def load_test(about: Mapping[str, Any], name: str, sources: Sequence[str] | None) -> tuple[TaskSpec, Dataset]:
+    """The test data that a task was scored on.
+
+    Args:
+        about: the description that `load_stream` gave.
+        sources: `TASK=PLACE`, see `read_sources`.
+
+    Raises:
+        ValueError: it was not learned from a built-in stream.
+    """
+    if about.get("stream") not in streams.STREAMS:
+        raise ValueError(f"Task '{name}' was not learned from a built-in stream; use AtlasTrainer.evaluate.")
+    elsewhere = about.get("sources", {}) | read_sources(sources, about["stream"])
+    settings = {size: about[size] for size in ("validation_size", "test_size")} | stream_options(elsewhere)
+    stream = streams.get(about["stream"])
+    spec, data = stream.load_task(name, train_size=1, seed=about["stream_seed"], **settings)
+    return spec, data["test"]
 
 
 def stream_options(sources: Mapping[str, str] | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -78,17 +79,19 @@ def test_the_command_writes_json_and_markdown(tmp_path, capsys):
     )
     report = json.loads((tmp_path / "speed.json").read_text())
     records = report["records"]
-    assert len(records) == 2 * (6 + 5 + 5)
+    assert len(records) == 2 * (7 + 6 + 5)
     assert {(r["measure"], r["way"]) for r in records} == {
         *((measure, way) for measure in speed.MEASURES for way in ("bare", "floor", "fused", "loop", "lora")),
-        ("forward", "mixed"),
+        ("forward", "mixed"), ("forward", "xlora"), ("experience", "xlora"),
     }  # fmt: skip
     assert all(len(r["seconds"]) == 2 and min(r["seconds"]) > 0 for r in records)
     assert all(r["to_floor"]["median"] == 1 for r in records if r["way"] == "floor")
     assert all((r["peak_bytes"] is None) == (r["measure"] == "forward") for r in records)
     assert report["about"]["batch"] == 4 and report["about"]["torch"] == torch.__version__
     lines = (tmp_path / "speed.md").read_text().splitlines()
-    assert len(lines) == 2 + len(records) and all(line.count("|") == 12 for line in lines)
+    note = "adapters on bert: not measured (give --adapters_python)"
+    assert report["about"]["notes"] == [note] and lines[-2:] == ["", f"- {note}"]
+    assert len(lines) == 2 + len(records) + 2 and all(line.count("|") == 12 for line in lines[:-2])
     assert lines[2] in capsys.readouterr().out
 
 
@@ -113,6 +116,40 @@ def test_lora_adds_up_as_many_adapters_and_trains_one():
     model.set_stage(speed_ways.TASK, "expansion")
     trained = [name for name, p in speed_ways.Way(model, "lora").other.named_parameters() if p.requires_grad]
     assert len(trained) == 4 and all(f".{speed_ways.TASK}." in name for name in trained)
+
+
+def test_xlora_weights_frozen_adapters_and_trains_its_classifier(monkeypatch):
+    model, trained = speed_ways.build("bert", 3, width=4, dropout=0.0).train(), []
+    model.set_stage(speed_ways.TASK, "experience")
+    way, batch = speed_ways.Way(model, "xlora"), inputs()
+
+    def gradients():
+        trained.extend(name for name, p in way.other.named_parameters() if p.grad is not None and p.grad.abs().sum())
+
+    monkeypatch.setattr(way.other, "zero_grad", gradients)
+    way.step(batch, torch.zeros(4, dtype=int))
+    assert len(trained) == 2 and all("internal_xlora_classifier" in name for name in trained)
+    assert {name for name, p in way.other.named_parameters() if p.requires_grad} == set(trained)
+    assert way.other.get_latest_scalings().shape == (4, 7, 2, 3), "examples, tokens, sites, adapters"
+    way.other.eval()
+    with torch.no_grad():
+        before = way.forward(batch)
+        for index in range(3):
+            for name, parameter in way.other.named_parameters():
+                parameter.mul_(3 if f"lora_B.{index}." in name else 1)
+            after = way.forward(batch)
+            assert (after - before).abs().max() > 1e-4, f"adapter {index} takes part"
+            before = after
+
+
+def test_xlora_says_that_it_takes_no_images(monkeypatch, capsys):
+    config = partial(transformers.ViTConfig, image_size=224, patch_size=112, **SMALL)
+    monkeypatch.setitem(speed_ways.BACKBONES, "vit", (config, speed_ways.IMAGE))
+    options = ["--backbones", "vit", "--adapters", "1", "--batch", "1", "--repeats", "1", "--measures", "forward"]
+    speed.main([*options, "--ways", "xlora"])
+    text = capsys.readouterr().out
+    assert "xlora on vit: not measured (X-LoRA weights its adapters per text token, and takes no images)" in text
+    assert "| floor |" in text and "| xlora |" not in text
 
 
 def test_full_fine_tuning_trains_every_weight_and_no_adapter(monkeypatch):

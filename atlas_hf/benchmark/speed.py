@@ -8,11 +8,14 @@ Ways of computing the same backbone take turns in one run, so that a change of t
 - `loop`: the same formulas as `fused`, one adapter after the other;
 - `mixed`, forward only: `fused` with examples of four tasks in the batch, which reuse the same adapters;
 - `lora`: PEFT's LoRA with as many adapters of the same width, all active (they add up, without coefficients);
+- `xlora`: PEFT's X-LoRA with as many, weighted per token by a classifier; text only;
+- `adapters`: AdapterFusion in the `adapters` library, a process in an environment of its own; on the CPU, in float32;
 - `full`: full fine-tuning of the backbone, in place of both stages.
 
 A training step is a forward pass in training mode, the loss, and the backward pass down to the first site; that of
 `bare` and `floor` has the gradient of the input only, that of the others also those of the parameters that the
-stage trains, and `fused` the orthogonality penalty. On the CPU, times are the processor's (of all threads together),
+stage trains, and `fused` the orthogonality penalty. `xlora` and `adapters` weight frozen adapters, as the first stage
+does, and have no second. On the CPU, times are the processor's (of all threads together),
 so that other programs on the machine count less; on CUDA, those between events on the device. Medians, and as spread
 the range of the middle half.
 """
@@ -22,9 +25,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atlas_hf.benchmark.adapters_worker import elapsed, peak_bytes
+from atlas_hf.benchmark.speed_adapters import AdaptersWorker
 from atlas_hf.benchmark.speed_ways import BACKBONES, TASK, WAYS, Way, build
 from atlas_hf.modeling import AtlasModel
 
@@ -40,18 +44,27 @@ HELP = """Time a forward pass and the training steps of both stages against a ba
 Example:
   atlas-hf benchmark-speed --output runs/speed
   atlas-hf benchmark-speed --backbones vilt bert vit --adapters 4 16 --output runs/speed-full
+  atlas-hf benchmark-speed --adapters_python other-venv/bin/python
   atlas-hf benchmark-speed --backbones vilt --batch 128 --device cuda --bf16 --ways fused full"""
 
-MEASURES = ("forward", "experience", "expansion")
+MEASURES = {"forward": {"full"}, "experience": {"mixed"}, "expansion": {"mixed", "xlora", "adapters"}}  # without them
 
 
-def measure(model: AtlasModel, inputs: dict[str, Tensor], measure: str, names: Sequence[str], repeats: int) -> Any:
+def measure(
+    model: AtlasModel,
+    inputs: dict[str, Tensor],
+    measure: str,
+    names: Sequence[str],
+    repeats: int,
+    worker: AdaptersWorker | None = None,
+) -> Any:
     """Seconds of each repetition by way, and bytes of the peak of one training step.
 
     Args:
         measure: `"forward"` (evaluation, no gradients), or the stage of a training step.
         names: of the ways.
         repeats: rounds; in each round every way has its turn. One more round goes before them and is not counted.
+        worker: takes the turns of `adapters`.
     """
     if measure == "forward":
         model.set_task(TASK)
@@ -60,15 +73,19 @@ def measure(model: AtlasModel, inputs: dict[str, Tensor], measure: str, names: S
         model.set_stage(TASK, measure)
         model.train()
     labels = torch.zeros(len(next(iter(inputs.values()))), dtype=int, device=model.device)
-    runs: dict[str, Callable[[], Any]] = {}
+    turns: dict[str, tuple[Callable[[], float], Callable[[], int]]] = {}
     for name in names:
+        if name == "adapters":
+            turns[name] = partial(worker.seconds, "forward" if measure == "forward" else "step"), worker.peak_bytes
+            continue
         way = Way(model, name)
-        runs[name] = partial(way.step, inputs, labels) if measure != "forward" else partial(_infer, way, inputs)
+        run = partial(_infer, way, inputs) if measure == "forward" else partial(way.step, inputs, labels)
+        turns[name] = partial(elapsed, run, model.device), partial(peak_bytes, run, model.device)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(repeats + 1):
-        for name, run in runs.items():
-            seconds[name].append(elapsed(run, model.device))
-    peaks = {} if measure == "forward" else {name: peak_bytes(run, model.device) for name, run in runs.items()}
+        for name, (turn, _) in turns.items():
+            seconds[name].append(turn())
+    peaks = {} if measure == "forward" else {name: peak() for name, (_, peak) in turns.items()}
     return {name: times[1:] for name, times in seconds.items()}, peaks
 
 
@@ -77,55 +94,62 @@ def _infer(way: Way, inputs: dict[str, Tensor]) -> Tensor:
     return way.forward(inputs)
 
 
-def elapsed(function: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of the processor's time, or of the device's."""
-    if device.type != "cuda":
-        start = time.process_time()
-        function()
-        return time.process_time() - start
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    function()
-    end.record()
-    end.synchronize()
-    return start.elapsed_time(end) / 1e3
-
-
-def peak_bytes(function: Callable[[], Any], device: torch.device) -> int:
-    """The most memory that torch held on the device during a call, beyond what it held before."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        function()
-        return torch.cuda.max_memory_allocated(device) - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        function()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
-
-
-def compare(backbone: str, adapters: int, variant: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A record per measure and way; `options` are the command's."""
+def compare(
+    backbone: str, adapters: int, variant: str, options: argparse.Namespace
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """A record per measure and way, and a line on each way that was not measured; `options` are the command's."""
     model = build(backbone, adapters, variant, options.dropout).to(options.device)
     torch.manual_seed(0)
     makers = BACKBONES[backbone][1]
     inputs = {name: make(options.batch, options.tokens).to(options.device) for name, make in makers.items()}
     records = []
-    for name in options.measures:
-        ways = [way for way in [*WAYS[:2], *options.ways] if way != ("full" if name == "forward" else "mixed")]
-        with torch.autocast(options.device, torch.bfloat16) if options.bf16 else nullcontext():
-            seconds, peaks = measure(model, inputs, name, ways, options.repeats)
-        for way in ways:
-            record = {"backbone": backbone, "variant": variant, "adapters": adapters, "measure": name, "way": way}
-            record |= {"seconds": seconds[way], "peak_bytes": peaks.get(way)}
-            record["samples_per_second"] = options.batch / statistics.median(seconds[way])
-            for base in {"bare", "floor", "fused"} & set(ways):
-                record[f"to_{base}"] = _ratio(seconds[way], seconds[base])
-            records.append(record | {"memory_to_floor": peaks[way] / peaks["floor"] if peaks else None})
+    with ExitStack() as stack:
+        worker, reasons = _optional(model, inputs, options)
+        notes = [f"{way} on {backbone}: not measured ({reason})" for way, reason in reasons.items()]
+        if worker:
+            stack.callback(worker.close)
+            notes.append(f"adapters on {backbone}: {', '.join(map(' '.join, worker.versions.items()))}")
+        for name in options.measures:
+            ways = [way for way in [*WAYS[:2], *options.ways] if way not in reasons.keys() | MEASURES[name]]
+            with torch.autocast(options.device, torch.bfloat16) if options.bf16 else nullcontext():
+                found = measure(model, inputs, name, ways, options.repeats, worker)
+            about = {"backbone": backbone, "variant": variant, "adapters": adapters, "measure": name}
+            records += [about | record for record in _records(*found, options.batch)]
+    return records, notes
+
+
+def _optional(
+    model: AtlasModel, inputs: dict[str, Tensor], options: argparse.Namespace
+) -> tuple[AdaptersWorker | None, dict[str, str]]:
+    """What measures `adapters`, if it can be, and by way why those that were asked for cannot."""
+    worker, reasons = None, {}
+    if "xlora" in options.ways and "pixel_values" in inputs:
+        reasons["xlora"] = "X-LoRA weights its adapters per text token, and takes no images"
+    if "adapters" in options.ways:
+        try:
+            worker = _worker(model, inputs, options)
+        except ValueError as error:
+            reasons["adapters"] = str(error)
+    return worker, reasons
+
+
+def _worker(model: AtlasModel, inputs: dict[str, Tensor], options: argparse.Namespace) -> AdaptersWorker:
+    if not options.adapters_python:
+        raise ValueError("give --adapters_python")
+    if options.bf16 or model.device.type != "cpu":
+        raise ValueError("on the CPU and without --bf16 only")
+    return AdaptersWorker(options.adapters_python, model, TASK, inputs, options.threads)
+
+
+def _records(seconds: dict[str, list[float]], peaks: dict[str, int], batch: int) -> list[dict[str, Any]]:
+    """Of one measure, one per way."""
+    records = []
+    for way, times in seconds.items():
+        record = {"way": way, "seconds": times, "peak_bytes": peaks.get(way)}
+        record["samples_per_second"] = batch / statistics.median(times)
+        for base in {"bare", "floor", "fused"} & seconds.keys():
+            record[f"to_{base}"] = _ratio(times, seconds[base])
+        records.append(record | {"memory_to_floor": peaks[way] / peaks["floor"] if peaks else None})
     return records
 
 
@@ -155,19 +179,21 @@ def table(records: Sequence[dict[str, Any]]) -> str:
 def main(argv: Sequence[str]) -> None:
     options = _parser().parse_args(argv)
     torch.set_num_threads(options.threads)
-    records = []
+    records, notes = [], []
     for backbone in options.backbones:
         for variant in options.variants:
             for adapters in options.adapters:
-                new = compare(backbone, adapters, variant, options)
-                print(table(new), flush=True)
-                records += new
+                new, about = compare(backbone, adapters, variant, options)
+                print("\n".join([table(new), *about]), flush=True)
+                records, notes = records + new, list(dict.fromkeys([*notes, *about]))
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
-        about = {name: value for name, value in vars(options).items() if name != "output"}
-        about["torch"] = torch.__version__
+        places = ("output", "adapters_python")
+        about = {name: value for name, value in vars(options).items() if name not in places}
+        about |= {"torch": torch.__version__, "notes": notes}
         (options.output / "speed.json").write_text(json.dumps({"about": about, "records": records}, indent=2) + "\n")
-        (options.output / "speed.md").write_text(table(records) + "\n")
+        lines = [table(records), *([""] if notes else []), *(f"- {note}" for note in notes)]
+        (options.output / "speed.md").write_text("\n".join(lines) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -177,7 +203,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--backbones", nargs="+", default=["bert-4"], choices=list(BACKBONES), help="default bert-4")
     parser.add_argument("--adapters", nargs="+", type=int, default=[1, 4, 16, 64], help="numbers of reused adapters")
     parser.add_argument("--variants", nargs="+", default=["paper"], choices=["paper", "reference"])
-    parser.add_argument("--ways", nargs="+", default=list(WAYS[2:6]), choices=WAYS[2:], help="beside bare and floor")
+    ways = [*WAYS[2:-1], "adapters"]
+    parser.add_argument("--ways", nargs="+", default=ways, choices=[*ways, "full"], help="beside bare and floor")
+    parser.add_argument("--adapters_python", help="Python of an environment with the adapters library, to measure it")
     parser.add_argument("--measures", nargs="+", default=list(MEASURES), choices=MEASURES)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=185, help="per example; ViT has 197 whatever is given")

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 import transformers
-from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, linear, scaled_dot_product_attention, silu
 
+from atlas_hf.benchmark.speed_peft import fresh, lora, xlora
 from atlas_hf.modeling import BASE, AtlasModel
 from atlas_hf.pooling import pool
 from atlas_hf.tasks import TaskSpec
@@ -22,7 +22,7 @@ from atlas_hf.tuner.layer import AtlasLayer
 
 TASK = "measured"
 MIXED = [TASK, *(f"{TASK}-{index}" for index in range(1, 4))]
-WAYS = ("bare", "floor", "fused", "loop", "mixed", "lora", "full")
+WAYS = ("bare", "floor", "fused", "loop", "mixed", "lora", "xlora", "full")
 TEXT = {"input_ids": lambda batch, tokens: torch.randint(5, 1000, (batch, tokens))}
 IMAGE = {"pixel_values": lambda batch, tokens: torch.randn(batch, 3, 224, 224)}
 # Configuration, and what makes the inputs. ViLT's 224 x 224 pixels are 49 patches, and the text fills up the tokens.
@@ -72,7 +72,8 @@ class Way:
         make = {"bare": lambda site: lambda x: x, "floor": _floor, "loop": lambda site: partial(_loop, site)}.get(name)
         sites = model.base_model.sites
         self.replaced = {site.base_layer: make(site) for site in sites.values()} if make else {}
-        self.other = {"lora": _lora, "full": _fresh}.get(name, lambda model: None)(model)
+        others = {"lora": partial(lora, task=TASK), "xlora": partial(xlora, task=TASK), "full": fresh}
+        self.other = others[name](model) if name in others else None
         if self.other is not None:
             self.other.train(model.training)
         if name == "lora":
@@ -136,22 +137,3 @@ def _loop(site: AtlasLayer, x: Tensor) -> Tensor:
         weight = (cosine_similarity(pooled, site.atlas_key[name]) + 1) / 2
         output = output + weight[:, None, None] * (update if config.variant == "paper" else adapted)
     return output
-
-
-def _lora(model: AtlasModel) -> nn.Module:
-    """As many LoRA adapters, of the same width and at the same sites, all active; only a task's own one trains."""
-    site, path = next(iter(model.base_model.sites.values())), list(model.base_model.sites)
-    members = site.members(TASK)
-    config = LoraConfig(r=site.atlas_config[TASK].r, target_modules=path)
-    lora = get_peft_model(_fresh(model), config, adapter_name=members[0])
-    for name in members[1:]:
-        lora.add_adapter(name, config)
-    lora.base_model.set_adapter(members)
-    for name, parameter in lora.named_parameters():
-        parameter.requires_grad_(f".{TASK}." in name)
-    return lora
-
-
-def _fresh(model: AtlasModel) -> nn.Module:
-    """The backbone anew, with all of its weights training."""
-    return transformers.AutoModel.from_config(model.get_base_model().config).to(model.device)
