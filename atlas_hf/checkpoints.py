@@ -14,7 +14,7 @@ from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
-from atlas_hf.storage import read_json, sync, write_json
+from atlas_hf.storage import read_json, write_json
 
 MARK = "atlas_progress.json"  # written last
 _STATE = ("stage", "inference_mode", "experience_sha256")  # of a config, and no setting
@@ -27,9 +27,7 @@ def newest_first(stage: Path) -> list[Path]:
 
 
 def mark(checkpoint: Path, progress: Mapping[str, Any]) -> None:
-    """Bring a checkpoint to the disk, then say that it is whole, and what a later run has to know."""
-    for path in checkpoint.rglob("*"):
-        sync(path)
+    """Say that a checkpoint is whole, with the sizes of its files, and what a later run has to know."""
     write_json(checkpoint / MARK, {**progress, "files": _sizes(checkpoint)})
 
 

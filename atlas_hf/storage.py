@@ -192,7 +192,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         files = sorted(temporary.iterdir()) if temporary.is_dir() else []
         for file in [*files, temporary]:
-            sync(file)
+            _sync(file)
         if path.is_dir():
             for file in files:
                 os.replace(file, path / file.name)
@@ -201,12 +201,12 @@ def replacing(path: Path) -> Iterator[Path]:
         else:
             os.replace(temporary, path)
         if os.name == "posix":
-            sync(path.parent)
+            _sync(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def sync(path: Path) -> None:
+def _sync(path: Path) -> None:
     """Bring a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
