@@ -90,8 +90,9 @@ def learn_sequence(
     if model.tasks and main:
         for task in model.tasks:  # a process that was killed after it had saved
             shutil.rmtree(folder / CHECKPOINTS / task, ignore_errors=True)
-        write_results(results, folder)
-        _publish(folder, model.tasks[-1], repo_id, args)
+        with saying_what_is_safe(folder, model.tasks[-1], model.tasks):
+            write_results(results, folder)
+            _publish(folder, model.tasks[-1], repo_id, args)
     upstream = [spec.name for spec, _ in stream]
     for position, (spec, data) in enumerate([*stream, *downstream]):
         if spec.name in model.specs:
