@@ -83,7 +83,7 @@ def _test_data(folder: Path, about: Mapping[str, Any], name: str, sources: Seque
 def _record(
     results: dict[str, Any], model: AtlasModel, name: str, pruned: Pruned, data: Dataset, threshold: float
 ) -> None:
-    """Bring what `results.json` says of the present model up to date; earlier rows of the matrix stay."""
+    """Bring what `results.json` says of the present model up to date; earlier rows of the matrix are history."""
     record = next(task for task in results["tasks"] if task["name"] == name)
     record |= {
         "experience": list(model.peft_config[name].experience),

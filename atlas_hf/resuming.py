@@ -120,7 +120,7 @@ def write_results(results: Mapping[str, Any], folder: Path) -> None:
 
 
 @contextmanager
-def saying_what_is_safe(folder: Path, task: str, done: Sequence[str]) -> Iterator[None]:
+def saying_what_is_safe(folder: Path, what: str, done: Sequence[str]) -> Iterator[None]:
     """Errors of the disk and of diverged training, with what is kept and how to go on."""
     kept = f"The finished tasks {list(done)} are in {folder} and can be loaded." if done else "No task was finished."
     try:
@@ -131,8 +131,8 @@ def saying_what_is_safe(folder: Path, task: str, done: Sequence[str]) -> Iterato
         if (reason := _of_the_disk(error, folder)) is None:
             raise
         raise OSError(
-            f"Task '{task}' could not be written to {folder}: {reason}. {kept} Free space or allow writing, and run "
-            f"the same again: it goes on with '{task}'."
+            f"{what} could not be written to {folder}: {reason}. {kept} Free space or allow writing, and run the same "
+            "again: it goes on from there."
         ) from error
 
 

@@ -90,7 +90,7 @@ def learn_sequence(
     if model.tasks and main:
         for task in model.tasks:  # a process that was killed after it had saved
             shutil.rmtree(folder / CHECKPOINTS / task, ignore_errors=True)
-        with saying_what_is_safe(folder, model.tasks[-1], model.tasks):
+        with saying_what_is_safe(folder, "The results so far", model.tasks):
             write_results(results, folder)
             _publish(folder, model.tasks[-1], repo_id, args)
     upstream = [spec.name for spec, _ in stream]
@@ -100,7 +100,7 @@ def learn_sequence(
         earlier = upstream[:position] if reuse else []
         if max_experience is not None:
             earlier = most_useful(model, spec, data["train"], max_experience, earlier, args.seed)
-        with saying_what_is_safe(folder, spec.name, model.tasks):
+        with saying_what_is_safe(folder, f"Task '{spec.name}'", model.tasks):
             record = _learn(model, spec, data, earlier, args, folder)
             if position < len(upstream):
                 scores = [_score(model, known, split["test"], args) for known, split in stream[: position + 1]]

@@ -13,11 +13,15 @@ from atlas_hf.storage import Index
 TINY = ["--smoke", "--train_size", "32", "--disable_tqdm", "True"]
 
 
+def learn(folder):
+    tasks = ["--tasks", "vqa", "text-choice", "--downstream_tasks", "image-parity"]
+    return main(["learn", "--stream", "digits", "--order", "multi-first", *tasks, "--output", str(folder), *TINY])
+
+
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prune") / "out"
-    tasks = ["--tasks", "vqa", "text-choice", "--downstream_tasks", "image-parity"]
-    assert main(["learn", "--stream", "digits", "--order", "multi-first", *tasks, "--output", str(folder), *TINY]) == 0
+    assert learn(folder) == 0
     return folder
 
 
@@ -58,6 +62,7 @@ def test_everything_agrees_with_the_pruned_model(learned, tmp_path, capsys):
     assert [one for one in new.parent.iterdir()] == [new], "nothing half written is left"
     assert main(["evaluate", str(new), "--tasks", last]) == 0
     assert f" {pruned['after']:.4f} " in capsys.readouterr().out
+    assert learn(new) == 0 and results_of(new)["tasks"] == results["tasks"], "learning goes on from there"
 
 
 def test_a_downstream_task_leaves_the_matrix(learned, tmp_path):
