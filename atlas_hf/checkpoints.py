@@ -14,7 +14,7 @@ from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
-from atlas_hf.storage import read_json, write_json
+from atlas_hf.storage import read_json, sync, write_json
 
 MARK = "atlas_progress.json"  # written last
 _STATE = ("stage", "inference_mode", "experience_sha256")  # of a config, and no setting
@@ -28,6 +28,8 @@ def newest_first(stage: Path) -> list[Path]:
 
 def mark(checkpoint: Path, progress: Mapping[str, Any]) -> None:
     """Say that a checkpoint is whole, with the sizes of its files, and what a later run has to know."""
+    for path in [*checkpoint.rglob("*"), checkpoint]:  # on the disk before they are called whole
+        sync(path)
     write_json(checkpoint / MARK, {**progress, "files": _sizes(checkpoint)})
 
 

@@ -192,7 +192,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         files = sorted(temporary.iterdir()) if temporary.is_dir() else []
         for file in [*files, temporary]:
-            _sync(file)
+            sync(file)
         if path.is_dir():
             for file in files:
                 os.replace(file, path / file.name)
@@ -200,14 +200,15 @@ def replacing(path: Path) -> Iterator[Path]:
                 shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
         else:
             os.replace(temporary, path)
-        if os.name == "posix":
-            _sync(path.parent)
+        sync(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk; only POSIX lets a folder be opened for that."""
+    if os.name != "posix" and path.is_dir():
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

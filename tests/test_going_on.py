@@ -1,11 +1,12 @@
 """A stage that was interrupted goes on from its last whole checkpoint, and ends with the bytes of one that was not."""
 
 import json
+import os
 
 import pytest
 from conftest import quick, splits, text_spec
 
-from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
+from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, checkpoints, learn_sequence
 from atlas_hf.checkpoints import last_whole, mark
 
 STREAM = [(text_spec(f"has-{letter}"), splits(letter)) for letter in "ab"]
@@ -131,3 +132,23 @@ def test_only_a_whole_checkpoint_is_gone_on_from(tmp_path):
     (tmp_path / "expansion/checkpoint-8/task/adapter_model.safetensors").write_bytes(b"half")
     assert last_whole(tmp_path, stages, "same") == tmp_path / "experience/checkpoint-16"
     assert last_whole(tmp_path, stages, "other") is None
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_is_called_whole(tmp_path, monkeypatch):
+    (tmp_path / "task").mkdir()
+    for file in ("optimizer.pt", "task/adapter_model.safetensors"):
+        (tmp_path / file).write_bytes(b"state")
+    expected = {path.stat().st_ino for path in [tmp_path, *tmp_path.rglob("*")]}
+    real, synced = os.fsync, set()
+
+    def fsync(descriptor):
+        synced.add(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    def write(path, values):
+        assert path.parent == tmp_path and expected <= synced
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(checkpoints, "write_json", write)
+    mark(tmp_path, {"fingerprint": "same"})
+    assert expected <= synced
