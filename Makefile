@@ -39,20 +39,9 @@ $(VENV)/.installed: setup.cfg constraints.txt
 	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-$(VENV)/.installed-demo: $(VENV)/.installed
-	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo]"
-	touch $@
-
-$(VENV)/.installed-docs: $(VENV)/.installed
-	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
-	touch $@
-
-$(VENV)/.installed-conformance: $(VENV)/.installed
-	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[conformance]"
-	touch $@
-
-$(VENV)/.installed-test: $(VENV)/.installed
-	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+# An extra of setup.cfg: demo, docs, test, conformance.
+$(VENV)/.installed-%: $(VENV)/.installed
+	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
 	touch $@
 
 $(OLDEST)/.installed: setup.cfg constraints-oldest.txt
