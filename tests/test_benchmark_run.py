@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -161,10 +162,12 @@ def test_a_failing_cell_does_not_stop_the_others(tmp_path):
 
 def test_two_runs_share_the_work(tmp_path):
     plan = make_plan(tmp_path, seeds=[0, 1], methods=SOME, low_shot=[])
-    with ThreadPoolExecutor() as pool:
-        both = [pool.submit(run, plan, tmp_path, 1, False) for _ in range(2)]
-        measured = [key for done in both for key in done.result().measured]
-    assert not any(done.result().failed for done in both)
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["atlas_hf.benchmark.run"])
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        both = list(pool.map(run, [plan] * 2, [tmp_path] * 2, [1] * 2, [False] * 2))
+    measured = [key for done in both for key in done.measured]
+    assert not any(done.failed for done in both)
     assert set(measured) == set(plan.keys) == {found.key for found in read_cells(tmp_path)}
     assert len(calls(tmp_path)) == len(set(calls(tmp_path))) == 4 * len(plan.keys), "nothing was learned twice"
 
