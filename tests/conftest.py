@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import gc
 import hashlib
 import random
 import shutil
@@ -54,6 +55,11 @@ def make_tokenizer():
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
         **{f"{name}_token": token for name, token in special.items()},
     )
+
+
+def pytest_collection_finish():
+    """Trainer collects garbage after every training: not again through all that was imported."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,15 @@
 """Reuse begins with the adapters that help a new task, and with no other."""
 
+from copy import deepcopy
+
 import pytest
 import torch
-from conftest import CHOICE, PAIR, Unchanged, randomize, text_data, text_spec
+from conftest import CHOICE, PAIR, Unchanged, quick, randomize, text_data, text_spec
 
-from atlas_hf import AtlasTrainer, AtlasTrainingArguments
+from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer
 from atlas_hf.screening import _regression, open_useful, probe_error
 
+UNSAVED = {"save_strategy": "no", "eval_strategy": "no", "load_best_model_at_end": False}
 NUMBER = {"problem_type": "regression", "label_names": None}
 
 
@@ -57,22 +60,26 @@ def test_each_kind_of_task_as_a_regression(spec, labels, features, targets):
 
 @pytest.fixture
 def args(tmp_path):
-    return AtlasTrainingArguments(
-        output_dir=str(tmp_path), num_train_epochs=15, learning_rate=1e-2, per_device_train_batch_size=16,
-        adam_epsilon=1e-8, save_strategy="no", eval_strategy="no", load_best_model_at_end=False,
-        report_to="none", disable_tqdm=True, use_cpu=True,
-    )  # fmt: skip
+    return quick(tmp_path, num_train_epochs=1, **UNSAVED)
+
+
+@pytest.fixture(scope="module")
+def learned(bert_folder):
+    """Two learned tasks: one has learned to see the letter a, the other's adapter is noise."""
+    torch.manual_seed(0)
+    model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
+    model.add_task(text_spec("noise"))
+    randomize(model, "noise")
+    model.set_stage("noise", "complete")
+    model.add_task(text_spec("sees-a"), experience=())
+    args = quick(num_train_epochs=15, learning_rate=1e-2, adam_epsilon=1e-8, **UNSAVED)
+    AtlasTrainer(model, args, train_dataset=text_data("a", 256)).train()
+    return model
 
 
 @pytest.fixture
-def model(bert, args):
-    """Two learned tasks: one has learned to see the letter a, the other's adapter is noise."""
-    bert.add_task(text_spec("noise"))
-    randomize(bert, "noise")
-    bert.set_stage("noise", "complete")
-    bert.add_task(text_spec("sees-a"), experience=())
-    AtlasTrainer(bert, args, train_dataset=text_data("a", 256)).train()
-    return bert
+def model(learned):
+    return deepcopy(learned)
 
 
 def coefficients(model, task):
@@ -98,7 +105,6 @@ def test_nothing_helps_with_labels_that_mean_nothing(model):
 
 
 def test_the_trainer_screens_before_its_first_stage_and_says_so(model, args, capsys):
-    args.num_train_epochs = 1
     model.add_task(text_spec("a-again"))
     trainer = AtlasTrainer(model, args, train_dataset=text_data("a", 128, seed=1))
     torch.manual_seed(3)
@@ -109,7 +115,6 @@ def test_the_trainer_screens_before_its_first_stage_and_says_so(model, args, cap
 
 @pytest.mark.parametrize("init", ["opposed", "normal"])
 def test_without_screening_nothing_is_opened(model, args, init):
-    args.num_train_epochs = 1
     model.add_task(text_spec("a-again"), init_queries=init)
     trainer = AtlasTrainer(model, args, train_dataset=text_data("a", 32))
     trainer.train()
