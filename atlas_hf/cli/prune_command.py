@@ -15,9 +15,9 @@ from atlas_hf.cli.stream_command import load_test
 from atlas_hf.folder import storage
 from atlas_hf.hub.folder import HISTORY
 from atlas_hf.model.atlas_model import AtlasModel
-from atlas_hf.model.pruning import Pruned, prune_experience
 from atlas_hf.report.card import write_card
 from atlas_hf.report.text import table
+from atlas_hf.training.pruning import Pruned, prune_experience
 from atlas_hf.training.resuming import CHECKPOINTS, summarise, write_results
 from atlas_hf.training.sequence import mean_coefficients
 

@@ -6,7 +6,7 @@ from datasets import Dataset
 from torch.nn.functional import silu
 
 from atlas_hf import AtlasConfig, AtlasModel, prune_experience
-from atlas_hf.model.pruning import contributions
+from atlas_hf.training.pruning import contributions
 from atlas_hf.training.screening import most_useful
 from shared.comparing import seeded, tensor_digests
 from shared.tiny import picture, randomize, text_data, text_spec
