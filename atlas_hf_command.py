@@ -68,7 +68,7 @@ def waiting() -> WaitingPage | None:
 
 
 def main() -> int:
-    """Run the command; see `atlas_hf.cli.main`."""
+    """Run the command; see `atlas_hf.cli.commands.main`."""
     argv = sys.argv[1:]
     if argv[:1] == ["demo"] and not {"-h", "--help"} & {*argv}:
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -80,7 +80,7 @@ def main() -> int:
         except OSError as error:
             print(f"atlas-hf demo: {error}", file=sys.stderr)
             return 2
-    from atlas_hf.cli import main as run
+    from atlas_hf.cli.commands import main as run
 
     return run(argv)
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hub_server import client_env, loopback_hub
 
-from atlas_hf.cli import main
+from atlas_hf.cli.commands import main
+from shared.hub_server import client_env, loopback_hub
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))

@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from conftest import CHOICE, PAIR, make_tokenizer, picture, text_spec
 from datasets import Dataset
 from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
 
 from atlas_hf import AtlasCollator, AtlasConfig, AtlasModel, TaskSpec
-from atlas_hf.collator import NEUTRAL_COLOUR, NEUTRAL_SENTENCE, Encoder, example_rows
+from atlas_hf.data.collator import NEUTRAL_COLOUR, NEUTRAL_SENTENCE, Encoder, example_rows
+from shared.tiny import CHOICE, PAIR, make_tokenizer, picture, text_spec
 
 SOFT = {"problem_type": "multi_label_classification", "label_names": ["a", "b", "c"], "score_column": "scores"}
 NUMBER = {"problem_type": "regression", "label_names": None}

@@ -14,9 +14,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from atlas_hf import storage
-from atlas_hf.card_source import real
+from atlas_hf.folder import storage
 from atlas_hf.metrics.continual import Matrix, average_accuracy
+from atlas_hf.report.card_source import real
 
 FILE = Path(__file__).parent / "comparison.json"
 METHODS = {"atlas": "ATLAS", "sequential_ft": "sequential fine-tuning"}

@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-from atlas_hf.card_source import CardTask
 from atlas_hf.demo import snippets, views
 from atlas_hf.demo.actions import Demo, told
 from atlas_hf.demo.api import for_people, uploaded
@@ -17,6 +16,7 @@ from atlas_hf.demo.examples import Example, examples, fitting
 from atlas_hf.demo.page import EMPTY, Page, card_text
 from atlas_hf.demo.places import Mistake, Place
 from atlas_hf.demo.questions import Answer, Question
+from atlas_hf.report.card_source import CardTask
 
 Updates = dict[Any, Any]
 

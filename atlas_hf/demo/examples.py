@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas_hf.demo.questions import Question
-from atlas_hf.storage import write_json
+from atlas_hf.folder.storage import write_json
 from atlas_hf.streams import digits
 from atlas_hf.tasks import TaskSpec
 

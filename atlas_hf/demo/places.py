@@ -12,10 +12,10 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from atlas_hf import hub
-from atlas_hf.card_source import CardTask, Source, read_source
 from atlas_hf.hub.retry import until_done
-from atlas_hf.modeling import AtlasModel
-from atlas_hf.sources import is_repository
+from atlas_hf.hub.sources import is_repository
+from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.report.card_source import CardTask, Source, read_source
 
 # The model that comes with the package: `atlas-hf learn --stream digits --order multi-first --downstream`.
 DIGITS_MODEL = Path(__file__).parent / "digits_model"
@@ -75,7 +75,7 @@ class Place:
 def home(model_id: str = DIGITS_MODEL_ID, revision: str | None = None) -> Place:
     """The model that a demo is started on: shipped, a folder, or a repository read with the token of this machine.
 
-    Raises: `ValueError` and `HubError`, see `atlas_hf.sources.locate` and `atlas_hf.hub.download`.
+    Raises: `ValueError` and `HubError`, see `atlas_hf.hub.sources.locate` and `atlas_hf.hub.download`.
     """
     folder = DIGITS_MODEL if model_id == DIGITS_MODEL_ID else Path(model_id)
     if folder.is_dir():

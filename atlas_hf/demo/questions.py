@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from atlas_hf.collator import Encoder, example_rows
-from atlas_hf.modeling import AtlasModel
-from atlas_hf.prediction import evaluating
+from atlas_hf.data.collator import Encoder, example_rows
+from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model.prediction import evaluating
 from atlas_hf.tasks import TaskSpec
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from atlas_hf.card_source import CardTask
 from atlas_hf.demo.places import DIGITS_MODEL, Place
+from atlas_hf.report.card_source import CardTask
 
 CLIENT = """from gradio_client import Client, handle_file
 

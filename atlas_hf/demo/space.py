@@ -15,8 +15,8 @@ from pathlib import Path
 from huggingface_hub import SpaceCard
 from huggingface_hub.repocard_data import CardData
 
-from atlas_hf import storage
 from atlas_hf.demo.places import DIGITS_MODEL_ID
+from atlas_hf.folder import storage
 
 PACKAGE = Path(__file__).parent.parent
 APP, CARD, REQUIREMENTS = "app.py", "README.md", "requirements.txt"

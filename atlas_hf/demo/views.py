@@ -12,12 +12,12 @@ from typing import Any
 
 from PIL import Image
 
-from atlas_hf.card_source import CardTask, real
 from atlas_hf.demo import pictures
 from atlas_hf.demo.comparison import METHODS, Result, average_over_time
 from atlas_hf.demo.places import DIGITS_MODEL, Place
 from atlas_hf.demo.questions import Answer, Question
 from atlas_hf.metrics.continual import average_accuracy, backward_transfer, forgetting
+from atlas_hf.report.card_source import CardTask, real
 
 SHOWN_ANSWERS = 6
 COMPARED = "The benchmark ran the same tasks in the same order, with a number of examples of its own."

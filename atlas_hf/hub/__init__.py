@@ -2,7 +2,7 @@
 
 Knows files, not models. In the order of imports: `errors`; `folder`, what of a folder belongs to which task;
 `timeouts` and `failures`, what the client of the Hub leaves to us; `retry`; `access`; `target`, what the Hub holds;
-`pushing` and `loading`; `space`, the same for the files of a Space.
+`pushing` and `loading`; `sources`, where a model comes from.
 """
 
 from atlas_hf.hub.access import check_access
@@ -20,13 +20,11 @@ from atlas_hf.hub.folder import HISTORY, Finished, finished_tasks, snapshot
 from atlas_hf.hub.loading import download
 from atlas_hf.hub.pushing import Pushed, push
 from atlas_hf.hub.retry import Retry
-from atlas_hf.hub.space import FilledSpace, push_space
 
 __all__ = [
     "HISTORY",
     "AccessError",
     "CorruptFileError",
-    "FilledSpace",
     "Finished",
     "FolderError",
     "HubError",
@@ -40,6 +38,5 @@ __all__ = [
     "download",
     "finished_tasks",
     "push",
-    "push_space",
     "snapshot",
 ]

@@ -12,9 +12,9 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from atlas_hf import storage
+from atlas_hf.folder import storage
+from atlas_hf.folder.storage import AtlasFormatError, Index, TaskRecord
 from atlas_hf.hub.errors import FolderError
-from atlas_hf.storage import AtlasFormatError, Index, TaskRecord
 
 CARD, HISTORY = "README.md", ".history"
 CARD_LIMIT = 2**20  # bytes; our cards have some ten thousand

@@ -9,10 +9,10 @@ from typing import Any
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError, RevisionResolutionError
 
-from atlas_hf import storage
+from atlas_hf.folder import storage
+from atlas_hf.folder.storage import Index
 from atlas_hf.hub.errors import CorruptFileError, FolderError, NoTasksError
 from atlas_hf.hub.retry import Retry, until_done
-from atlas_hf.storage import Index
 
 BACKBONE_CONFIG = "config.json"
 INDEX_LIMIT = 16 * 2**20  # bytes; a larger atlas.json is not one that we wrote

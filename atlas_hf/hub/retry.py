@@ -12,10 +12,10 @@ from typing import TypeVar
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError
 
+from atlas_hf.folder.storage import AtlasFormatError
 from atlas_hf.hub.errors import HubError, HubUnavailableError
 from atlas_hf.hub.failures import refuse, temporary
 from atlas_hf.hub.timeouts import limit_time
-from atlas_hf.storage import AtlasFormatError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from atlas_hf.streams import climb, digits
-from atlas_hf.streams.digits import low_shot
+from atlas_hf.streams.selection import low_shot
 
 STREAMS: dict[str, ModuleType] = {"digits": digits, "climb": climb}
 

@@ -8,8 +8,8 @@ from typing import Any
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from atlas_hf.heads import HEAD_PARTS
 from atlas_hf.tuner.config import AtlasConfig
+from atlas_hf.tuner.heads import HEAD_PARTS
 
 AGREED = ("target_modules", "exclude_modules", "layers_to_transform", "weighting", "num_queries")
 

@@ -48,13 +48,14 @@ class AtlasConfig(PeftConfig):
         experience_sha256: digest of each reused task's adapter and key, checked whenever this task is loaded.
         stage: what trains while the task is active: `"experience"` its queries over the experience and the head,
             `"expansion"` its own adapter, key and query and the head, `"complete"` nothing.
-        head: the arguments of `atlas_hf.heads.build_head`; None for no head.
+        head: the arguments of `atlas_hf.tuner.heads.build_head`; None for no head.
         init_queries: where a task's queries start. `"normal"`: N(0, 1), as in the released code, which gives every
             adapter a coefficient of about 0.5, useful or not. `"opposed"`: those over the experience at the negated
             keys plus N(0, 0.25), a coefficient of about 0.05, and the task's own at its key, about 0.9: it begins
             as if alone. `"screened"`: as opposed, but `AtlasTrainer` lets the queries over those adapters start from
-            N(0, 1) that a probe finds useful (`atlas_hf.screening`). By default screened for `variant="paper"` and
-            normal for `"reference"`, whose residual stands in each adapter. Chosen by the benchmark (README).
+            N(0, 1) that a probe finds useful (`atlas_hf.training.screening`). By default screened for
+            `variant="paper"` and normal for `"reference"`, whose residual stands in each adapter. Chosen by the
+            benchmark (README).
         pooling: where a head's vector comes from: `"pooler"` (the backbone's own), `"cls"` (the first token),
             `"mean"` (over the tokens that are not padding), `"joined"` (image and text embeddings, one after the
             other). By default what the backbone offers.

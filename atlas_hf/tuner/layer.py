@@ -12,8 +12,8 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from atlas_hf.bottlenecks import Pack, compute_dtype
 from atlas_hf.fusion import fuse_packs
+from atlas_hf.fusion.bottlenecks import Pack, compute_dtype
 from atlas_hf.tuner.checks import check_heads
 from atlas_hf.tuner.config import AtlasConfig
 from atlas_hf.tuner.packing import PackCache, pack

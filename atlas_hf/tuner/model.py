@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from atlas_hf.fusion import orthogonality
-from atlas_hf.heads import build_head
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, check_encoder
 from atlas_hf.tuner.checks import check_experience, check_name, check_sites, comparable
 from atlas_hf.tuner.config import AtlasConfig
+from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.route import ROUTE, Operands, Route, route_checkpoints, routed, share_masks
 

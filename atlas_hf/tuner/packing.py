@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from atlas_hf.bottlenecks import Pack, compute_dtype
+from atlas_hf.fusion.bottlenecks import Pack, compute_dtype
 
 MAX_PACKS = 4
 

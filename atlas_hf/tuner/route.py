@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from atlas_hf.bottlenecks import Pack
+from atlas_hf.fusion.bottlenecks import Pack
 
 
 @dataclass

@@ -13,7 +13,7 @@ from atlas_hf.benchmark.methods.base import LoadedTask
 from atlas_hf.benchmark.methods.plain import PlainMethod, PlainModel
 from atlas_hf.benchmark.methods.sites import sites
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.training_args import AtlasTrainingArguments
+from atlas_hf.training.arguments import AtlasTrainingArguments
 
 SHORT = 100  # steps
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from atlas_hf.benchmark.methods.adapter import Adapter
 from atlas_hf.benchmark.methods.base import LoadedTask, stage_steps, train_quietly
 from atlas_hf.benchmark.methods.plain import PlainTrainer
-from atlas_hf.training_args import AtlasTrainingArguments
+from atlas_hf.training.arguments import AtlasTrainingArguments
 
 
 class AdapterTwoStage(Adapter):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from atlas_hf.benchmark.methods.base import LoadedTask, Method, train_quietly
-from atlas_hf.modeling import AtlasModel
-from atlas_hf.trainer import AtlasTrainer
-from atlas_hf.training_args import AtlasTrainingArguments
+from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.trainer import AtlasTrainer
 from atlas_hf.tuner import AtlasConfig
 
 

@@ -18,11 +18,11 @@ from datasets import Dataset, DatasetDict
 from torch import nn
 from transformers import PrinterCallback, Trainer, set_seed
 
-from atlas_hf.prediction import evaluating
-from atlas_hf.task_trainer import evaluate_task
+from atlas_hf.model.prediction import evaluating
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.trainer import StageTable
-from atlas_hf.training_args import AtlasTrainingArguments
+from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.task_trainer import evaluate_task
+from atlas_hf.training.trainer import StageTable
 
 LoadedTask = tuple[TaskSpec, DatasetDict]
 

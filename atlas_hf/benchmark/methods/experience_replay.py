@@ -9,7 +9,7 @@ from torch import Tensor
 from atlas_hf.benchmark.methods.base import Setting
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.training_args import AtlasTrainingArguments
+from atlas_hf.training.arguments import AtlasTrainingArguments
 
 SHARE = 0.05
 

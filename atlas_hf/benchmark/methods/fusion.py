@@ -9,8 +9,8 @@ from transformers import set_seed
 
 from atlas_hf.benchmark.methods.atlas import Atlas
 from atlas_hf.benchmark.methods.base import Cost, LoadedTask, Setting, quiet, total_steps, train_quietly
-from atlas_hf.trainer import AtlasTrainer
-from atlas_hf.training_args import AtlasTrainingArguments
+from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.trainer import AtlasTrainer
 
 
 class FusionTrainer(AtlasTrainer):

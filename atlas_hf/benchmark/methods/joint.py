@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from atlas_hf.benchmark.methods.base import LoadedTask, Setting, train_quietly
 from atlas_hf.benchmark.methods.plain import PlainModel, PlainTrainer
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
-from atlas_hf.training_args import AtlasTrainingArguments
+from atlas_hf.training.arguments import AtlasTrainingArguments
 
 Position = tuple[int, list[int]]
 

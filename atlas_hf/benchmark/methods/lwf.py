@@ -12,7 +12,7 @@ from torch.nn.functional import kl_div, log_softmax, mse_loss
 from atlas_hf.benchmark.methods.base import LoadedTask, Setting
 from atlas_hf.benchmark.methods.plain import PlainModel
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
-from atlas_hf.training_args import AtlasTrainingArguments
+from atlas_hf.training.arguments import AtlasTrainingArguments
 
 TEMPERATURE = 2.0
 

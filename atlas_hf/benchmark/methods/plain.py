@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from atlas_hf.benchmark.methods.base import LoadedTask, Method, Setting, train_quietly
-from atlas_hf.collator import AtlasCollator
-from atlas_hf.heads import build_head, head_arguments
-from atlas_hf.modeling import BASE, AtlasModel, AtlasOutput
-from atlas_hf.task_trainer import TaskTrainer
+from atlas_hf.data.collator import AtlasCollator
+from atlas_hf.model.atlas_model import BASE, AtlasModel, AtlasOutput
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.training_args import AtlasTrainingArguments
+from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.task_trainer import TaskTrainer
+from atlas_hf.tuner.heads import build_head, head_arguments
 
 
 @dataclass

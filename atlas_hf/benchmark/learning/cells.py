@@ -1,0 +1,134 @@
+"""One cell of a benchmark: what a method did on one order of a stream with one seed, as one JSON file.
+
+`<output>/cells/<method>/<order>/seed-<seed>.json` is written at once, when the whole cell is measured. Version 1:
+
+    schema          1
+    method          a key of `benchmark.methods.METHODS`
+    order           an order of the stream, or "any" for a method whose tasks know nothing of one another
+    seed            of training and of the draw of the low-shot examples; the full data are the same for every seed
+    stream          the stream's name
+    settings        what was asked for, equal in all cells of a folder: `sizes`, `training`, `low_shot_training`,
+                    `low_shot` (sizes, "full" for all examples), `low_shot_methods` (null: all), `width`, `backbone`
+    tasks           in the order of learning, upstream first: `name`, `metric`, `random_baseline`, `modality`, `role`
+    matrix          T x T for the T upstream tasks: row i, column j is the score in [0, 1] on task j after learning
+                    task i; null where nothing was measured. Order "any": the diagonal only, or, where all tasks are
+                    learned together, the last row only
+    low_shot        task -> size -> score: the task learned from so many examples, after all upstream tasks before it
+                    (a downstream task: after all of them). Upstream tasks at full size are the matrix's diagonal
+    parameters      after the upstream tasks: `trained` by the last of them, `stored` beside the bare backbone for all
+    cost            of the upstream tasks at full size: `train_seconds`, `eval_seconds`, `samples_per_second`, `steps`;
+                    `peak_memory_bytes` of the process (all of its resident memory, libraries and data included);
+                    `cell_seconds` of everything, low-shot copies included
+    representation  see `benchmark.representation`; null where it was not measured
+    coefficients    upstream task -> adapter -> its mean coefficient in that task, or null for a method without
+    environment     versions and machine
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from atlas_hf.folder.storage import read_json, write_json
+
+SCHEMA = 1
+ANY_ORDER, FULL = "any", "full"
+UPSTREAM, DOWNSTREAM = "upstream", "downstream"
+_TASK_FIELDS = {"name", "metric", "random_baseline", "modality", "role"}
+
+
+class CellError(ValueError):
+    """A file is not a cell, or not one of this benchmark."""
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """Which cell: `str(key)` is also its place below `cells/`."""
+
+    method: str
+    order: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.method}/{self.order}/seed-{self.seed}"
+
+    def path(self, output: Path) -> Path:
+        return output / "cells" / f"{self}.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measured cell; the fields are those of the file (see the module)."""
+
+    method: str
+    order: str
+    seed: int
+    stream: str
+    settings: Mapping[str, Any]
+    tasks: Sequence[Mapping[str, Any]]
+    matrix: Sequence[Sequence[float | None]]
+    low_shot: Mapping[str, Mapping[str, float]]
+    parameters: Mapping[str, int]
+    cost: Mapping[str, float]
+    representation: Mapping[str, Any] | None
+    coefficients: Mapping[str, Mapping[str, float]] | None
+    environment: Mapping[str, Any]
+    schema: int = SCHEMA
+
+    @property
+    def key(self) -> Key:
+        return Key(self.method, self.order, self.seed)
+
+    def names(self, role: str) -> list[str]:
+        """The tasks of a role, in the order of learning."""
+        return [task["name"] for task in self.tasks if task["role"] == role]
+
+    def write(self, output: Path) -> None:
+        """Write the file, whole or not at all."""
+        write_json(self.key.path(output), asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Cell:
+        """Read and check a file. Raises `CellError` with what is wrong and what to do."""
+        values = read_json(path)
+        if values.get("schema") != SCHEMA:
+            given = values.get("schema")
+            raise CellError(f"{path} has schema {given!r}; this version of atlas_hf reads {SCHEMA}. Measure it again.")
+        known = {field.name for field in fields(cls)}
+        missing, unknown = sorted(known - set(values)), sorted(set(values) - known)
+        if missing or unknown:
+            raise CellError(f"{path} lacks {missing} and has unknown {unknown}. Delete it to measure it again.")
+        cell = cls(**values)
+        cell._check(path)
+        return cell
+
+    def _check(self, path: Path) -> None:
+        if list(path.parts[-3:]) != list(self.key.path(Path()).parts[-3:]):
+            raise CellError(f"{path} says that it is {self.key}. Move it to its place, or delete it.")
+        if not all(isinstance(task, Mapping) and set(task) >= _TASK_FIELDS for task in self.tasks):
+            raise CellError(f"{path}: a task lacks one of {sorted(_TASK_FIELDS)}. Delete it to measure it again.")
+        size = len(self.names(UPSTREAM))
+        if [len(row) for row in self.matrix] != [size] * size:
+            raise CellError(f"{path}: the matrix of {size} upstream tasks is not {size} x {size}. Delete the file.")
+
+
+def read_cells(output: Path) -> list[Cell]:
+    """All cells of a folder, sorted by method, order and seed. Raises `CellError` if they were measured under
+    different settings, for example because a folder was put together from two."""
+    cells = [Cell.read(path) for path in sorted((output / "cells").glob("*/*/*.json"))]
+    if not cells:
+        raise CellError(f"There are no cells in {output / 'cells'}. Measure some with `atlas-hf benchmark`.")
+    for cell in cells[1:]:
+        check_settings(cell, cells[0].stream, cells[0].settings, output)
+    return sorted(cells, key=lambda cell: cell.key)
+
+
+def check_settings(cell: Cell, stream: str, settings: Mapping[str, Any], output: Path) -> None:
+    """Raise a `CellError` that names what differs."""
+    asked, found = {"stream": stream, **settings}, {"stream": cell.stream, **cell.settings}
+    names = [name for name in asked | found if asked.get(name) != found.get(name)]
+    if names:
+        was = "; ".join(f"{name} is {found.get(name)!r}, not {asked.get(name)!r}" for name in names)
+        raise CellError(f"{cell.key.path(output)} was measured otherwise: {was}. Use another folder.")

@@ -1,0 +1,117 @@
+"""What a benchmark is to measure: which cells, and the settings that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atlas_hf import streams
+from atlas_hf.benchmark.learning.cells import ANY_ORDER, FULL, Key
+from atlas_hf.benchmark.methods import METHODS, LoadedTask, Method
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A benchmark.
+
+    Args:
+        stream: a name in `streams.STREAMS`.
+        orders: names of the stream's orders.
+        methods: the methods by name.
+        seeds: of training and of the low-shot draw.
+        other_seeds: the same for the methods without low-shot sizes; None: no others.
+        low_shot: numbers of examples as strings, and `"full"` for all of them (downstream tasks only: the upstream
+            tasks are learned from all of them anyway).
+        low_shot_methods: the methods that learn from few examples, too; None: all of them.
+        sizes: `train_size`, `validation_size`, `test_size`; no method sees the validation split.
+        training: fields of `AtlasTrainingArguments` at full size.
+        low_shot_training: the same for low-shot sizes.
+        width: of the adapters.
+        backbone: folder or id.
+
+    Raises:
+        ValueError: for a name that does not exist, or more examples than there are.
+    """
+
+    stream: str
+    orders: Sequence[str]
+    methods: Mapping[str, type[Method]]
+    seeds: Sequence[int]
+    low_shot: Sequence[str]
+    sizes: Mapping[str, int]
+    training: Mapping[str, Any]
+    low_shot_training: Mapping[str, Any]
+    width: int
+    backbone: str
+    low_shot_methods: Sequence[str] | None = None
+    other_seeds: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        _check_names("method", self.low_shot_methods or (), METHODS | dict(self.methods))
+        _check_names("order", self.orders, streams.get(self.stream).ORDERS)
+        for size in self.low_shot:
+            number = int(size) if size.isdecimal() else 0
+            if size != FULL and not 1 <= number <= self.sizes["train_size"]:
+                raise ValueError(
+                    f"Low-shot size {size!r}: give numbers from 1 to {self.sizes['train_size']} (the training "
+                    f"examples of a task), or {FULL!r}."
+                )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What every cell says it was measured under."""
+        names = ("sizes", "training", "low_shot_training", "low_shot", "low_shot_methods", "width", "backbone")
+        return {name: _plain(getattr(self, name)) for name in names}
+
+    def low_shot_sizes(self, method: str) -> Sequence[str]:
+        """The sizes at which a method learns new tasks."""
+        return self.low_shot if self.low_shot_methods is None or method in self.low_shot_methods else ()
+
+    @property
+    def keys(self) -> list[Key]:
+        """All cells, seed by seed, so that what is there early can already be compared."""
+        seeds = {name: self._seeds(name) for name in self.methods}
+        found = {
+            Key(name, order if method.uses_order else ANY_ORDER, seed): None
+            for seed in sorted(set().union(*seeds.values()))
+            for order in self.orders
+            for name, method in self.methods.items()
+            if seed in seeds[name]
+        }
+        return list(found)
+
+    def _seeds(self, method: str) -> Sequence[int]:
+        return self.seeds if self.other_seeds is None or self.low_shot_sizes(method) else self.other_seeds
+
+    def load(self) -> tuple[list[LoadedTask], list[LoadedTask]]:
+        """The upstream tasks, in the first order, and the downstream tasks if a low-shot size is asked for."""
+        stream = streams.get(self.stream)
+        downstream = stream.load_downstream(**self.sizes) if self.low_shot else []
+        return stream.load(self.orders[0], **self.sizes), downstream
+
+    def in_order(self, upstream: Sequence[LoadedTask], order: str) -> list[LoadedTask]:
+        """The upstream tasks in an order of the stream; as they are for `ANY_ORDER`."""
+        if order == ANY_ORDER:
+            return list(upstream)
+        by_name = {spec.name: (spec, data) for spec, data in upstream}
+        return [by_name[name] for name in streams.get(self.stream).ORDERS[order]]
+
+
+def choose_methods(names: Sequence[str] | None) -> dict[str, type[Method]]:
+    """Methods by name; None: all of them."""
+    _check_names("method", names or (), METHODS)
+    return {name: METHODS[name] for name in names or METHODS}
+
+
+def _check_names(what: str, names: Sequence[str], possible: Mapping[str, Any]) -> None:
+    unknown = [name for name in names if name not in possible]
+    if unknown:
+        raise ValueError(f"There is no {what} {', '.join(map(repr, unknown))}; possible are {', '.join(possible)}.")
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,146 @@
+"""What is measured of one method on one order with one seed: the cell.
+
+The upstream tasks are learned one after another from all of their examples, and after each one all tasks so far are
+scored. Before a task is learned so, copies of the method learn it from few examples, are scored, and are thrown away;
+after the last task copies do the same with each downstream task. So a low-shot score says how well a new task is
+learned, given what was learned before it.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import set_seed
+
+from atlas_hf.benchmark.learning import representation
+from atlas_hf.benchmark.learning.cells import DOWNSTREAM, FULL, UPSTREAM, Cell, Key
+from atlas_hf.benchmark.learning.plan import Plan
+from atlas_hf.benchmark.methods import Cost, LoadedTask, Method, Setting
+from atlas_hf.folder.storage import library_versions
+from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.report.pictures import mean_by_member
+from atlas_hf.streams import low_shot
+from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.sequence import environment, mean_coefficients
+
+
+def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Sequence[LoadedTask]) -> Cell:
+    """Measure one cell. `upstream` in the order of learning; both as `Plan.load` gives them."""
+    start = time.perf_counter()
+    before = representation.bare_features(plan.backbone, upstream)
+    group = Group(plan, key)
+    matrix = group.learn_together(upstream) if group.method.together else group.learn_in_turn(upstream)
+    parameters, cost = group.method.parameters(), group.cost()
+    after = group.features(upstream)
+    coefficients = _coefficients(group.method, upstream)
+    for task in downstream if not group.method.together else ():
+        group.learn_copies(task, group.sizes)
+    cost["cell_seconds"] = time.perf_counter() - start
+    return Cell(
+        **vars(key) | {"stream": plan.stream, "settings": plan.settings},
+        tasks=[*(_record(task, UPSTREAM) for task in upstream), *(_record(task, DOWNSTREAM) for task in downstream)],
+        matrix=matrix,
+        low_shot=group.low_shot,
+        parameters=parameters,
+        cost=cost,
+        representation=representation.compare(before, after, points=key.seed == plan.seeds[0]),
+        coefficients=coefficients,
+        environment=environment() | library_versions(),
+    )
+
+
+class Group:
+    """A method while it learns the tasks of one cell."""
+
+    def __init__(self, plan: Plan, key: Key) -> None:
+        self.seed, self.sizes = key.seed, plan.low_shot_sizes(key.method)
+        self.full, self.few = (_arguments(values, key.seed) for values in (plan.training, plan.low_shot_training))
+        self.method = plan.methods[key.method](Setting(plan.backbone, plan.width, key.seed))
+        self.low_shot: dict[str, dict[str, float]] = {}
+        self.costs: list[Cost] = []
+        self.eval_seconds = 0.0
+
+    def learn_in_turn(self, tasks: Sequence[LoadedTask]) -> list[list[float | None]]:
+        """One task after another, few examples first; the accuracy matrix."""
+        matrix, few = [], [size for size in self.sizes if size != FULL]
+        for i, task in enumerate(tasks):
+            if i > 0 or not self.method.uses_order:  # the first of an order has nothing to build on
+                self.learn_copies(task, few)
+            self.costs.append(self.method.learn([task], self.full))
+            first = 0 if self.method.uses_order else i
+            scores = [self._score(spec.name, data["test"]) for spec, data in tasks[first : i + 1]]
+            matrix.append([None] * first + scores + [None] * (len(tasks) - i - 1))
+        return matrix
+
+    def learn_together(self, tasks: Sequence[LoadedTask]) -> list[list[float | None]]:
+        """All tasks at once: only the last row of the matrix exists."""
+        self.costs.append(self.method.learn(tasks, self.full))
+        scores = [self._score(spec.name, data["test"]) for spec, data in tasks]
+        return [[None] * len(tasks) for _ in tasks[1:]] + [scores]
+
+    def learn_copies(self, task: LoadedTask, sizes: Sequence[str]) -> None:
+        """Score what copies of the method learn of a task from so many examples."""
+        spec, data = task
+        for size in sizes:
+            copy = self.method.fork()
+            few = data if size == FULL else low_shot(data, int(size), self.seed)
+            copy.learn([(spec, few)], self.full if size == FULL else self.few)
+            self.low_shot.setdefault(spec.name, {})[size] = self._evaluate(copy, spec.name, data["test"])
+
+    def features(self, tasks: Sequence[LoadedTask]) -> dict[str, np.ndarray]:
+        """Pooled features of each task's test examples."""
+        pooled, examples = self.method.pooled, representation.examples
+        return {spec.name: pooled(spec.name, examples(data["test"])) for spec, data in tasks}
+
+    def cost(self) -> dict[str, float]:
+        """Of what was learned at full size so far, copies left out."""
+        seconds = sum(cost.seconds for cost in self.costs)
+        samples = sum(cost.samples_per_second * cost.seconds for cost in self.costs)
+        return {
+            "train_seconds": seconds,
+            "eval_seconds": self.eval_seconds,
+            "samples_per_second": samples / seconds,
+            "peak_memory_bytes": _peak_memory(),
+            "steps": sum(cost.steps for cost in self.costs),
+        }
+
+    def _score(self, task: str, dataset: Dataset) -> float:
+        start = time.perf_counter()
+        score = self._evaluate(self.method, task, dataset)
+        self.eval_seconds += time.perf_counter() - start
+        return score
+
+    def _evaluate(self, method: Method, task: str, dataset: Dataset) -> float:
+        set_seed(self.seed)  # ViLT draws the order of its patches in evaluation too: the same weights, the same score
+        return method.evaluate(task, dataset)
+
+
+def _arguments(values: Mapping[str, Any], seed: int) -> AtlasTrainingArguments:
+    """No validation set is used and nothing is written: methods see to that."""
+    return AtlasTrainingArguments(output_dir="unused", seed=seed, report_to="none", **values)
+
+
+def _coefficients(method: Method, tasks: Sequence[LoadedTask]) -> dict[str, dict[str, float]] | None:
+    """How much each adapter counts in each task, mean over test examples and sites; None without an `AtlasModel`."""
+    if not isinstance(method.model, AtlasModel):
+        return None
+    found = {spec.name: mean_coefficients(method.model, spec.name, data["test"]) for spec, data in tasks}
+    return {task: mean_by_member({"coefficients": sites}) for task, sites in found.items()}
+
+
+def _peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts KiB
+
+
+def _record(task: LoadedTask, role: str) -> dict[str, Any]:
+    spec = task[0]
+    names = ("name", "metric", "random_baseline", "modality")
+    return {name: getattr(spec, name) for name in names} | {"role": role}

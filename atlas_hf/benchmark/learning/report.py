@@ -1,0 +1,122 @@
+"""The report of a benchmark: `report.md`, tables as CSV, and pictures, drawn from the cells of a folder alone."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from atlas_hf.benchmark.learning import pictures, tables
+from atlas_hf.benchmark.learning.cells import read_cells
+from atlas_hf.benchmark.learning.claims import SUBJECTS, claims
+from atlas_hf.benchmark.learning.scores import Results
+from atlas_hf.benchmark.methods import METHODS
+from atlas_hf.folder.storage import replacing
+
+REPORT, FIGURES, PAIRS = "report.md", "figures.csv", "paired_tests.csv"
+_CAPTIONS = {
+    pictures.LOW_SHOT: "Low-shot curves: mean over seeds, bars are standard errors",
+    pictures.PARAMETERS: "Accuracy against parameters: bars are standard deviations over seeds",
+    pictures.MATRICES: "Accuracy matrices",
+    pictures.REPRESENTATION: "Representation before and after the upstream tasks",
+}
+_READING = """Scores are in points, 0 to 100; ± is the standard deviation over seeds unless said. *average accuracy*:
+mean over the upstream tasks after the last one. *new, n*: mean over the upstream tasks but the first, each learned
+from n examples after all tasks before it. *downstream, n*: the same of the downstream tasks, each after all upstream
+tasks. *trained*: parameters that the last upstream task trained; *stored*: what is kept beside the bare backbone for
+all upstream tasks. *memory*: largest resident memory of the process, libraries and data included. A method whose
+tasks know nothing of one another has the same scores in every order, but for the choice of the first task."""
+
+
+def write_report(output: Path) -> Path:
+    """Write everything into the folder of the cells; the path of `report.md`.
+
+    Missing cells are listed, and figures that need them are left empty. Raises `CellError` if there are no cells.
+    """
+    results = Results(read_cells(output))
+    found = claims(results)
+    _write_csv(output / FIGURES, results.long())
+    _write_csv(output / PAIRS, tables.pairs(results))
+    for claim in found:
+        _write_csv(output / f"claim_{claim.letter}.csv", claim.rows)
+    drawn = pictures.draw(results, output)
+    parts = [f"# Benchmark on the {results.cells[0].stream} stream", _setup(results), _missing(results), _READING]
+    for order in results.orders:
+        parts += [f"## Results, order {order}", tables.main_table(results, order), *_pairs(results, order)]
+    parts += [f"![{_CAPTIONS[name]}]({name})\n\n{_CAPTIONS[name]}." for name in drawn]
+    parts.append("## Claims of the paper")
+    for claim in found:
+        title = f"### ({claim.letter}) {claim.text}\n\n**{claim.verdict}** (a comparison counts if {claim.rule})."
+        parts += [title, tables.claim_table(claim)]
+    parts += [part for order in results.orders for part in _details(results, order)]
+    with replacing(output / REPORT) as temporary:
+        temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    return output / REPORT
+
+
+def _setup(results: Results) -> str:
+    """What was measured, under which settings, on what, and how long it took."""
+    cell = results.cells[0]
+    settings, environment = cell.settings, cell.environment
+    seconds = sum(cell.cost["cell_seconds"] for cell in results.cells)
+    sizes = ", ".join(f"{name.removesuffix('_size')} {size}" for name, size in settings["sizes"].items())
+    lines = [
+        f"{len(results.cells)} cells, seeds {', '.join(map(str, results.seeds))}; together {seconds / 60:.1f} minutes "
+        f"of one process each.",
+        f"Backbone {settings['backbone']}, adapters of width {settings['width']}. Examples per task: {sizes}; "
+        f"low-shot sizes {', '.join(settings['low_shot']) or 'none'}.",
+        f"Training: {_listed(settings['training'])}. Low-shot training: {_listed(settings['low_shot_training'])}.",
+        f"Environment: {_listed(environment)}.",
+    ]
+    methods = [f"- `{name}`: {METHODS[name].summary}" for name in results.methods if name in METHODS]
+    return "\n".join([f"- {line}" for line in lines] + (["\nMethods:\n", *methods] if methods else []))
+
+
+def _missing(results: Results) -> str:
+    missing = results.missing()
+    if not missing:
+        return ""
+    return f"**{len(missing)} cells are missing**; figures are of the others: {', '.join(map(str, missing))}."
+
+
+def _pairs(results: Results, order: str) -> list[str]:
+    """Paired tests of each subject against every other method."""
+    found = []
+    for method in SUBJECTS:
+        if results.of(method, order) and len(results.methods) > 1:
+            found.append(
+                f"Paired over seeds, in points, ± 2 standard errors; p of the two-sided paired t-test, not corrected "
+                f"for the number of comparisons; bold: more than 2 standard errors. Order {order}, `{method}`:"
+            )
+            found.append(tables.pairs_table(results, order, method))
+    return found
+
+
+def _details(results: Results, order: str) -> list[str]:
+    """Cost table and the matrix of every method."""
+    parts = [f"## Cost, order {order}", tables.cost_table(results, order), f"## Accuracy matrices, order {order}"]
+    parts.append("Mean over seeds: after learning the task of a row, the score on that of a column.")
+    for method in results.methods:
+        if results.of(method, order):
+            parts += [f"`{method}`", tables.matrix_table(results, method, order)]
+    for method in results.methods:
+        table = tables.coefficient_table(results, method, order)
+        parts += [f"How much each adapter counts in each task (mean coefficient): `{method}`", table] if table else []
+    return parts
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Rows with the same keys; no file, and none left from an earlier report, if there are no rows."""
+    rows = list(rows)
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,114 @@
+"""How far the pooled features spread: before (the bare backbone) and after a method has learned the upstream tasks.
+
+What a cell holds: `before` and `after`, each with the figures over all upstream tasks (`effective_rank`,
+`dispersion`, `spectrum`) and of each task (`tasks`), on the first `EXAMPLES` test examples of each; for the first seed
+also `points`, both states in the same plane, to draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from atlas_hf.model.atlas_model import BASE, AtlasModel
+from atlas_hf.model.prediction import evaluating
+from atlas_hf.tasks import TaskSpec
+from atlas_hf.tuner import AtlasConfig
+
+EXAMPLES, POINTS, SPECTRUM = 256, 48, 32
+_BATCH = 64
+Features = Mapping[str, np.ndarray]  # task -> (rows, D)
+
+
+def effective_rank(features: np.ndarray) -> float | None:
+    """Over how many directions (rows, D) features spread: exp of the entropy of their singular values, which are
+    divided by their sum (Roy and Vetterli 2007, "The effective rank", eq. 1-3), of the centred features.
+
+    From 1 (all on a line) to min(rows - 1, D). None if all rows are the same.
+    """
+    shares = spectrum(features)
+    if shares is None:
+        return None
+    shares = shares[shares > 0]
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def spectrum(features: np.ndarray) -> np.ndarray | None:
+    """The singular values of the centred features, divided by their sum, largest first; None if all are zero."""
+    values = features.astype(np.float64)
+    singular = np.linalg.svd(values - values.mean(0), compute_uv=False)
+    return singular / singular.sum() if singular.sum() > 1e-9 * max(1.0, np.abs(values).max()) else None
+
+
+def dispersion(features: np.ndarray) -> float | None:
+    """Mean cosine distance of two different rows: 1 minus the mean cosine similarity, by which Ethayarajh 2019 ("How
+    contextual are contextualized word representations?", section 4.1) measures how anisotropic features are.
+
+    It does not change with the features' scale. From 0 (all in one direction) to about 1 (in no common direction).
+    None for fewer than two rows, or a row of zeros.
+    """
+    norms = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    n = len(features)
+    if n < 2 or not norms.all():
+        return None
+    total = (features / norms).sum(0)
+    return float(1 - (total @ total - n) / (n * (n - 1)))
+
+
+def describe(features: Features) -> dict[str, Any]:
+    """Figures of each task's features and of all of them together."""
+
+    def figures(values: np.ndarray) -> dict[str, float | None]:
+        return {"effective_rank": effective_rank(values), "dispersion": dispersion(values)}
+
+    together = np.concatenate(list(features.values()))
+    shares = spectrum(together)
+    return figures(together) | {
+        "spectrum": None if shares is None else [round(float(share), 6) for share in shares[:SPECTRUM]],
+        "tasks": {name: figures(values) for name, values in features.items()},
+    }
+
+
+def compare(before: Features, after: Features, points: bool) -> dict[str, Any]:
+    """What a cell holds."""
+    found = {"before": describe(before), "after": describe(after)}
+    if points:
+        for when, drawn in zip(found.values(), plane(before, after), strict=True):
+            when["points"] = drawn
+    return found
+
+
+def plane(before: Features, after: Features) -> list[dict[str, list[list[float]]]]:
+    """Up to `POINTS` rows of each task in the two principal components of both states together: task -> (x, y)."""
+    states = [{name: rows[:POINTS].astype(np.float64) for name, rows in state.items()} for state in (before, after)]
+    stacked = np.concatenate([rows for state in states for rows in state.values()])
+    mean = stacked.mean(0)
+    axes = np.linalg.svd(stacked - mean, full_matrices=False)[2][:2].T
+    return [{name: np.round((rows - mean) @ axes, 4).tolist() for name, rows in state.items()} for state in states]
+
+
+def examples(dataset: Dataset) -> Dataset:
+    """The examples that representations are measured on."""
+    return dataset.select(range(min(EXAMPLES, len(dataset))))
+
+
+def bare_features(backbone: str, tasks: Sequence[tuple[TaskSpec, Mapping[str, Dataset]]]) -> dict[str, np.ndarray]:
+    """Pooled features of the bare backbone on each task's test examples."""
+    model = AtlasModel.from_pretrained(backbone, config=AtlasConfig(r=1))
+    found = {}
+    for spec, data in tasks:
+        model.add_task(spec, ())  # for its collator; the features are those without any adapter
+        rows, collate = examples(data["test"]), model.collator(spec.name)
+        with torch.no_grad(), evaluating(model):
+            batches = (rows.select(range(i, min(i + _BATCH, len(rows)))) for i in range(0, len(rows), _BATCH))
+            parts = [model.pooled(BASE, **_on(model.device, collate.inputs(list(batch)))) for batch in batches]
+        found[spec.name] = torch.cat(parts).cpu().numpy()
+    return found
+
+
+def _on(device: torch.device, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.to(device) for name, tensor in inputs.items()}

@@ -1,0 +1,166 @@
+"""Measure the cells of a plan, several at a time, each in a process of its own; a finished cell is never run again.
+
+<output>/cells/    the results, one file per finished cell
+<output>/failed/   what the process of a failed cell printed, its traceback included
+<output>/.running/ a lock per cell, held while it is measured and released by the system when its process ends, and
+                   what the process printed so far
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+from transformers.utils import logging
+
+from atlas_hf.benchmark.learning.cells import Cell, Key, check_settings
+from atlas_hf.benchmark.learning.plan import Plan
+from atlas_hf.benchmark.learning.protocol import measure
+from atlas_hf.benchmark.methods import LoadedTask
+
+POLL = 0.5  # seconds between two looks at what another run has finished
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run did: the cells that its own processes brought about, and the failed ones with the file that says why.
+
+    Two runs that begin a cell at the same moment both count it: the slower process finds it done.
+    """
+
+    measured: list[Key] = field(default_factory=list)
+    failed: dict[Key, Path] = field(default_factory=dict)
+
+
+def run(plan: Plan, output: Path, jobs: int = 1, progress: bool = True) -> Done:
+    """Measure every cell of the plan that is not there yet.
+
+    Several runs may work on one folder: each cell is measured by one of them, and each returns when all are there. A
+    cell that fails does not stop the others; it is tried again by the next run.
+
+    Args:
+        plan: what to measure.
+        output: the folder; one that was begun is gone on with.
+        jobs: how many cells at a time, each on one thread.
+        progress: show a bar.
+
+    Raises:
+        CellError: a cell of the folder was measured under other settings, or is not one.
+        ValueError: `jobs` is not 1 or more.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}; give the number of cells to measure at a time, 1 or more.")
+    pending = [key for key in plan.keys if not finished(plan, key, output)]
+    with tqdm(total=len(plan.keys), initial=len(plan.keys) - len(pending), unit="cell", disable=not progress) as bar:
+        return _Run(plan, output, jobs, bar, pending).run() if pending else Done()
+
+
+def finished(plan: Plan, key: Key, output: Path) -> bool:
+    """Is the cell there? Raises `CellError` if it is one of other settings."""
+    path = key.path(output)
+    if not path.is_file():
+        return False
+    check_settings(Cell.read(path), plan.stream, plan.settings, output)
+    return True
+
+
+class _Run:
+    """The processes of one run."""
+
+    def __init__(self, plan: Plan, output: Path, jobs: int, bar: tqdm, pending: list[Key]) -> None:
+        self.plan, self.output, self.jobs, self.bar, self.pending = plan, output, jobs, bar, pending
+        self.upstream, self.downstream = plan.load()
+        self.running: dict[Key, BaseProcess] = {}
+        self.done = Done()
+        # Forked from a process that has only imported: quick to start, and its peak memory is the cell's own.
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload([__name__])
+
+    def run(self) -> Done:
+        try:
+            while self.pending or self.running:
+                self._start()
+                wait([process.sentinel for process in self.running.values()], POLL)
+                self._collect()
+            return self.done
+        finally:
+            for process in self.running.values():
+                process.terminate()
+                process.join()
+
+    def _start(self) -> None:
+        """Fill the free places with cells that nobody measures."""
+        for key in list(self.pending):
+            if len(self.running) == self.jobs:
+                break
+            if finished(self.plan, key, self.output):
+                self.pending.remove(key)
+                self.bar.update()
+            elif _is_free(_lock(self.output, key)):
+                self.pending.remove(key)
+                self.running[key] = self._process(key)
+                self.bar.set_postfix_str("running " + ", ".join(map(str, self.running)))
+
+    def _process(self, key: Key) -> BaseProcess:
+        tasks = self.plan.in_order(self.upstream, key.order), self.downstream
+        process = self.context.Process(target=work, args=(self.plan, key, *tasks, self.output), name=str(key))
+        process.start()
+        return process
+
+    def _collect(self) -> None:
+        for key, process in list(self.running.items()):
+            if process.exitcode is None:
+                continue
+            del self.running[key]
+            log = _log(self.output, key, process.pid)
+            kept = self.output / "failed" / f"{str(key).replace('/', '-')}.txt"
+            if process.exitcode == 0:
+                log.unlink()
+                kept.unlink(missing_ok=True)
+                self.done.measured.append(key)
+            else:
+                kept.parent.mkdir(exist_ok=True)
+                with log.open("a", encoding="utf-8") as file:
+                    print(f"{key}: the process ended with exit code {process.exitcode}", file=file)
+                self.done.failed[key] = log.replace(kept)
+                self.bar.write(f"failed: {key}, see {kept}")
+            self.bar.update()
+
+
+def work(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Sequence[LoadedTask], output: Path) -> None:
+    """The process of one cell: what it prints goes to a file, which stays if the process fails."""
+    with _log(output, key, os.getpid()).open("w", encoding="utf-8") as file, FileLock(_lock(output, key)):
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        torch.set_num_threads(1)
+        logging.disable_progress_bar()
+        gc.freeze()  # Trainer collects garbage after every training: not again through all that was imported
+        if not finished(plan, key, output):  # another run may have been quicker
+            measure(plan, key, upstream, downstream).write(output)
+
+
+def _lock(output: Path, key: Key) -> Path:
+    path = output / ".running" / f"{key}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _log(output: Path, key: Key, pid: int) -> Path:
+    return _lock(output, key).with_suffix(f".{pid}.txt")
+
+
+def _is_free(lock: Path) -> bool:
+    try:
+        with FileLock(lock, blocking=False):
+            return True
+    except Timeout:
+        return False

@@ -1,0 +1,173 @@
+"""The figures of a cell, and all cells of a benchmark by method, order and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+from atlas_hf import streams
+from atlas_hf.benchmark.learning.cells import ANY_ORDER, DOWNSTREAM, FULL, UPSTREAM, Cell, Key
+from atlas_hf.benchmark.learning.statistics import Paired, Summary, paired, summarise
+from atlas_hf.benchmark.methods import METHODS
+from atlas_hf.metrics import continual
+
+Figures = dict[str, float | None]
+
+
+def arrange(cell: Cell, order: str, names: Sequence[str]) -> Cell:
+    """A cell whose tasks know nothing of one another, as a cell of an order: the score on a task is the same whatever
+    was learned after it. Where all tasks were learned together, only the last row of the matrix exists."""
+    own = cell.names(UPSTREAM)
+    places = [own.index(name) for name in names]
+    last = [cell.matrix[-1][j] for j in places]
+    if None in last:
+        scores = [cell.matrix[j][j] for j in places]
+        matrix = [scores[: i + 1] + [None] * (len(own) - i - 1) for i in range(len(own))]
+    else:
+        matrix = [[None] * len(own) for _ in own[1:]] + [last]
+    downstream = [task for task in cell.tasks if task["role"] == DOWNSTREAM]
+    return replace(cell, order=order, matrix=matrix, tasks=[*(cell.tasks[j] for j in places), *downstream])
+
+
+def score(cell: Cell, task: str, size: str) -> float | None:
+    """The score of a task that was learned from so many examples; None if it was not measured."""
+    upstream = cell.names(UPSTREAM)
+    if size == FULL and task in upstream:
+        return cell.matrix[upstream.index(task)][upstream.index(task)]
+    return cell.low_shot.get(task, {}).get(size)
+
+
+def mean_score(cell: Cell, tasks: Iterable[str], size: str) -> float | None:
+    """Mean score over tasks; None if there are none, or one of them was not measured."""
+    found = [score(cell, task, size) for task in tasks]
+    return None if not found or None in found else fmean(found)
+
+
+def figures(cell: Cell) -> Figures:
+    """The figures of an (arranged) cell by name: scores in [0, 1], `relative_forgetting` in percent; None for what was
+    not measured.
+
+    `new_<n>` is the mean over the upstream tasks but the first, each learned from n examples; `downstream_<n>` that
+    over the downstream tasks. `new_full` is of the matrix's diagonal.
+    """
+    chance = [task["random_baseline"] for task in cell.tasks if task["role"] == UPSTREAM]
+    found: Figures = {
+        "average_accuracy": continual.average_accuracy(cell.matrix),
+        "average_incremental_accuracy": continual.average_incremental_accuracy(cell.matrix),
+        "forgetting": continual.forgetting(cell.matrix),
+        "relative_forgetting": continual.relative_forgetting(cell.matrix, chance),
+        "backward_transfer": continual.backward_transfer(cell.matrix),
+    }
+    for size in sizes(cell):
+        found[f"new_{size}"] = mean_score(cell, cell.names(UPSTREAM)[1:], size)
+        found[f"downstream_{size}"] = mean_score(cell, cell.names(DOWNSTREAM), size)
+    found |= {f"{name}_parameters": count for name, count in cell.parameters.items()} | dict(cell.cost)
+    for when, state in (cell.representation or {}).items():
+        found |= {f"{name}_{when}": state[name] for name in ("effective_rank", "dispersion")}
+    return found
+
+
+def sizes(cell: Cell) -> list[str]:
+    """The low-shot sizes, smallest first, and always the full one."""
+    return sorted({*cell.settings["low_shot"], FULL} - {FULL}, key=int) + [FULL]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All cells of a benchmark. Cells of no order stand in every order, arranged."""
+
+    cells: Sequence[Cell]
+
+    @cached_property
+    def orders(self) -> list[str]:
+        """The orders as the stream names them, others after them; `"any"` alone if there is no other."""
+        return _sorted({cell.order for cell in self.cells} - {ANY_ORDER}, self._stream_orders) or [ANY_ORDER]
+
+    @property
+    def _stream_orders(self) -> list[str]:
+        stream = streams.STREAMS.get(self.cells[0].stream)
+        return list(stream.ORDERS) if stream else []
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """As they are registered; others after them, by name."""
+        return _sorted({cell.method for cell in self.cells}, list(METHODS))
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        return sorted({cell.seed for cell in self.cells})
+
+    @property
+    def sizes(self) -> list[str]:
+        return sizes(self.cells[0])
+
+    def upstream(self, order: str) -> list[str]:
+        """The upstream tasks of an order."""
+        return next(cell for cell in self.cells if cell.order == order).names(UPSTREAM)
+
+    @cached_property
+    def arranged(self) -> dict[Key, Cell]:
+        """Every cell in every order that it stands in."""
+        found = {cell.key: cell for cell in self.cells if cell.order in self.orders}
+        for cell in self.cells:
+            for order in self.orders if cell.order == ANY_ORDER else ():
+                found[replace(cell.key, order=order)] = arrange(cell, order, self.upstream(order))
+        return found
+
+    @cached_property
+    def _figures(self) -> dict[Key, Figures]:
+        return {key: figures(cell) for key, cell in self.arranged.items()}
+
+    def of(self, method: str, order: str) -> list[Cell]:
+        """The cells of a method in an order, one per seed."""
+        keys = (Key(method, order, seed) for seed in self.seeds)
+        return [self.arranged[key] for key in keys if key in self.arranged]
+
+    def missing(self) -> list[Key]:
+        """Cells that a method lacks, in an order, at a seed that it has in another.
+
+        Methods with low-shot scores should have the same seeds; others may have fewer (`Plan.other_seeds`).
+        """
+        there = {cell.key for cell in self.cells}
+        free = {key.method for key in there if key.order == ANY_ORDER}
+        low_shot = {cell.method for cell in self.cells if cell.low_shot}
+        missing = []
+        for method in self.methods:
+            peers = low_shot if method in low_shot else {method}
+            seeds = sorted({cell.seed for cell in self.cells if cell.method in peers})
+            orders = [ANY_ORDER] if method in free else self.orders
+            missing += [Key(method, order, seed) for order in orders for seed in seeds]
+        return [key for key in missing if key not in there]
+
+    def values(self, method: str, order: str, figure: str) -> list[float | None]:
+        """A figure, one value per seed of the benchmark; None for what is missing."""
+        return [self._figures.get(Key(method, order, seed), {}).get(figure) for seed in self.seeds]
+
+    def summary(self, method: str, order: str, figure: str) -> Summary:
+        return summarise(self.values(method, order, figure))
+
+    def compare(self, method: str, baseline: str, order: str, figure: str) -> Paired:
+        """Paired test over seeds; positive: the method's figure is larger."""
+        return paired(self.values(method, order, figure), self.values(baseline, order, figure))
+
+    def long(self) -> Iterator[dict[str, Any]]:
+        """One row per cell and figure; for scores also which task, after which, from how many examples."""
+        for key, cell in sorted(self.arranged.items()):
+            place = {"stream": cell.stream, **vars(key)}
+            empty = {"task": None, "after": None, "examples": None}
+            for name, value in self._figures[key].items():
+                yield place | empty | {"figure": name, "value": value}
+            upstream = cell.names(UPSTREAM)
+            for after, row in zip(upstream, cell.matrix, strict=True):
+                for task, value in zip(upstream, row, strict=True):
+                    yield place | empty | {"figure": "score", "task": task, "after": after, "value": value}
+            for task, found in cell.low_shot.items():
+                for size, value in found.items():
+                    yield place | empty | {"figure": "low_shot", "task": task, "examples": size, "value": value}
+
+
+def _sorted(names: Iterable[str], known: Sequence[str]) -> list[str]:
+    return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))

@@ -1,0 +1,94 @@
+"""Does a task need all of its inputs? Each task of a stream is learned alone, and without its image or its text.
+
+    python -m atlas_hf.benchmark.learning.shortcuts --output runs/shortcuts
+
+A task without its image is the same task with another `TaskSpec`, so that nothing but the input differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging
+
+from atlas_hf import streams
+from atlas_hf.folder.storage import write_json
+from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.report.text import table
+from atlas_hf.tasks import TaskSpec
+from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.sequence import learn_sequence
+from atlas_hf.tuner import AtlasConfig
+
+COLUMNS = ("alone", "text-only", "image-only")
+
+
+def variants(spec: TaskSpec) -> dict[str, TaskSpec]:
+    """The task, and what is left of a multi-modal one without its images and without its text.
+
+    Without its images a pair is a plain classification. Choices are not taken away: identical choices cannot be told
+    apart, so a multiple-choice task without text is at chance by construction.
+    """
+    found = {"alone": spec}
+    if spec.modality == "multi-modal":
+        kind = "single_label_classification" if spec.problem_type == "image_pair" else spec.problem_type
+        found["text-only"] = replace(spec, image_columns=(), problem_type=kind)
+        if not spec.choices_column:
+            found["image-only"] = replace(spec, text_columns=())
+    return found
+
+
+def measure(
+    stream: Any, args: AtlasTrainingArguments, output: Path, sizes: dict[str, int], seeds: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Test scores of every task and variant: one record per task, a list of scores (one per seed) per variant."""
+    records = []
+    for spec, data in [*stream.load(**sizes), *stream.load_downstream(**sizes)]:
+        record = {"task": spec.name, "chance": spec.random_baseline}
+        for name, changed in variants(spec).items():
+            record[name] = []
+            for seed in seeds:
+                model = AtlasModel.from_pretrained(stream.BACKBONE_ID, config=AtlasConfig(r=stream.WIDTH))
+                seeded = copy(args)
+                seeded.seed = seed
+                results = learn_sequence(model, [(changed, data)], seeded, output / spec.name / name / str(seed))
+                record[name].append(results["matrix"][0][0])
+        records.append(record)
+        write_json(output / "shortcuts.json", {"records": records})
+    return records
+
+
+def _cell(scores: Sequence[float] | None) -> str:
+    if not scores:
+        return "-"
+    spread = f" ({min(scores):.3f}-{max(scores):.3f})" if len(scores) > 1 else ""
+    return f"{sum(scores) / len(scores):.3f}{spread}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stream", default="digits", help=f"one of: {', '.join(streams.STREAMS)}")
+    parser.add_argument("--output", type=Path, required=True, help="folder; run again to go on with it")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs")
+    options = parser.parse_args()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    stream = streams.get(options.stream)
+    torch.set_num_threads(stream.THREADS)
+    training = stream.TRAINING | (stream.SMOKE_TRAINING if options.smoke else {})
+    args = AtlasTrainingArguments(output_dir=str(options.output), report_to="none", disable_tqdm=True, **training)
+    sizes = stream.SMOKE_SIZES if options.smoke else stream.SIZES
+    records = measure(stream, args, options.output, sizes, options.seeds)
+    rows = [[r["task"], f"{r['chance']:.3f}", *(_cell(r.get(name)) for name in COLUMNS)] for r in records]
+    print(table(["task", "chance", *COLUMNS], rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""How soon the demo shows a page, and how soon it answers. `python -m atlas_hf.benchmark.speed.demo`; needs gradio.
+
+Three times after the command: the first page (it says that the demo is starting), the demo's own page, and the first
+answer. Then predictions of every example: what the model takes (as the page shows it), and what a caller of the API
+waits for, upload and queue included.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from gradio_client import Client, handle_file
+
+import atlas_hf_command
+from atlas_hf.demo.examples import Example, examples
+from atlas_hf.report.text import table
+
+ROUNDS = 5
+PATIENCE = 300  # seconds
+
+
+def main() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    began = time.perf_counter()
+    command = [sys.executable, atlas_hf_command.__file__, "demo", "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}/"
+        seconds = _until(lambda: _header(url) is not False, began, process)
+        print(f"{'first page (the demo is starting)':<34}{seconds:6.2f} s", flush=True)
+        seconds = _until(lambda: _header(url) is None, began, process)
+        print(f"{'the demo’s own page':<34}{seconds:6.2f} s", flush=True)
+        client = Client(url, verbose=False)
+        first = next(iter(examples().items()))
+        seconds = _until(lambda: _ask(client, first), began, process)
+        print(f"{'first answer, by the API':<34}{seconds:6.2f} s\n", flush=True)
+        print(table(["task", "model, median ms", "model, slowest", "API, median ms"], _predictions(client)))
+        print(f"\n{os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.1f}")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _header(url: str) -> str | None | bool:
+    """What the reply says of itself; None from the demo; False if there is no reply."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as reply:
+            return reply.headers.get(atlas_hf_command.READY)
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+
+
+def _until(done: Callable[[], Any], began: float, process: subprocess.Popen) -> float:
+    """Seconds since the command until `done()` is true."""
+    while not done():
+        if process.poll() is not None or time.perf_counter() - began > PATIENCE:
+            raise RuntimeError("The demo did not start; run atlas-hf demo to see why.")
+        time.sleep(0.02)
+    return time.perf_counter() - began
+
+
+def _ask(client: Client, example: tuple[str, Example]) -> dict[str, Any]:
+    name, question = example[0], example[1].question
+    names = ("image", "second_image")[: len(question.images)]
+    files = {name: handle_file(path) for name, path in zip(names, question.images, strict=True)}
+    choices = question.choices.splitlines()
+    return client.predict(name, **files, text=question.text, choices=choices, api_name="/predict")
+
+
+def _predictions(client: Client) -> list[list[str]]:
+    return [_timed(client, example) for example in examples().items()]
+
+
+def _timed(client: Client, example: tuple[str, Example]) -> list[str]:
+    inside, outside = [], []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        inside.append(_ask(client, example)["seconds"])
+        outside.append(time.perf_counter() - began)
+    return [example[0], *(f"{1000 * value:.0f}" for value in (median(inside), max(inside), median(outside)))]
+
+
+if __name__ == "__main__":
+    main()

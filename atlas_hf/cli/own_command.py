@@ -1,0 +1,126 @@
+"""`atlas-hf learn --data`: a task of one's own; what it is stands as YAML in the output folder, and can be edited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import yaml
+from datasets import DatasetDict
+
+from atlas_hf.data.own_data import own_task
+from atlas_hf.folder import storage
+from atlas_hf.tasks import TaskSpec, check_task_name
+
+Loaded = tuple[TaskSpec, DatasetDict]
+
+
+@dataclass
+class OwnDataArguments:
+    """Options of `atlas-hf learn` for a task of one's own."""
+
+    data: str | None = field(
+        default=None, metadata={"help": "Learn from a folder of images and CSV, or a data set on the Hub, instead."}
+    )
+    task: str | None = field(default=None, metadata={"help": "Its name; by default that of the data."})
+    image_column: list[str] | None = field(default=None, metadata={"help": "By default every column of images."})
+    text_column: list[str] | None = field(default=None, metadata={"help": "By default every column of strings."})
+    label_column: str | None = field(default=None, metadata={"help": "By default 'label', or the only class column."})
+    choices_column: str | None = field(default=None, metadata={"help": "Lists of strings to choose from."})
+    problem_type: str | None = field(default=None, metadata={"help": "By default what the label looks like."})
+    spec: str | None = field(default=None, metadata={"help": "YAML file that says what the task is, edited."})
+    spec_only: bool = field(default=False, metadata={"help": "Show and write the YAML file, and learn nothing."})
+
+    @property
+    def given(self) -> bool:
+        return bool(self.data or self.spec)
+
+
+@dataclass(frozen=True)
+class OwnTask:
+    """What has to be known of an own task to read it again.
+
+    Args:
+        spec: what it is.
+        data: a folder or Hub id.
+        seed: of the rows that are held out.
+    """
+
+    spec: TaskSpec
+    data: str
+    seed: int = 0
+
+    def load(self) -> Loaded:
+        return own_task(self.data, self.spec.name, spec=self.spec, seed=self.seed)
+
+    def to_yaml(self) -> str:
+        """Fields of the spec that are not set are left out."""
+        values = {"data": self.data, "seed": self.seed}
+        for name, value in self.spec.to_dict().items():
+            if value not in (None, ()):
+                values[name] = list(value) if isinstance(value, tuple) else value
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def read(cls, path: Path) -> OwnTask:
+        """The reverse of `to_yaml`; a `ValueError` says what is wrong with the file."""
+        if not path.is_file():
+            raise ValueError(f"There is no file {path}. Write it with --spec-only.")
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is no YAML: {error}") from error
+        if not isinstance(values, dict) or not isinstance(values.get("data"), str):
+            raise ValueError(f"{path} does not say where the data are; give a line `data: FOLDER or Hub id`.")
+        place, seed = values.pop("data"), values.pop("seed", 0)
+        return cls(TaskSpec.from_dict(values), place, seed)
+
+
+def own_tasks(options: OwnDataArguments, output: str, seed: int) -> list[Loaded]:
+    """The own tasks that the folder holds, in their order, and the one that is asked for, which is shown and written.
+
+    Raises a `ValueError` for bad data, or a folder with a task that was not learned from own data.
+    """
+    folder = Path(output)
+    done = list(storage.Index.load(folder).tasks) if (folder / storage.INDEX).is_file() else []
+    task, loaded = _asked_for(options, seed)
+    path = spec_path(folder, task.spec.name)
+    print(f"{path}:\n{task.to_yaml()}")
+    if task.spec.name not in done and not (options.spec and Path(options.spec).resolve() == path.resolve()):
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(task.to_yaml(), encoding="utf-8")
+    if options.spec_only:
+        return [loaded]
+    earlier = {name: _again(folder, name) for name in done if name != task.spec.name}
+    return [earlier.get(name, loaded) for name in dict.fromkeys([*done, task.spec.name])]
+
+
+def _asked_for(options: OwnDataArguments, seed: int) -> tuple[OwnTask, Loaded]:
+    if options.spec:
+        task = OwnTask.read(Path(options.spec))
+        task = replace(task, data=_absolute(options.data or task.data))
+        return task, task.load()
+    name = check_task_name(options.task or Path(options.data).name.lower().replace(" ", "-"))
+    columns = {"image_columns": options.image_column, "text_columns": options.text_column}
+    columns |= {key: getattr(options, key) for key in ("label_column", "choices_column", "problem_type")}
+    loaded = own_task(options.data, name, seed=seed, **columns)
+    return OwnTask(loaded[0], _absolute(options.data), seed), loaded
+
+
+def _again(folder: Path, name: str) -> Loaded:
+    path = spec_path(folder, name)
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} holds the task '{name}', which was not learned from own data: there is no {path}. Give another "
+            "folder."
+        )
+    return OwnTask.read(path).load()
+
+
+def spec_path(folder: Path, name: str) -> Path:
+    """Where a folder keeps what an own task is: beside the tasks, and not for the Hub, as it names a local place."""
+    return folder / f"{name}.yaml"
+
+
+def _absolute(place: str) -> str:
+    return str(Path(place).resolve()) if Path(place).is_dir() else place

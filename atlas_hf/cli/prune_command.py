@@ -1,0 +1,112 @@
+"""`atlas-hf prune`: learned tasks without the adapters that they hardly use, as a folder of its own."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from atlas_hf.cli.own_command import OwnTask, spec_path
+from atlas_hf.cli.stream_command import load_test
+from atlas_hf.folder import storage
+from atlas_hf.hub.folder import HISTORY
+from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.report.card import write_card
+from atlas_hf.report.text import table
+from atlas_hf.training.pruning import Pruned, prune_experience
+from atlas_hf.training.resuming import CHECKPOINTS, summarise, write_results
+from atlas_hf.training.sequence import mean_coefficients
+
+PRUNE_HELP = """Let learned tasks no longer reuse adapters that add next to nothing; the result is a new folder.
+
+Example:
+  atlas-hf prune runs/digits --tasks vqa --threshold 0.01 --output runs/pruned
+
+What each reused adapter adds, and the task's metric before and after, are measured on the test data of the stream or
+of the task's own data. The folder itself, and every other task, stays as it is."""
+
+
+def prune(argv: Sequence[str]) -> None:
+    options = _parser().parse_args(argv)
+    names, folder = list(dict.fromkeys(options.tasks)), options.folder
+    _check(storage.Index.load(folder), names, options)
+    results = storage.read_json(folder / storage.RESULTS)
+    data = {name: _test_data(folder, results["description"], name, options.sources) for name in names}
+    model = AtlasModel.from_pretrained(folder)
+    for name in names:
+        pruned = prune_experience(model, name, data[name], options.threshold)
+        print(format_pruned(model, name, pruned), flush=True)
+        _record(results, model, name, pruned, data[name], options.threshold)
+    results["summary"] = summarise(results)
+    with storage.replacing(options.output) as temporary:
+        shutil.copytree(folder, temporary, ignore=shutil.ignore_patterns(HISTORY, CHECKPOINTS))
+        model.save_pretrained(temporary, tasks=names)
+        write_results(results, temporary)
+        write_card(temporary)
+    print(f"\nWritten to {options.output}; {folder} is as it was.")
+
+
+def format_pruned(model: AtlasModel, task: str, pruned: Pruned) -> str:
+    """A table of what a task reused, and its metric before and after."""
+    rows = [
+        [name, f"{share:.4f}", "dropped" if name in pruned.dropped else "kept"]
+        for name, share in pruned.contributions.items()
+    ]
+    change = f"{pruned.before:.4f} before, {pruned.after:.4f} after ({pruned.after - pruned.before:+.4f})"
+    return f"\n{task}: {model.specs[task].metric} {change}\n{table(['reused', 'contribution', ''], rows)}"
+
+
+def _check(index: storage.Index, names: Sequence[str], options: argparse.Namespace) -> None:
+    """Bad input is an error before anything is loaded or measured."""
+    if not options.threshold >= 0:
+        raise ValueError(
+            f"--threshold is {options.threshold}; give a share of the vectors that an adapter adds to, 0 or more."
+        )
+    if options.output.exists():
+        raise ValueError(f"{options.output} exists already; give --output a new folder.")
+    index.closure(list(names))
+    reusing = [name for name, record in index.tasks.items() if record.experience]
+    alone = [name for name in names if name not in reusing]
+    if alone:
+        raise ValueError(f"{alone} reuse no other task, so there is nothing to prune; those that do are {reusing}.")
+
+
+def _test_data(folder: Path, about: Mapping[str, Any], name: str, sources: Sequence[str] | None) -> Dataset:
+    own = spec_path(folder, name)
+    return OwnTask.read(own).load()[1]["test"] if own.is_file() else load_test(about, name, sources)[1]
+
+
+def _record(
+    results: dict[str, Any], model: AtlasModel, name: str, pruned: Pruned, data: Dataset, threshold: float
+) -> None:
+    """Bring what `results.json` says of the present model up to date; earlier rows of the matrix are history."""
+    record = next(task for task in results["tasks"] if task["name"] == name)
+    record |= {
+        "experience": list(model.peft_config[name].experience),
+        "score": pruned.after,
+        "parameters": model.count_parameters(name),
+        "coefficients": mean_coefficients(model, name, data),
+        "pruned": {
+            "threshold": threshold, "dropped": pruned.dropped, "contributions": pruned.contributions,
+            "before": pruned.before, "after": pruned.after,
+        },
+    }  # fmt: skip
+    upstream = [task["name"] for task in results["tasks"] if task["role"] == "upstream"]
+    if name in upstream:
+        results["matrix"][-1][upstream.index(name)] = pruned.after
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="atlas-hf prune", description=PRUNE_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="what `atlas-hf learn` wrote")
+    parser.add_argument("--tasks", nargs="+", required=True)
+    parser.add_argument("--threshold", type=float, default=0.01, help="drop what adds a smaller share; default 0.01")
+    parser.add_argument("--output", type=Path, required=True, help="a new folder")
+    parser.add_argument("--sources", nargs="+", metavar="TASK=PLACE", help="as they were for learn, if local folders")
+    return parser

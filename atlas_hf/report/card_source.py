@@ -1,0 +1,256 @@
+"""What a model card is drawn from: the JSON files of a folder of learned tasks, read and made safe to print.
+
+A folder may come from anybody, and its card is read by everybody. So every string from a file is cleaned of local
+paths and tokens and written so that it means nothing in Markdown or HTML (`md`); only what was checked (`hub_id`,
+task names, numbers) is printed as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+from atlas_hf.folder import storage
+from atlas_hf.folder.storage import SHIPPED_BACKBONES
+from atlas_hf.tasks import TaskSpec
+
+# Our metric: the type by which the Hub knows it, and what a reader should see.
+METRIC_NAMES = {
+    "accuracy": ("accuracy", "accuracy"),
+    "soft_accuracy": ("accuracy", "soft accuracy (VQA)"),
+    "pearson": ("pearsonr", "Pearson correlation"),
+}
+PIPELINES = ("visual-question-answering", "image-classification", "text-classification", "audio-classification")
+MAX_TEXT, MAX_CHOICES = 400, 100
+_TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}")
+_PATH = re.compile(
+    r"""(?:file:/+|(?<![\w.])\.{1,2}[/\\]|(?<!\w)~[\w.-]*[/\\]|(?<![\w/.])/(?=[\w.~-]+/)|(?<!\w)[A-Za-z]:[/\\]|\\\\)"""
+    r"""[^\s"'<>|,;)]*"""
+)
+# An underscore inside a word means nothing in Markdown, and names of settings are full of them.
+_SPECIAL = re.compile(r"[&<>|\\`*\[\]{}#~$!@^]|(?<![^\W_])_|_(?![^\W_])")
+_LABEL = re.compile(r"[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_FILE = re.compile(r"\.(jsonl?|csv|tsv|parquet|arrow|txt|zip|tar|gz|py|pt|bin|safetensors)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class CardTask:
+    """A task of the folder. `result`: its part of `results.json`, empty if there is none."""
+
+    position: int
+    name: str
+    record: storage.TaskRecord
+    spec: TaskSpec
+    config: Mapping[str, Any]
+    result: Mapping[str, Any]
+    bytes: int
+
+    @property
+    def tag(self) -> str:
+        return f"task-{self.position:02d}-{self.name}"
+
+    @property
+    def score(self) -> float | None:
+        return real(self.result.get("score", _mapping(self.record.metrics).get(self.spec.metric)))
+
+    @property
+    def metric(self) -> str:
+        return METRIC_NAMES[self.spec.metric][1]
+
+    @property
+    def downstream(self) -> bool:
+        return self.result.get("role") == "downstream"
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Of the adapter, key, queries and head; empty if not known."""
+        found = _mapping(self.result.get("parameters"))
+        return {part: int(found[part]) for part in ("adapter", "key", "queries", "head") if real(found.get(part))}
+
+    @property
+    def seconds(self) -> float | None:
+        return real(_mapping(self.result.get("timing")).get("seconds"))
+
+    @property
+    def coefficients(self) -> dict[str, float | None]:
+        """Mean over the sites, by the task whose adapter it is; None where a site has no number for it."""
+        sites = [_mapping(site) for site in _mapping(self.result.get("coefficients")).values()]
+        values = {name: [real(site.get(name)) for site in sites] for name in (sites[0] if sites else ())}
+        return {name: None if None in found else sum(found) / len(found) for name, found in values.items()}
+
+    @property
+    def modules(self) -> str:
+        found = self.config.get("target_modules")
+        return md(", ".join(map(str, found)) if isinstance(found, list) else found or "")
+
+    @property
+    def pipeline(self) -> str:
+        """The kind of task, in the Hub's words; the nearest one, for it has none for entailment or pairs."""
+        asks = self.spec.problem_type in ("multi_label_classification", "multiple_choice")
+        if self.spec.modality == "multi-modal" and asks:
+            return PIPELINES[0]
+        return PIPELINES[1 if self.spec.image_columns else 3 if self.spec.audio_column else 2]
+
+    @property
+    def call(self) -> str:
+        """Arguments of `AtlasModel.predict` that run as they are."""
+        spec, arguments = self.spec, [f'"{self.name}"']
+        texts = [f'"your {word}"' for word in map(_word, spec.text_columns)]
+        for name, values in (("images", ["image"] * len(spec.image_columns)), ("texts", texts)):
+            if values:
+                arguments.append(f"{name}={values[0] if len(values) == 1 else '(' + ', '.join(values) + ')'}")
+        if spec.audio_column:
+            arguments.append('audio={"array": [0.0] * 16_000, "sampling_rate": 16_000}')
+        if spec.choices_column:
+            choices = [f'"choice {i}"' for i in range(1, min(spec.num_choices, MAX_CHOICES) + 1)]
+            arguments.append(f"choices=[{', '.join(choices)}]")
+        return ", ".join(arguments)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything that a card is drawn from."""
+
+    label: str
+    base: storage.BaseModel
+    base_id: str | None
+    versions: Mapping[str, str]
+    tasks: Sequence[CardTask]
+    results: Mapping[str, Any]
+    datasets: Sequence[str]
+
+    @property
+    def shipped(self) -> bool:
+        return self.base_id in SHIPPED_BACKBONES
+
+    @property
+    def upstream(self) -> list[CardTask]:
+        return [task for task in self.tasks if task.result and not task.downstream]
+
+    @property
+    def matrix(self) -> list[list[float | None]]:
+        """The accuracy matrix of the upstream tasks, square, None where there is no number."""
+        size, rows = len(self.upstream), self.results.get("matrix", [])
+        return [[real(row[j]) if j < len(row) else None for j in range(size)] for row in rows[:size]]
+
+    def described(self, key: str, shape: str, shipped: str) -> str | None:
+        """What `learn_sequence(description=...)` says of `key`; of a built-in stream we know it."""
+        about = _mapping(self.results.get("description"))
+        value = about.get(key)
+        if isinstance(value, str) and re.fullmatch(shape, value):
+            return value
+        return shipped if self.shipped and about.get("stream") else None
+
+
+def read_source(folder: Path, state: Path, repo_id: str | None) -> Source:
+    """Read the index and results of `state` and the task folders of `folder`. Errors as those of `write_card`."""
+    if repo_id is not None:
+        validate_repo_id(repo_id)
+    index, results = storage.Index.load(state), _read_results(state)
+    if not index.tasks:
+        raise ValueError(f"{storage.INDEX} names no task; a card needs at least one.")
+    records = {task.get("name"): task for task in results["tasks"]}
+    tasks = [
+        _read_task(folder, position, name, record, records.get(name, {}))
+        for position, (name, record) in enumerate(index.tasks.items(), start=1)
+    ]
+    return Source(
+        label=repo_id or _label(folder),
+        base=index.base_model,
+        base_id=hub_id(index.base_model.id, folder),
+        versions=index.versions,
+        tasks=tasks,
+        results=results,
+        datasets=[t.spec.dataset_id for t in tasks if "/" in (hub_id(t.spec.dataset_id, folder) or "")],
+    )
+
+
+def _read_results(state: Path) -> Mapping[str, Any]:
+    if not (state / storage.RESULTS).is_file():
+        return {"tasks": [], "matrix": []}
+    results = storage.read_json(state / storage.RESULTS)
+    for key, kind in (("tasks", dict), ("matrix", list)):
+        if not isinstance(results.get(key), list) or not all(isinstance(row, kind) for row in results[key]):
+            raise storage.AtlasFormatError(f"{storage.RESULTS} has no list of {kind.__name__}s '{key}'. Restore it.")
+    return results
+
+
+def _read_task(
+    folder: Path, position: int, name: str, record: storage.TaskRecord, result: Mapping[str, Any]
+) -> CardTask:
+    path = folder / name
+    try:
+        spec = TaskSpec.from_dict(storage.read_json(path / storage.SPEC))
+    except (TypeError, ValueError) as error:
+        raise storage.AtlasFormatError(f"{name}/{storage.SPEC} is not one of atlas_hf: {error}") from error
+    # Not what is there beside them, such as a card: writing a card must not change what it says.
+    size = sum((path / file).stat().st_size for file in storage.TASK_FILES if (path / file).is_file())
+    return CardTask(position, name, record, spec, storage.read_json(path / storage.CONFIG), result, size)
+
+
+def _label(folder: Path) -> str:
+    """The folder's own name, where it is one that may be printed: a home folder is named after its user."""
+    name = folder.resolve().name
+    return name if _LABEL.fullmatch(name) and name != Path.home().name else "atlas-model"
+
+
+def hub_id(value: Any, folder: Path) -> str | None:
+    """`value` if it is an id on the Hub, as far as can be told offline; None for what is, or looks like, a path.
+
+    A path such as `runs/backbone` has the form of an id, so it is looked for from here and from above the folder.
+    """
+    if not isinstance(value, str) or _FILE.search(value):
+        return None
+    try:
+        validate_repo_id(value)
+    except HFValidationError:
+        return None
+    places = [Path.cwd(), *folder.resolve().parents]
+    local = value not in SHIPPED_BACKBONES and any((place / value).exists() for place in places)
+    return None if local else value
+
+
+def real(value: Any) -> float | None:
+    """A finite number, or None."""
+    return value if isinstance(value, Real) and not isinstance(value, bool) and abs(value) < 1e300 else None
+
+
+def number(value: Any, form: str = ".4f") -> str:
+    """A number in a format, an en dash for what is none."""
+    return "–" if real(value) is None else format(value, form)
+
+
+def public(text: str) -> str:
+    """Without what only the author's machine should know."""
+    return _TOKEN.sub("(token)", _PATH.sub("(local path)", text))
+
+
+def md(value: Any) -> str:
+    """Any text as one line of plain text in Markdown, also inside a table, without local paths or tokens."""
+    text = public(" ".join("".join(c if c.isprintable() else " " for c in str(value)).split()))
+    text = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", text)
+
+
+def facts(values: Any, leave_out: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """The plain values of an object, ready to print; what is not set, or has an inner structure, is left out."""
+    return [
+        (md(name), md(value))
+        for name, value in _mapping(values).items()
+        if isinstance(value, (str, bool, Real)) and name not in leave_out
+    ]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _word(column: str) -> str:
+    """A column's name as words inside a string of Python."""
+    return " ".join(re.sub(r"[^A-Za-z0-9]", " ", public(column)).split())[:40] or "text"

@@ -1,0 +1,103 @@
+"""The stream of the ATLAS paper, from the Hub: the tasks of CLiMB in the paper's orders and settings.
+
+The interface is that of `atlas_hf.streams`; what a task is, and where its data are, is in `tasks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from datasets import DatasetDict
+
+from atlas_hf.streams.climb.hub_tasks import load_hub_task
+from atlas_hf.streams.climb.tasks import TASKS
+from atlas_hf.streams.selection import chosen
+from atlas_hf.tasks import TaskSpec
+
+ORDERS = {
+    "multi-first": ("snli-ve", "piqa", "inaturalist", "vqa"),
+    "mono-first": ("piqa", "snli-ve", "vqa", "inaturalist"),
+}
+DOWNSTREAM = ("vcr", "commonsense-qa", "places365", "nlvr2")
+LOW_SHOT = ("imdb", "sst2", "hellaswag", "coco-objects")  # CLiMB's further low-shot tasks
+BACKBONE_ID = "dandelin/vilt-b32-mlm"
+VALIDATION_SIZE = 2000
+
+# The paper's settings are the defaults of `AtlasTrainingArguments`; images are decoded and resized by the workers.
+THREADS = torch.get_num_threads()
+SIZES: dict[str, int | None] = {"train_size": None, "validation_size": VALIDATION_SIZE, "test_size": None}
+WIDTH = 48
+TRAINING = {"dataloader_num_workers": 4}
+BENCHMARK_SIZES = {"train_size": 2048, "validation_size": 1, "test_size": 2000}
+BENCHMARK_TRAINING = TRAINING
+LOW_SHOT_SIZES = (2048,)
+LOW_SHOT_TRAINING = TRAINING
+SMOKE_SIZES = {"train_size": 16, "validation_size": 8, "test_size": 8}
+SMOKE_TRAINING = {"num_train_epochs": 1.0, "per_device_train_batch_size": 8, "dataloader_num_workers": 0}
+
+LoadedTask = tuple[TaskSpec, DatasetDict]
+
+
+def load(
+    order: str = "multi-first",
+    *,
+    train_size: int | None = None,
+    validation_size: int | None = VALIDATION_SIZE,
+    test_size: int | None = None,
+    seed: int = 0,
+    tasks: Iterable[str] | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> list[LoadedTask]:
+    """The upstream tasks in one of the paper's orders.
+
+    Args:
+        order: a name in `ORDERS`.
+        train_size, validation_size, test_size: at most as many examples per task, drawn at random; None for all. Of
+            a large data set only these are downloaded.
+        seed: of what is drawn, and of its order.
+        tasks: only these tasks of the order; the order stays.
+        sources: by task, another Hub id or folder to read it from.
+
+    Raises:
+        ValueError: for an order, a task, a data set or a column that does not exist.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"Order {order!r} does not exist; possible are {', '.join(ORDERS)}.")
+    sizes = {"train_size": train_size, "validation_size": validation_size, "test_size": test_size}
+    return [load_task(name, **sizes, seed=seed, sources=sources) for name in chosen(ORDERS[order], tasks)]
+
+
+def load_downstream(
+    *,
+    train_size: int | None = None,
+    validation_size: int | None = VALIDATION_SIZE,
+    test_size: int | None = None,
+    seed: int = 0,
+    tasks: Iterable[str] | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> list[LoadedTask]:
+    """The downstream tasks, each to be learned on its own from the upstream model; arguments as in `load`.
+
+    `tasks` may name those of `LOW_SHOT` too; without it they are the four of the paper.
+    """
+    names = DOWNSTREAM if tasks is None else chosen(DOWNSTREAM + LOW_SHOT, tasks)
+    sizes = {"train_size": train_size, "validation_size": validation_size, "test_size": test_size}
+    return [load_task(name, **sizes, seed=seed, sources=sources) for name in names]
+
+
+def load_task(
+    name: str,
+    train_size: int | None = None,
+    validation_size: int | None = VALIDATION_SIZE,
+    test_size: int | None = None,
+    *,
+    seed: int = 0,
+    sources: Mapping[str, str] | None = None,
+) -> LoadedTask:
+    """One task by name: its spec and its splits train, validation and test; arguments as in `load`."""
+    (name,) = chosen(tuple(TASKS), (name,))
+    elsewhere = dict(sources or {})
+    chosen(tuple(TASKS), elsewhere)
+    task = TASKS[name].at(elsewhere[name]) if name in elsewhere else TASKS[name]
+    return load_hub_task(task, {"train": train_size, "validation": validation_size, "test": test_size}, seed)

@@ -1,0 +1,122 @@
+"""Which reused adapters add next to nothing to a learned task, and the task without them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.nn.functional import silu
+
+from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model.prediction import evaluating
+from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.task_trainer import evaluate_task
+from atlas_hf.tuner.layer import AtlasLayer
+from atlas_hf.tuner.route import ROUTE, routed
+
+EXAMPLES = 256
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What `prune_experience` did.
+
+    Args:
+        dropped: the earlier tasks that the task no longer reuses.
+        contributions: of each task that it reused, see `contributions`.
+        before, after: the task's metric on the data.
+    """
+
+    dropped: list[str]
+    contributions: dict[str, float]
+    before: float
+    after: float
+
+
+def prune_experience(
+    model: AtlasModel,
+    task: str,
+    dataset: Dataset,
+    threshold: float = 0.01,
+    args: AtlasTrainingArguments | None = None,
+) -> Pruned:
+    """Let a learned task no longer reuse adapters that contribute less than `threshold`.
+
+    It then computes less, and loads without them. Its answers change: the metric before and after says how much, and
+    the latter is kept as the task's score. `model.save_pretrained` writes the task as it is then.
+
+    Args:
+        model: holds the task, learned.
+        task: its name.
+        dataset: with the columns of the task's `TaskSpec`; what the contributions and the metric are measured on.
+        threshold: a share of the vectors that an adapter adds to, see `contributions`.
+        args: for the evaluation, its batch size for example.
+
+    Raises:
+        ValueError: the task is unknown, or still being learned.
+    """
+    found = contributions(model, task, dataset)
+    dropped = [name for name, share in found.items() if share < threshold]
+    with TemporaryDirectory() as folder:
+        args = args or AtlasTrainingArguments(folder, report_to="none")
+        metric = model.specs[task].metric
+        before = evaluate_task(model, task, dataset, args)[metric]
+        model.drop_experience(task, dropped)
+        after = evaluate_task(model, task, dataset, args)[metric] if dropped else before
+    model.metrics.setdefault(task, {})[metric] = after
+    return Pruned(dropped, found, before, after)
+
+
+def contributions(model: AtlasModel, task: str, dataset: Dataset, batch_size: int = 32) -> dict[str, float]:
+    """What each adapter that a task reuses adds at its sites, as a share of what it adds to.
+
+    At a site, for adapter i: the mean of `|alpha_i f_i(x)| / |x|` over the tokens of (at most 256) examples, padding
+    left out; of `|alpha_i (x + f_i(x))| / |x|` in the reference variant. Given is the largest over the sites.
+    """
+    collate, reused = model.collator(task), model.peft_config[task].experience
+    rows = dataset.select(range(min(len(dataset), EXAMPLES)))
+    with torch.no_grad(), evaluating(model), _measuring(model, task) as shares:
+        for start in range(0, len(rows), batch_size):
+            inputs = collate.inputs([rows[i] for i in range(start, min(start + batch_size, len(rows)))])
+            model.pooled(task, **{name: tensor.to(model.device) for name, tensor in inputs.items()})
+    means = torch.stack([torch.cat(found, 1).mean(1) for found in shares.values()])
+    return dict(zip(reused, means.max(0).values.tolist(), strict=True)) if reused else {}
+
+
+@contextmanager
+def _measuring(model: AtlasModel, task: str) -> Iterator[dict[AtlasLayer, list[Tensor]]]:
+    """Within the block, every forward call leaves the shares (K, tokens) of the K reused adapters at each site."""
+    shares: dict[AtlasLayer, list[Tensor]] = defaultdict(list)
+
+    def measure(site: AtlasLayer, args: Sequence[Any], output: Tensor) -> None:
+        x = outputs.pop(site).to(site.atlas_key[task].dtype)
+        x = x[:, None] if x.dim() == 2 else x
+        shares[site].append(_shares(site, task, x, ROUTE.get().coefficients[site]))
+
+    outputs: dict[AtlasLayer, Tensor] = {}
+    with ExitStack() as hooks, routed(coefficients={}):
+        for site in model.base_model.sites_of(task).values():
+            keep = site.base_layer.register_forward_hook(lambda _, __, x, site=site: outputs.__setitem__(site, x))
+            hooks.callback(keep.remove)
+            hooks.callback(site.register_forward_hook(measure).remove)
+        yield shares
+
+
+def _shares(site: AtlasLayer, task: str, x: Tensor, coefficients: Tensor) -> Tensor:
+    """(K, tokens) of the K reused adapters at a site; x (B, L, D), coefficients (B, K) or (B, K, D)."""
+    config, mask = site.atlas_config[task], ROUTE.get().mask
+    tokens = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    tokens = mask.bool() if mask is not None and mask.shape == x.shape[:2] else tokens
+    shares = []
+    for place, name in enumerate(config.experience):
+        added = site.atlas_up[name](silu(site.atlas_down[name](x))) + (x if config.variant == "reference" else 0)
+        added = coefficients[:, place].reshape(len(x), 1, -1) * added
+        shares.append((added.norm(dim=-1) / x.norm(dim=-1).clamp_min(1e-12))[tokens])
+    return torch.stack(shares) if shares else x.new_zeros(0, int(tokens.sum()))

@@ -1,0 +1,285 @@
+"""Model cards: what they say, that their code runs as printed, and that nothing from a file can break or betray.
+
+`python tests/test_model_card.py` writes the golden cards of `model_cards/` anew, from `model_cards/example/` (a smoke
+run of the digits stream without its weights).
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
+
+from atlas_hf import AtlasConfig, AtlasFormatError, AtlasModel, AtlasTrainingArguments, TaskSpec, learn_sequence
+from atlas_hf.report.card import write_card, write_task_card
+from atlas_hf.report.card_source import CardTask, hub_id, md
+from shared.hub_server.card_check import check_card
+from shared.tiny import splits, text_spec
+
+CARDS = Path(__file__).parents[2] / "model_cards"
+WEIGHTS = {"entailment": 419532, "text-choice": 422700, "image-class": 436048, "vqa": 450424, "visual-choice": 434988}
+STEPS = {"max_steps": 2, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+
+
+def example(folder):
+    """The folder of the golden cards, with weight files of the right size."""
+    shutil.copytree(CARDS / "example", folder)
+    for name, size in WEIGHTS.items():
+        (folder / name / "adapter_model.safetensors").write_bytes(bytes(size))
+    return folder
+
+
+def golden_cards(folder):
+    """The golden cards' names and texts."""
+    yield "example.md", write_card(folder, "someone/digits-atlas").read_text()
+    yield "example-task.md", write_task_card(folder, "vqa", "someone/digits-atlas").read_text()
+    (folder / "results.json").unlink()
+    edit(folder / "atlas.json", lambda index: index["base_model"].update(id="/home/someone/backbone"))
+    yield "example-without-results.md", write_card(folder).read_text()
+
+
+def edit(path, change):
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+@pytest.fixture(scope="module")
+def learned(bert_folder, tmp_path_factory):
+    """Two tasks and a downstream one, really learned, in two steps each."""
+    folder = tmp_path_factory.mktemp("runs") / "letters"
+    values = {"per_device_train_batch_size": 16, "report_to": "none", "disable_tqdm": True, "use_cpu": True}
+    args = AtlasTrainingArguments(output_dir="unused", **STEPS, **values)
+    model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
+    stream = [(text_spec(f"has-{letter}", description=f"Is {letter} there?"), splits(letter)) for letter in "abd"]
+    learn_sequence(model, stream[:2], args, folder, stream[2:], description={"license": "mit", "language": "fr"})
+    return folder
+
+
+@pytest.fixture
+def copy(learned, tmp_path):
+    return Path(shutil.copytree(learned, tmp_path / "letters"))
+
+
+@pytest.fixture
+def digits(tmp_path):
+    return example(tmp_path / "digits")
+
+
+def run_blocks(path):
+    """Run the card's Python; what it printed is in capsys."""
+    blocks = re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL)
+    for block in blocks:
+        exec(compile(block, path.name, "exec"), {"__name__": "card"})
+    return len(blocks)
+
+
+def test_golden_cards(digits):
+    for name, text in golden_cards(digits):
+        assert text == (CARDS / name).read_text(), f"{name} changed; if rightly so, run python {__file__}"
+
+
+def test_the_code_runs_as_printed(copy, monkeypatch, capsys):
+    monkeypatch.chdir(copy.parent)
+    assert run_blocks(write_card(copy)) == 2
+    assert run_blocks(write_task_card(copy, "has-d")) == 1
+    out = capsys.readouterr().out
+    assert out.count("[{'label':") == 4 and "['has-a', 'has-b', 'has-d']" in out
+
+
+def test_the_code_for_a_repository_runs_as_printed(copy, monkeypatch, capsys):
+    """A folder of the repository's name stands for it; the revision means nothing to a folder."""
+    (copy.parent / "someone").mkdir()
+    (copy.parent / "someone" / "letters").symlink_to(copy)
+    monkeypatch.chdir(copy.parent)
+    assert run_blocks(path := write_card(copy, "someone/letters")) == 3
+    assert 'from_pretrained("someone/letters", revision="task-02-has-b")' in path.read_text()
+
+
+def test_every_kind_of_input_has_code_that_names_it(digits):
+    text = write_card(digits, "a/b").read_text()
+    assert 'predict("vqa", images=image, texts="your question", top_k=1)' in text
+    assert 'predict("text-choice", texts="your question", choices=["choice 1", "choice 2"], top_k=1)' in text
+    spec = TaskSpec("p", "image_pair", ("l", "r"), ("a`b\n", "c"), label_names=("n", "y"))
+    task = CardTask(1, "p", None, spec, {}, {}, 0)
+    assert task.call == '"p", images=(image, image), texts=("your a b", "your c")'
+
+
+def test_metadata_of_a_real_folder(copy):
+    data = ModelCard.load(write_card(copy, "someone/letters")).data
+    assert data.library_name == "peft" and data.pipeline_tag == "text-classification"
+    assert (data.license, data.language, data.metrics) == ("mit", "fr", ["accuracy"])
+    assert data.model_name == "letters" and [r.task_name for r in data.eval_results] == ["has-a", "has-b", "has-d"]
+    scores = [task["score"] for task in json.loads((copy / "results.json").read_text())["tasks"]]
+    assert [r.metric_value for r in data.eval_results] == pytest.approx(scores, abs=5e-5)
+    assert {"atlas", "continual-learning", "adapter", "peft"} <= set(data.tags) and "multimodal" not in data.tags
+
+
+def test_metadata_round_trips_and_passes_the_hubs_rules(digits, copy):
+    for path in (write_card(digits, "a/b"), write_card(copy), write_task_card(digits, "vqa"), *CARDS.glob("*.md")):
+        text = path.read_text()
+        assert check_card(text) == ([], []), path
+        if path.name != "digits-vilt.md":
+            assert str(ModelCard.load(path)).rstrip() == text.rstrip(), path
+    data = ModelCard.load(digits / "README.md").data
+    assert data.base_model == "atlas-hf/digits-vilt" and data.base_model_relation == "adapter"
+    assert data.pipeline_tag == "visual-question-answering" and data.datasets == ["example-org/digits"]
+    assert {(r.metric_type, r.metric_name) for r in data.eval_results} >= {("accuracy", "soft accuracy (VQA)")}
+
+
+def test_numbers_in_the_text_are_those_of_the_files(copy):
+    text, results = write_card(copy).read_text(), json.loads((copy / "results.json").read_text())
+    for row in results["matrix"]:
+        assert " | ".join("–" if value is None else f"{value:.4f}" for value in row) in text
+    for task in results["tasks"]:
+        size = sum(p.stat().st_size for p in (copy / task["name"]).iterdir())
+        assert f"| {sum(task['parameters'].values()):,} | {size:,} |" in text
+    assert f"after the last task: {results['summary']['average_accuracy']:.4f}" in text
+    assert "](reuse.png)" in text and "](accuracy_matrix.png)" in text and "Forgetting is 0" in text
+
+
+def test_same_files_same_bytes(copy):
+    first = write_card(copy).read_bytes()
+    write_task_card(copy, "has-a")
+    (copy / "has-a" / "notes.txt").write_text("not ours")
+    assert write_card(copy).read_bytes() == first
+
+
+def test_a_card_without_results_has_fewer_sections(copy):
+    (copy / "results.json").unlink()
+    text = write_card(copy).read_text()
+    assert "## Tasks" in text and "## Limits" in text and "No licence is stated" in text
+    assert not re.search("## Accuracy matrix|## Who reuses whom|png|Wall time|test split", text)
+    assert len(ModelCard.load(copy / "README.md").data.eval_results) == 3, "atlas.json knows the scores"
+    edit(copy / "atlas.json", lambda index: [task["metrics"].clear() for task in index["tasks"].values()])
+    assert (
+        check_card(write_card(copy).read_text()) == ([], []) and "model-index" not in (copy / "README.md").read_text()
+    )
+
+
+def test_a_task_that_atlas_json_does_not_name_yet_is_left_out(copy):
+    """Killed between results.json and atlas.json."""
+    edit(copy / "atlas.json", lambda index: [index["tasks"].pop(name) for name in ("has-d", "has-b")])
+    text = write_card(copy).read_text()
+    assert "has-b" not in text and "has-d" not in text and "The task `has-a`, learned on one frozen" in text
+
+
+def test_an_earlier_state_beside_its_own_files(copy):
+    state = copy / "earlier"
+    state.mkdir()
+    for name in ("atlas.json", "results.json"):
+        shutil.copyfile(copy / name, state / name)
+    edit(state / "atlas.json", lambda index: [index["tasks"].pop(name) for name in ("has-d", "has-b")])
+    path = write_card(copy, "someone/letters", state=state)
+    assert path == state / "README.md" and "has-b" not in path.read_text()
+
+
+def test_local_paths_stay_local(copy, bert_folder):
+    card = write_card(copy)
+    for path in (card, write_task_card(copy, "has-b")):
+        text = path.read_text()
+        for place in (bert_folder, copy, Path.home(), Path.cwd()):
+            assert str(place) not in text
+        assert "not on the Hub" in text and "base_model" not in yaml.safe_load(text.split("---")[1])
+
+
+@pytest.mark.parametrize(
+    "value", ["/home/ann/m", "../m", "./m", "~/m", "C:\\m", "a/b/c", "a/b.json", "a b", "", None, 3]
+)
+def test_what_is_no_hub_id(value, tmp_path):
+    assert hub_id(value, tmp_path) is None
+
+
+def test_a_relative_path_is_no_hub_id(tmp_path, monkeypatch):
+    (tmp_path / "runs" / "backbone").mkdir(parents=True)
+    assert hub_id("runs/backbone", tmp_path / "runs" / "letters") is None
+    assert hub_id("dandelin/vilt-b32-mlm", tmp_path) == "dandelin/vilt-b32-mlm"
+    monkeypatch.chdir(tmp_path)
+    assert hub_id("runs/backbone", Path("/elsewhere")) is None
+
+
+def test_a_folder_that_is_named_after_its_user_is_not_named(copy, monkeypatch):
+    monkeypatch.setenv("HOME", str(Path("/home/letters")))
+    text = write_card(copy).read_text()
+    assert '"letters"' not in text and 'from_pretrained("atlas-model")' in text
+
+
+TOKEN = "hf_" + "aB3" * 12
+HOSTILE = [
+    "x | y\n---\nlicense: evil\n---\n# Heading",
+    "<script>alert(1)</script><img src=x onerror=alert(1)> &lt;",
+    "```\ncode\n``` `tick` [link](javascript:alert(1)) ![i](http://x/y.png)",
+    "{{ source.base.id }} {% for x in y %} $$x$$ **bold** __b__ ~~s~~ \u202egnp\u0000",
+    f"from /home/ann/data/x.json, C:\\Users\\ann\\x, ~/ann/x, file:///home/ann/x {TOKEN}",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_strings_stay_text(copy, text):
+    plain = write_card(copy).read_text()
+
+    def poison(results):
+        results["settings"] |= {text: text, "seed": text}
+        results["description"] = {text: text, "license": text, "language": text}
+        results["tasks"][0] |= {"score": text, "train_examples": text, "parameters": {"head": text}, "role": text}
+        results["matrix"][1][0] = text
+
+    edit(
+        copy / "has-a" / "task.json", lambda spec: spec.update(description=text, dataset_id=text, text_columns=[text])
+    )
+    edit(copy / "has-b" / "adapter_config.json", lambda config: config.update(target_modules=text, variant=text))
+    edit(copy / "results.json", poison)
+    edit(
+        copy / "atlas.json",
+        lambda index: (index["versions"].update({text: text}), index["base_model"].update(id=text)),
+    )
+    for card in (write_card(copy).read_text(), write_task_card(copy, "has-a").read_text()):
+        assert check_card(card) == ([], []) and not re.search("<(script|img)|ann|alert.1...</|" + TOKEN, card)
+        assert "license" not in ModelCard(card).data.to_dict() and "evil" not in card.split("\n---\n")[0]
+    assert structure((copy / "README.md").read_text()) <= structure(plain)
+
+
+def structure(card):
+    """Headings, links, pictures and HTML that a renderer would see."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(ModelCard(card).text)
+    inner = [child for token in tokens for child in token.children or []]
+    links = {str(token.attrs.get("href") or token.attrs.get("src")) for token in inner if token.attrs}
+    found = {(t.type, "") for t in [*tokens, *inner] if t.type != "text"}
+    headings = {tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"}
+    return found | {("link", link) for link in links} | {("heading", heading) for heading in headings}
+
+
+def test_plain_text_stays_readable():
+    for text in ("Yes or no? (a/b, and/or) 50 % of num_heads: see x-y.", "éà 日本, 3.5 + 2 = 5.5; https://a.org/b/c"):
+        assert md(text) == text
+    assert md("at ../ann/x and data:/home/ann/x") == "at (local path) and data:(local path)"
+    assert len(md("long " * 1000)) == 400
+
+
+def test_errors(copy):
+    with pytest.raises(ValueError, match="Repo id must"):
+        write_card(copy, "no such/repo id")
+    with pytest.raises(ValueError, match=r"no task 'has-z'; there are \['has-a', 'has-b', 'has-d'\]"):
+        write_task_card(copy, "has-z")
+    edit(copy / "results.json", lambda results: results.update(matrix=[1]))
+    with pytest.raises(AtlasFormatError, match="results.json has no list of lists 'matrix'"):
+        write_card(copy)
+    edit(copy / "has-b" / "task.json", lambda spec: spec.pop("name"))
+    (copy / "results.json").unlink()
+    with pytest.raises(AtlasFormatError, match="has-b/task.json is not one of atlas_hf: .*lacks .'name'"):
+        write_card(copy)
+    edit(copy / "atlas.json", lambda index: index["tasks"].clear())
+    with pytest.raises(ValueError, match="names no task"):
+        write_card(copy)
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, text in golden_cards(example(Path(scratch) / "digits")):
+            (CARDS / name).write_text(text)

@@ -1,0 +1,130 @@
+"""Methods that learn nothing: they score what a rule says, at once, and note every call beside their backbone.
+
+A file `fail` or `slow` in the backbone's folder makes the method of that name, as written in it, fail or hang.
+"""
+
+import copy
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+
+from atlas_hf.benchmark.learning.cells import Cell
+from atlas_hf.benchmark.learning.plan import Plan
+from atlas_hf.benchmark.methods import Cost, Method
+from atlas_hf.streams.digits import backbone_path
+
+UPSTREAM = ["entailment", "text-choice", "image-class", "vqa"]
+
+
+class Standin(Method):
+    """Score: 0.5, and 0.05 for each task known before, 0.1 for more than 8 examples, 0.01 for the seed."""
+
+    forgets, model = 0.0, None
+
+    def __init__(self, setting):
+        self.setting, self.known, self.folder = setting, {}, Path(setting.backbone)
+
+    def build(self):
+        raise AssertionError("a stand-in has no model")
+
+    train = build
+
+    def learn(self, tasks, args):
+        if (self.folder / "slow").is_file() and (self.folder / "slow").read_text() == self.name:
+            time.sleep(60)
+        if (self.folder / "fail").is_file() and (self.folder / "fail").read_text() == self.name:
+            raise RuntimeError("this stand-in was told to fail")
+        for spec, data in tasks:
+            earlier = len(self.known) if self.uses_order else 0
+            self.known = {name: score - self.forgets for name, score in self.known.items()}
+            self.known[spec.name] = 0.5 + 0.05 * earlier + 0.1 * (len(data["train"]) > 8) + 0.01 * self.setting.seed
+            with (self.folder / "calls.log").open("a") as log:
+                print(self.name, self.setting.seed, spec.name, len(data["train"]), args.max_steps, file=log)
+        return Cost(seconds=2.0, steps=10, samples_per_second=50.0)
+
+    def evaluate(self, task, dataset):
+        return self.known[task]
+
+    def pooled(self, task, dataset):
+        return np.random.default_rng(len(task)).normal(size=(len(dataset), 128))
+
+    def parameters(self):
+        return {"trained": 100, "stored": 100 * len(self.known)}
+
+    def fork(self):
+        return copy.deepcopy(self)
+
+
+class Reuser(Standin):
+    name, summary = "reuser", "Gains 5 points from each earlier task."
+
+
+class Forgetter(Standin):
+    name, summary, forgets = "forgetter", "Loses 20 points of every task with each new one.", 0.2
+
+
+class Alone(Standin):
+    name, summary, uses_order = "alone", "Knows nothing of other tasks.", False
+
+
+class Together(Alone):
+    name, summary, together = "together", "Learns all tasks at once.", True
+
+
+STANDINS = {method.name: method for method in (Reuser, Forgetter, Alone, Together)}
+
+
+def make_plan(folder, **changes):
+    """A tiny plan; its backbone is a copy of the digits backbone in `folder`, where the calls are noted."""
+    backbone = Path(folder) / "backbone"
+    if not backbone.exists():
+        shutil.copytree(backbone_path(), backbone)
+    values = {
+        "stream": "digits",
+        "orders": ["multi-first"],
+        "methods": STANDINS,
+        "seeds": [0],
+        "low_shot": ["4", "8", "full"],
+        "sizes": {"train_size": 12, "validation_size": 2, "test_size": 6},
+        "training": {"num_train_epochs": 1.0},
+        "low_shot_training": {"max_steps": 3},
+        "width": 4,
+        "backbone": str(backbone),
+    }
+    return Plan(**values | changes)
+
+
+def calls(folder):
+    return (Path(folder) / "backbone" / "calls.log").read_text().splitlines()
+
+
+DOWNSTREAM = {"visual-choice": "multi-modal", "text-class": "text", "image-parity": "image"}
+SETTINGS = {
+    "sizes": {"train_size": 100, "validation_size": 1, "test_size": 50},
+    "training": {"num_train_epochs": 1.0},
+    "low_shot_training": {"max_steps": 3},
+    "low_shot": ["16", "full"],
+    "width": 4,
+    "backbone": "some/backbone",
+}
+
+
+def make_cell(method, order, seed, matrix, low_shot, representation=None, stored=400, coefficients=None):
+    """A cell with given scores. `low_shot`: one score for each new upstream and each downstream task at 16 examples,
+    or scores by task and size; at full size, 0.1 more."""
+    upstream = ["a", "b"] if order != "reverse" else ["b", "a"]
+    values = {"metric": "accuracy", "random_baseline": 0.25, "modality": "text"}
+    tasks = [values | {"name": name, "role": "upstream"} for name in upstream]
+    tasks += [values | {"name": name, "role": "downstream", "modality": kind} for name, kind in DOWNSTREAM.items()]
+    if isinstance(low_shot, float):
+        names = [*(upstream if order == "any" else upstream[1:]), *DOWNSTREAM]
+        full = {name: {"full": low_shot + 0.1} for name in DOWNSTREAM}
+        low_shot = {name: {"16": low_shot} | full.get(name, {}) for name in names}
+    cost = {"train_seconds": 8.0, "eval_seconds": 1.0, "samples_per_second": 50.0, "steps": 40}
+    cost |= {"peak_memory_bytes": 5e8, "cell_seconds": 30.0}
+    return Cell(
+        method, order, seed, "digits", SETTINGS, tasks, matrix, low_shot, {"trained": 100, "stored": stored}, cost,
+        representation, coefficients, {"device": "some device"},
+    )  # fmt: skip
