@@ -4,7 +4,7 @@ Importing the package makes the method known to PEFT.
 """
 
 from atlas_hf.data.collator import AtlasCollator
-from atlas_hf.folder.storage import AtlasFormatError
+from atlas_hf.folder import AtlasFormatError
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
