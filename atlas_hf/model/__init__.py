@@ -1,4 +1,4 @@
-"""`AtlasModel`: one frozen backbone and the tasks that it has learned; what it computes, and how it is saved and loaded.
+"""`AtlasModel`: one frozen backbone and the tasks that it has learned: what it computes, how it is saved and loaded.
 
 May import `report`, `hub`, `data`, `folder`, `tuner` and the rooms below.
 """
