@@ -16,7 +16,7 @@ from typing import Any
 
 from atlas_hf.folder import AtlasFormatError, read_json, write_json
 from atlas_hf.metrics.continual import Matrix, average_accuracy
-from atlas_hf.report.card_source import real
+from atlas_hf.report.printable import real
 
 FILE = Path(__file__).parent / "comparison.json"
 METHODS = {"atlas": "ATLAS", "sequential_ft": "sequential fine-tuning"}
