@@ -82,8 +82,7 @@ class AtlasConfig(PeftConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = AtlasPeftType.ATLAS
-        if self.num_queries is None:
-            self.num_queries = 1 if self.weighting == "adapter" else CHANNEL_QUERIES
+        self.num_queries = self.query_rows if self.num_queries is None else self.num_queries
         if self.init_queries is None:
             self.init_queries = "screened" if self.variant == "paper" else "normal"
         self._check_choices()
@@ -121,6 +120,18 @@ class AtlasConfig(PeftConfig):
             raise ValueError(f"experience_sha256 is {digests!r}; give a digest by the name of each reused task.")
         if self.stage == "experience" and not names:
             raise ValueError("stage='experience' needs an experience; a first task begins with stage='expansion'.")
+
+    @property
+    def pooling_heads(self) -> int:
+        """`num_heads`, which the tuner sets where it was left to the backbone."""
+        if self.num_heads is None:
+            raise ValueError("num_heads is None; give a number, or let AtlasTuner take the backbone's.")
+        return self.num_heads
+
+    @property
+    def query_rows(self) -> int:
+        """Q, the rows of each query and key."""
+        return self.num_queries or (1 if self.weighting == "adapter" else CHANNEL_QUERIES)
 
     def check_patterns(self) -> None:
         """For a config that somebody else wrote: no regex that takes for ever. Raises `ValueError`."""

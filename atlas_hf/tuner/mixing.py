@@ -43,6 +43,7 @@ class Mixture:
 
     @property
     def size(self) -> int:
+        """How many rows the batch has."""
         return sum(map(len, self.rows.values()))
 
     def ordered(self, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -129,5 +129,6 @@ def _loop(site: AtlasLayer, x: Tensor) -> Tensor:
     """One adapter after the other."""
     config = site.atlas_config[TASK]
     *weights, keys = zip(*map(site.reusable, site.members(TASK)), strict=True)
-    options = {"num_heads": config.num_heads, "variant": config.variant, "weighting": config.weighting}
-    return fuse_loop(x, *weights, site.queries(TASK), keys, **options)[0]
+    heads, variant, weighting = config.pooling_heads, config.variant, config.weighting
+    queries = site.queries(TASK)
+    return fuse_loop(x, *weights, queries, keys, num_heads=heads, variant=variant, weighting=weighting)[0]
