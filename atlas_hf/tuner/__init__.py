@@ -3,6 +3,8 @@
 A new backbone is an entry in `backbones`, a stage one in `stages`, a head one in `heads`.
 """
 
+import peft  # noqa: F401 (first: importing it registers ATLAS, which imports this room)
+
 from atlas_hf.tuner.backbones import BACKBONES, TARGET_MODULES, Backbone, backbone_of
 from atlas_hf.tuner.config import AtlasConfig, AtlasPeftType
 from atlas_hf.tuner.heads import Head, build_head, head_arguments
