@@ -25,6 +25,8 @@ TARGET_MODULES: dict[str, list[str] | str] = {
     "blip": r".*\.\d+\.(attention\.output\.dense|output\.dense|self_attn\.projection|mlp\.fc2)",
     "whisper": r"(.*\.)?layers\.\d+\.(self_attn\.out_proj|fc2)",
 }
+# They order their patches with torch's global generator, in evaluation mode too.
+RANDOM_ORDER = ("vilt",)
 _HEADS = ("num_attention_heads", "n_heads", "num_heads", "encoder_attention_heads")
 # XLNet and BertGeneration generate too, but what AutoModel loads of them sees both sides of a token.
 _GENERATES = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - {*MODEL_FOR_MASKED_LM_MAPPING_NAMES, "bert-generation", "xlnet"}

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from atlas_hf.fusion import orthogonality
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, check_encoder
 from atlas_hf.tuner.checks import check_experience, check_name, check_sites, comparable
-from atlas_hf.tuner.config import AtlasConfig
+from atlas_hf.tuner.config import BASE, AtlasConfig
 from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.route import ROUTE, Operands, Route, route_checkpoints, routed, share_masks
@@ -237,11 +237,11 @@ class AtlasTuner(BaseTuner):
 
     def _runs(self, names: Sequence[str]) -> tuple[tuple[str, int], ...]:
         """PEFT's `adapter_names`, one per row of the batch, as `Route.runs`."""
-        unknown = sorted(set(names) - set(self.peft_config) - {"__base__"})
+        unknown = sorted(set(names) - set(self.peft_config) - {BASE})
         if unknown or isinstance(names, str) or not names:
             raise ValueError(
                 f"adapter_names is {names!r}; give a list with a name for each row: {', '.join(self.peft_config)}, or "
-                "'__base__' for none."
+                f"'{BASE}' for none."
             )
         return tuple((name, len(list(rows))) for name, rows in groupby(names))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from atlas_hf.model.persistence import tensor_bytes
+from atlas_hf.folder import tensor_bytes
 
 
 def seeded(model, task, **inputs):

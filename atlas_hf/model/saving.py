@@ -1,0 +1,99 @@
+"""How the tasks of a model are written to the layout of `atlas_hf.folder`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+
+from atlas_hf.folder import SPEC, TASK_FILES, BaseModel, Index, file_sha256, library_versions, replacing, tensor_bytes
+from atlas_hf.hub.sources import is_repository
+from atlas_hf.model.records import task_record
+from atlas_hf.tuner import AtlasTuner
+
+
+def backbone_sha256(backbone: nn.Module) -> str:
+    """Digest of a backbone's parameters and buffers: their names (unwrapped), shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(backbone.state_dict().items()):
+        if ".atlas_" not in name:
+            digest.update(f"{name.replace('.base_layer.', '.')} {tuple(tensor.shape)}".encode())
+            digest.update(tensor_bytes(tensor))
+    return digest.hexdigest()
+
+
+def make_index(
+    base: BaseModel, tuner: AtlasTuner, tasks: Sequence[str], metrics: Mapping[str, Mapping[str, float]]
+) -> Index:
+    """What `atlas.json` says of these tasks, but for the digests of the files."""
+    records = {
+        name: task_record(position, tuner.peft_config[name], tuner.reusable_sha256(name), metrics.get(name, {}))
+        for position, name in enumerate(tasks, start=1)
+    }
+    return Index(base, records, library_versions())
+
+
+def save_tasks(model: PeftModel, index: Index, folder: Path, names: Sequence[str]) -> None:
+    """Write each named task to its own folder, and the index of all last: no reader ever meets half a state.
+
+    Raises:
+        ValueError: what could not be loaded again; nothing is written then.
+    """
+    tuner: AtlasTuner = model.base_model
+    _check_target(index, folder, names)
+    specs = {name: tuner.peft_config[name].spec for name in index.tasks}
+    without = [name for name, spec in specs.items() if spec is None]
+    if without:
+        raise ValueError(
+            f"{without} came by PEFT's add_adapter, without a TaskSpec. Use add_task for what is to be saved here; "
+            "delete_adapter removes one."
+        )
+    for name in names:
+        _check_tensors(name, tuner.task_tensors(name))
+    for name in names:
+        with replacing(folder / name) as temporary:
+            save_adapter(model, name, temporary.parent)
+            specs[name].save(temporary / SPEC)
+    for name in index.tasks:
+        files = {file: file_sha256(folder / name / file) for file in TASK_FILES}
+        index.tasks[name] = replace(index.tasks[name], files=files)
+    index.save(folder)
+
+
+def save_adapter(model: PeftModel, task: str, folder: Path) -> None:
+    """PEFT's two files, in `folder/<task>`."""
+    PeftModel.save_pretrained(model, str(folder), selected_adapters=[task], save_embedding_layers=False)
+
+
+def _check_target(index: Index, folder: Path, names: Sequence[str]) -> None:
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file; give a folder.")
+    kept = [name for name in index.tasks if name not in names]
+    absent = [name for name in kept if not all((folder / name / file).is_file() for file in TASK_FILES)]
+    if absent:
+        raise ValueError(f"{folder} does not hold the tasks {absent} yet; save all tasks (leave `tasks` out).")
+
+
+def _check_tensors(name: str, tensors: Mapping[str, Tensor]) -> None:
+    for key, tensor in tensors.items():
+        if tensor.dtype in (torch.float16, torch.bfloat16):
+            raise ValueError(
+                f"Task '{name}': {key} is {tensor.dtype}; adapters and heads are kept in float32. To convert "
+                "the backbone alone, load with from_pretrained(..., dtype=...)."
+            )
+        if not tensor.isfinite().all():
+            raise ValueError(f"Task '{name}': {key} holds NaN or infinite values. Learn the task again.")
+
+
+def check_pushable(base: str | None) -> None:
+    """What is pushed names its backbone: that must be something that others can load."""
+    if base is None or Path(base).exists() or not is_repository(base):
+        raise ValueError(
+            f"Nobody else could load this model: the backbone {base!r} is a local folder. Push the backbone to "
+            "the Hub and load it from there (AtlasModel.from_pretrained('owner/backbone'))."
+        )
