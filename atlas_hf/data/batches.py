@@ -26,6 +26,11 @@ def batches(
     """
     # A loader draws a seed for its workers when it starts, workers or none. Drawn from the global generator, it would
     # change what the backbone draws next.
-    loader = DataLoader(rows, batch_size=batch_size, collate_fn=collate, generator=torch.Generator())
+    loader: DataLoader = DataLoader(
+        rows,  # type: ignore[arg-type]  # anything with a length and rows by number will do
+        batch_size=batch_size,
+        collate_fn=collate,
+        generator=torch.Generator(),
+    )
     for batch in loader:
         yield {name: tensor.to(device) for name, tensor in batch.items()}

@@ -68,6 +68,7 @@ class Index:
     format_version: int = FORMAT_VERSION
 
     def save(self, folder: Path) -> None:
+        """Write `atlas.json`, whole or not at all."""
         write_json(folder / INDEX, asdict(self))
 
     @classmethod
@@ -130,4 +131,5 @@ def _short(value: Any) -> str:
 
 
 def library_versions() -> dict[str, str]:
+    """Of this package and those that it stands on."""
     return {"atlas_hf": __version__} | {name: version(name) for name in LIBRARIES}

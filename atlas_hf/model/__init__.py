@@ -5,9 +5,9 @@ Functions: `evaluation`, `prediction`; `records` and on it `saving` and `loading
 Imports `atlas_hf.{report,hub,data,folder,tuner,tasks}`.
 """
 
-from atlas_hf.model.answering import AtlasOutput
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.model.evaluation import evaluating
+from atlas_hf.model.logits import AtlasOutput
 from atlas_hf.tuner.config import BASE
 
 __all__ = ["BASE", "AtlasModel", "AtlasOutput", "evaluating"]

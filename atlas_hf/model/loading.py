@@ -8,7 +8,6 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -16,7 +15,7 @@ from atlas_hf.folder import INDEX, WEIGHTS, AtlasFormatError, BaseModel, Index, 
 from atlas_hf.folder.index import TaskRecord
 from atlas_hf.hub.sources import is_repository
 from atlas_hf.model.records import read_task
-from atlas_hf.tuner import AtlasTuner
+from atlas_hf.model.task_model import TaskModel
 
 
 def backbone_source(
@@ -49,7 +48,7 @@ def convert_backbone(backbone: nn.Module, dtype: torch.dtype) -> None:
             tensor.data = tensor.data.to(dtype)
 
 
-def load_tasks(model: PeftModel, index: Index, folder: Path, names: Sequence[str], in_features: int) -> None:
+def load_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str]) -> None:
     """Add tasks, the last one active and nothing trainable; if any file is wrong the model is as it was before."""
     for name in names:
         check_task_folder(folder, name, index.tasks[name])
@@ -57,25 +56,25 @@ def load_tasks(model: PeftModel, index: Index, folder: Path, names: Sequence[str
         trainable = any(parameter.requires_grad for parameter in model.parameters())
         undo.callback(_forget, model, names, model.active_adapter, model.training, trainable)
         for name in names:
-            _load_task(model, folder, name, index.tasks[name], in_features)
+            _load_task(model, folder, name, index.tasks[name])
         undo.pop_all()
 
 
-def _load_task(model: PeftModel, folder: Path, name: str, record: TaskRecord, in_features: int) -> None:
+def _load_task(model: TaskModel, folder: Path, name: str, record: TaskRecord) -> None:
     """Add a task from its folder; every tensor must be there with its shape."""
-    tuner: AtlasTuner = model.base_model
-    model.add_adapter(name, read_task(folder, name, record, in_features), low_cpu_mem_usage=True)
+    model.add_adapter(name, read_task(folder, name, record, model.pooled_size), low_cpu_mem_usage=True)
+    tuner = model.base_model
     tuner.assign(name, load_tensors(folder / name / WEIGHTS, tuner.task_tensors(name)))
-    tuner.atlas_head[name].to(next(tuner.model.parameters()).device)
+    model.heads[name].to(model.device)
     if tuner.reusable_sha256(name) != record.adapter_sha256:
         raise AtlasFormatError(f"The adapter of task '{name}' is not the one that {INDEX} names.")
-    model.set_adapter(name, inference_mode=True)
+    model.metrics[name] = dict(record.metrics)
+    model.set_task(name)
 
 
-def _forget(model: PeftModel, names: Sequence[str], active: str, training: bool, trainable: bool) -> None:
+def _forget(model: TaskModel, names: Sequence[str], active: str, training: bool, trainable: bool) -> None:
     """Take back a load that failed."""
-    for name in reversed(names):
-        if name in model.peft_config:
-            model.delete_adapter(name)
+    for name in reversed([name for name in names if name in model.tasks]):
+        model.delete_task(name)
     model.set_adapter(active, inference_mode=not trainable)
     model.train(training)

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedConfig
 
 from atlas_hf.data.batches import batches
 from atlas_hf.data.collator import AtlasCollator, Encoder
 from atlas_hf.model.evaluation import evaluating
+from atlas_hf.model.task_model import TaskModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner.pooling import LAST_TOKEN
 
@@ -29,7 +29,7 @@ def make_encoder(processor: Any, config: PreTrainedConfig) -> Encoder:
 
 
 def predict(
-    model: PeftModel,
+    model: TaskModel,
     task: str,
     collate: AtlasCollator,
     rows: Sequence[Mapping[str, Any]],
@@ -37,11 +37,10 @@ def predict(
     batch_size: int,
 ) -> list[list[dict[str, Any]]]:
     """For each row its answers with scores, `{"label": ..., "score": ...}`, best first; None for all of them."""
-    head, device = model.base_model.atlas_head[task], next(model.get_base_model().parameters()).device
     scores: list[list[float]] = []
     with torch.no_grad(), evaluating(model):
-        for inputs in batches(rows, collate.inputs, batch_size, device):
-            scores.extend(head.scores(model(task=task, **inputs).logits).tolist())
+        for inputs in batches(rows, collate.inputs, batch_size, model.device):
+            scores.extend(model.heads[task].scores(model(task=task, **inputs).logits).tolist())
     return [_ranked(collate.spec, row, values, top_k) for row, values in zip(rows, scores, strict=True)]
 
 

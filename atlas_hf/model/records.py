@@ -1,4 +1,4 @@
-"""What is written of a task, by which file a fact belongs to, and where it is copied:
+"""What is written of a task: which file owns a fact, and which one holds a copy.
 
     fact                                      owner                  copy
     experience, stage                         adapter_config.json    atlas.json
@@ -27,7 +27,7 @@ def task_config(
 ) -> AtlasConfig:
     """The settings of a new task, in its first stage; `in_features` is D of the vectors that its head reads."""
     experience = list(experience)
-    own = {
+    own: dict[str, Any] = {
         "experience": experience,
         "stage": "experience" if experience else "expansion",
         "head": head_arguments(spec, in_features),
@@ -39,13 +39,12 @@ def task_config(
 
 def default_config(config: AtlasConfig) -> AtlasConfig:
     """A task's settings without what belongs to the task."""
-    own = {"experience": [], "experience_sha256": {}, "head": None, "stage": "expansion", "inference_mode": False}
-    return replace(deepcopy(config), **own)
+    return replace(
+        deepcopy(config), experience=[], experience_sha256={}, head=None, stage="expansion", inference_mode=False
+    )
 
 
-def task_record(
-    position: int, config: AtlasConfig, adapter_sha256: str, metrics: Mapping[str, float]
-) -> TaskRecord:
+def task_record(position: int, config: AtlasConfig, adapter_sha256: str, metrics: Mapping[str, float]) -> TaskRecord:
     """What `atlas.json` says of a task, but for the digests of its files, which are not written yet."""
     return TaskRecord(position, config.experience, config.stage, adapter_sha256, {}, dict(metrics))
 

@@ -12,9 +12,8 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from atlas_hf.folder import SPEC, TASK_FILES, BaseModel, Index, file_sha256, library_versions, replacing, tensor_bytes
-from atlas_hf.hub.sources import is_repository
 from atlas_hf.model.records import task_record
-from atlas_hf.tuner import AtlasTuner
+from atlas_hf.model.task_model import TaskModel
 
 
 def backbone_sha256(backbone: nn.Module) -> str:
@@ -27,34 +26,29 @@ def backbone_sha256(backbone: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def make_index(
-    base: BaseModel, tuner: AtlasTuner, tasks: Sequence[str], metrics: Mapping[str, Mapping[str, float]]
-) -> Index:
-    """What `atlas.json` says of these tasks, but for the digests of the files."""
+def make_index(model: TaskModel, base_sha256: str) -> Index:
+    """What `atlas.json` says of a model, but for the digests of the files."""
+    config = model.task_config
+    base = BaseModel(config.base_model_name_or_path, config.revision, base_sha256, model.base_dtype)
     records = {
-        name: task_record(position, tuner.peft_config[name], tuner.reusable_sha256(name), metrics.get(name, {}))
-        for position, name in enumerate(tasks, start=1)
+        name: task_record(
+            position, model.peft_config[name], model.base_model.reusable_sha256(name), model.metrics.get(name, {})
+        )
+        for position, name in enumerate(model.tasks, start=1)
     }
     return Index(base, records, library_versions())
 
 
-def save_tasks(model: PeftModel, index: Index, folder: Path, names: Sequence[str]) -> None:
+def save_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str]) -> None:
     """Write each named task to its own folder, and the index of all last: no reader ever meets half a state.
 
     Raises:
         ValueError: what could not be loaded again; nothing is written then.
     """
-    tuner: AtlasTuner = model.base_model
     _check_target(index, folder, names)
-    specs = {name: tuner.peft_config[name].spec for name in index.tasks}
-    without = [name for name, spec in specs.items() if spec is None]
-    if without:
-        raise ValueError(
-            f"{without} came by PEFT's add_adapter, without a TaskSpec. Use add_task for what is to be saved here; "
-            "delete_adapter removes one."
-        )
+    specs = {name: model.spec(name) for name in index.tasks}
     for name in names:
-        _check_tensors(name, tuner.task_tensors(name))
+        _check_tensors(name, model.base_model.task_tensors(name))
     for name in names:
         with replacing(folder / name) as temporary:
             save_adapter(model, name, temporary.parent)
@@ -65,7 +59,7 @@ def save_tasks(model: PeftModel, index: Index, folder: Path, names: Sequence[str
     index.save(folder)
 
 
-def save_adapter(model: PeftModel, task: str, folder: Path) -> None:
+def save_adapter(model: TaskModel, task: str, folder: Path) -> None:
     """PEFT's two files, in `folder/<task>`."""
     PeftModel.save_pretrained(model, str(folder), selected_adapters=[task], save_embedding_layers=False)
 
@@ -88,12 +82,3 @@ def _check_tensors(name: str, tensors: Mapping[str, Tensor]) -> None:
             )
         if not tensor.isfinite().all():
             raise ValueError(f"Task '{name}': {key} holds NaN or infinite values. Learn the task again.")
-
-
-def check_pushable(base: str | None) -> None:
-    """What is pushed names its backbone: that must be something that others can load."""
-    if base is None or Path(base).exists() or not is_repository(base):
-        raise ValueError(
-            f"Nobody else could load this model: the backbone {base!r} is a local folder. Push the backbone to "
-            "the Hub and load it from there (AtlasModel.from_pretrained('owner/backbone'))."
-        )

@@ -147,6 +147,8 @@ class AtlasConfig(PeftConfig):
 
     def to_dict(self) -> dict[str, Any]:
         """As `adapter_config.json` has it: PEFT makes sets of names, whose order differs between processes; sorted."""
-        values = {name: sorted(value) if isinstance(value, set) else value for name, value in super().to_dict().items()}
+        values = {
+            name: sorted(value) if isinstance(value, set) else value for name, value in super().to_dict().items()
+        }
         del values["spec"]
         return values

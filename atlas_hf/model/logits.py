@@ -27,7 +27,7 @@ class AtlasOutput(ModelOutput):
     logits: Tensor | tuple[Tensor, ...] | None = None
 
 
-def answer(task: str, head: Head | None, pooled: Tensor, labels: Tensor | None) -> AtlasOutput:
+def answer(task: str, head: Head | None, pooled: Tensor, labels: Tensor | Sequence[Any] | None) -> AtlasOutput:
     """Of one task: pooled vectors (rows, D), labels (B,) or (B, C). Without a head the logits are the vectors."""
     if head is None:
         return AtlasOutput(logits=pooled)
@@ -40,7 +40,10 @@ def answer(task: str, head: Head | None, pooled: Tensor, labels: Tensor | None) 
     if labels is not None and len(labels) != examples:
         raise ValueError(f"Task '{task}': there are {len(labels)} labels for {examples} examples. Give one each.")
     logits = head(pooled)
-    return AtlasOutput(loss=None if labels is None else head.loss(logits, labels), logits=logits)
+    return AtlasOutput(
+        loss=None if labels is None else head.loss(logits, torch.as_tensor(labels, device=logits.device)),
+        logits=logits,
+    )
 
 
 def answer_mixture(
@@ -49,7 +52,7 @@ def answer_mixture(
     """Of several tasks: pooled vectors (rows, D) in the order of the examples, one label for each."""
     count = sum(map(len, mixture.examples.values()))
     logits: list[Tensor] = [pooled] * count  # each is replaced below
-    loss = None if labels is None else pooled.new_zeros((), dtype=torch.float32)
+    loss = pooled.new_zeros((), dtype=torch.float32)
     for task, examples in mixture.examples.items():
         own = pooled[mixture.rows[task]]
         values = heads[task](own) if task in heads else own
@@ -58,7 +61,7 @@ def answer_mixture(
         if labels is not None:
             wanted = torch.stack([torch.as_tensor(labels[i], device=values.device) for i in examples])
             loss = loss + heads[task].loss(values, wanted) * len(examples) / count
-    return AtlasOutput(loss=loss, logits=tuple(logits))
+    return AtlasOutput(loss=None if labels is None else loss, logits=tuple(logits))
 
 
 def check_labels(tasks: Sequence[str], heads: Mapping[str, Head], labels: Sequence[Any] | Tensor | None) -> None:
