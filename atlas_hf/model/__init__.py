@@ -1,13 +1,13 @@
-"""`AtlasModel`, the one object that a user holds: a frozen backbone and the tasks that it has learned.
+"""`AtlasModel`: one frozen backbone and the tasks that it has learned: what it computes, how it is saved and loaded.
 
-A batch: `atlas_model` (which task) -> the backbone, whose sites `atlas_hf.tuner` adapts -> `answering` (head, loss).
-Functions: `evaluation`, `prediction`; `records` and on it `saving` and `loading`. The class stands on top of them.
-Imports `atlas_hf.{report,hub,data,folder,tuner,tasks}`.
+Downwards: `AtlasModel` (saving, loading, the Hub) is an `AnsweringModel` (a batch: the backbone with `atlas_hf.tuner` at
+its sites, then `logits`), which is a `TaskModel` (which tasks there are), which is a `PeftModel`. `records` has what is
+written of a task, `evaluation` the fixed seed. May import `report`, `hub`, `data`, `folder`, `tuner` and what is below.
 """
 
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.model.evaluation import evaluating
 from atlas_hf.model.logits import AtlasOutput
-from atlas_hf.tuner.config import BASE
+from atlas_hf.tuner import BASE
 
 __all__ = ["BASE", "AtlasModel", "AtlasOutput", "evaluating"]

@@ -16,11 +16,7 @@ from atlas_hf.model import logits, prediction
 from atlas_hf.model.evaluation import seeded
 from atlas_hf.model.logits import AtlasOutput
 from atlas_hf.model.task_model import TaskModel
-from atlas_hf.tuner.backbones import RANDOM_ORDER
-from atlas_hf.tuner.config import BASE
-from atlas_hf.tuner.mixing import Mixture
-from atlas_hf.tuner.pooling import default_pooling, pool, pool_runs
-from atlas_hf.tuner.route import ROUTE, Route, routed
+from atlas_hf.tuner import BASE, ROUTE, Mixture, Route, backbone_of, pool, pool_runs, routed
 
 
 class AnsweringModel(TaskModel):
@@ -80,14 +76,14 @@ class AnsweringModel(TaskModel):
     def _encoded(self, inputs: dict[str, Any], **route: Any) -> tuple[ModelOutput, Tensor | None]:
         """What the backbone returns, in evaluation the same for the same inputs; and its last sequence's mask."""
         backbone = self.get_base_model()
-        is_random = backbone.config.model_type in RANDOM_ORDER and not self.training
+        is_random = backbone_of(backbone).random_patches and not self.training
         seed = seeded(self.device) if is_random else nullcontext()
         with seed, routed(**route), self._enable_peft_forward_hooks(**inputs):
             return backbone(**inputs), (ROUTE.get() or Route()).mask
 
     def _pooling(self, task: str) -> str | None:
         config = self.task_config if task == BASE else self.peft_config[task]
-        return config.pooling or default_pooling(self.get_base_model().config)
+        return config.pooling or backbone_of(self.get_base_model()).pooling
 
     def _mixture(self, tasks: Sequence[str]) -> Mixture:
         self._check_known(*(task for task in tasks if task != BASE))
@@ -108,7 +104,7 @@ class AnsweringModel(TaskModel):
     @cached_property
     def encoder(self) -> Encoder:
         """What turns texts, images and sounds into the backbone's inputs."""
-        return prediction.make_encoder(self.processor, self.get_base_model().config)
+        return prediction.make_encoder(self.processor, self.get_base_model())
 
     def collator(self, task: str) -> AtlasCollator:
         """What turns rows of a task's data set into batches of this model."""

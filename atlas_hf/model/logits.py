@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import ModelOutput
 
-from atlas_hf.tuner.config import BASE
-from atlas_hf.tuner.heads import Head
-from atlas_hf.tuner.mixing import Mixture
+from atlas_hf.tuner import BASE, Head, Mixture
 
 
 @dataclass

@@ -6,26 +6,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig
+from transformers import PreTrainedModel
 
 from atlas_hf.data.batches import batches
 from atlas_hf.data.collator import AtlasCollator, Encoder
 from atlas_hf.model.evaluation import evaluating
 from atlas_hf.model.task_model import TaskModel
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner.pooling import LAST_TOKEN
+from atlas_hf.tuner import backbone_of
 
 
-def make_encoder(processor: Any, config: PreTrainedConfig) -> Encoder:
-    """What turns texts and images into inputs of a backbone of this configuration."""
+def make_encoder(processor: Any, backbone: PreTrainedModel) -> Encoder:
+    """What turns texts, images and sounds into the inputs of a backbone."""
     if processor is None:
         raise ValueError("This AtlasModel has no processor; pass processor=AutoProcessor.from_pretrained(...).")
     limits = [
-        getattr(config.get_text_config(), "max_position_embeddings", None),
+        getattr(backbone.config.get_text_config(), "max_position_embeddings", None),
         getattr(Encoder(processor).tokenizer, "model_max_length", None),
     ]
     known = [limit for limit in limits if limit is not None and limit < 1_000_000]
-    return Encoder(processor, min(known, default=None), config.model_type in LAST_TOKEN)
+    return Encoder(processor, min(known, default=None), backbone_of(backbone).fixed_length)
 
 
 def predict(

@@ -18,8 +18,7 @@ from typing import Any
 
 from atlas_hf.folder import CONFIG, INDEX, SPEC, AtlasFormatError, TaskRecord, read_json
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner import AtlasConfig
-from atlas_hf.tuner.heads import head_arguments
+from atlas_hf.tuner import AtlasConfig, head_arguments
 
 
 def task_config(

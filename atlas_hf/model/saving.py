@@ -11,7 +11,17 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from atlas_hf.folder import SPEC, TASK_FILES, BaseModel, Index, file_sha256, library_versions, replacing, tensor_bytes
+from atlas_hf.folder import (
+    SPEC,
+    TASK_FILES,
+    BaseModel,
+    Index,
+    file_sha256,
+    library_versions,
+    replacing,
+    tensor_bytes,
+    write_json,
+)
 from atlas_hf.model.records import task_record
 from atlas_hf.model.task_model import TaskModel
 
@@ -52,7 +62,7 @@ def save_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str
     for name in names:
         with replacing(folder / name) as temporary:
             save_adapter(model, name, temporary.parent)
-            specs[name].save(temporary / SPEC)
+            write_json(temporary / SPEC, specs[name].to_dict())
     for name in index.tasks:
         files = {file: file_sha256(folder / name / file) for file in TASK_FILES}
         index.tasks[name] = replace(index.tasks[name], files=files)

@@ -14,12 +14,7 @@ from transformers import PreTrainedModel
 
 from atlas_hf.model import records
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner import AtlasConfig, AtlasTuner
-from atlas_hf.tuner.config import BASE, STAGES
-from atlas_hf.tuner.heads import Head
-from atlas_hf.tuner.pooling import pooled_size
-
-PARTS = {"down": "adapter", "up": "adapter", "key": "key", "query": "queries", "experience_query": "queries"}
+from atlas_hf.tuner import BASE, PARTS, STAGES, AtlasConfig, AtlasTuner, Head, count_by_part, pooled_size
 
 
 class TaskModel(PeftModel):
@@ -141,7 +136,7 @@ class TaskModel(PeftModel):
         if stage not in STAGES:
             raise ValueError(f"stage is {stage!r}; possible are {', '.join(STAGES)}.")
         if stage == "experience" and not self.peft_config[task].experience:
-            possible = ", ".join(STAGES[1:])
+            possible = ", ".join(name for name in STAGES if name != stage)
             raise ValueError(f"Task '{task}' reuses nothing, so it has no stage {stage!r}; possible are {possible}.")
         users = [name for name in self.tasks if task in self.peft_config[name].experience]
         if stage == "expansion" and users:
@@ -192,8 +187,7 @@ class TaskModel(PeftModel):
     def count_parameters(self, task: str) -> dict[str, int]:
         """Parameters that a task owns, by part: adapter, key, queries, head."""
         self._check_known(task)
-        counts = dict.fromkeys([*PARTS.values(), "head"], 0)
-        for key, tensor in self.base_model.task_tensors(task).items():
-            owner = next(name for name in reversed(key.split(".")) if name.startswith("atlas_"))
-            counts[PARTS.get(owner.removeprefix("atlas_"), "head")] += tensor.numel()
+        counts = dict.fromkeys(("adapter", "key", "queries", "head"), 0)
+        for part, count in count_by_part(self, task).items():
+            counts[PARTS[part].group] += count
         return counts

@@ -73,7 +73,9 @@ def test_add_adapter_makes_a_task_without_a_spec(learned, inputs, tmp_path):
     assert not any(parameter.requires_grad for parameter in learned.parameters())
     with Unchanged(learned, tmp_path):
         for call in (learned.save_pretrained, learned.collator, learned.predict):
-            with pytest.raises(ValueError, match="Task 'z' came by PEFT's add_adapter .* without a TaskSpec. Use add_task"):
+            with pytest.raises(
+                ValueError, match="Task 'z' came by PEFT's add_adapter .* without a TaskSpec. Use add_task"
+            ):
                 call(tmp_path if call == learned.save_pretrained else "z")
     learned.delete_adapter("z")
     learned.save_pretrained(tmp_path)
