@@ -76,9 +76,8 @@ class AnsweringModel(TaskModel):
     def _encoded(self, inputs: dict[str, Any], **route: Any) -> tuple[ModelOutput, Tensor | None]:
         """What the backbone returns, in evaluation the same for the same inputs; and its last sequence's mask."""
         backbone = self.get_base_model()
-        is_random = backbone_of(backbone).random_patches and not self.training
-        seed = seeded(self.device) if is_random else nullcontext()
-        with seed, routed(**route), self._enable_peft_forward_hooks(**inputs):
+        draws = backbone_of(backbone).random_patches and not self.training
+        with seeded() if draws else nullcontext(), routed(**route), self._enable_peft_forward_hooks(**inputs):
             return backbone(**inputs), (ROUTE.get() or Route()).mask
 
     def _pooling(self, task: str) -> str | None:

@@ -1,9 +1,9 @@
-"""Evaluation mode in which the same input gives the same bits, whatever the backbone draws at random."""
+"""Evaluation in which the same inputs give the same bits, whatever the backbone draws at random."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -23,8 +23,9 @@ _THREAD = _Thread()
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode under a fixed seed: the same inputs give the same bits, and nobody's random state moves."""
     was_training = model.training
-    devices = {parameter.device for parameter in model.parameters()}
-    with _seeded(devices):
+    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices), global_draws():
+        torch.manual_seed(0)
         if any(module.training for module in model.modules()):  # a change of mode costs the packed weights
             model.eval()
         try:
@@ -35,13 +36,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def seeded(device: torch.device) -> Iterator[None]:
-    """The fixed seed of `evaluating`, for a single call: within `evaluating`, its random numbers go on."""
+def seeded() -> Iterator[None]:
+    """The seed of `evaluating` for one call, on the CPU; within `evaluating`, its random numbers go on."""
     if _THREAD.settled:
         yield
-    else:
-        with _seeded([device]):
-            yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        yield
 
 
 @contextmanager
@@ -52,11 +54,3 @@ def global_draws() -> Iterator[None]:
         yield
     finally:
         _THREAD.settled = before
-
-
-@contextmanager
-def _seeded(devices: Iterable[torch.device]) -> Iterator[None]:
-    cuda = sorted({device.index for device in devices if device.type == "cuda"})
-    with torch.random.fork_rng(devices=cuda), global_draws():
-        torch.manual_seed(0)
-        yield
