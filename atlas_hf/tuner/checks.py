@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -11,6 +11,7 @@ from torch import nn
 from atlas_hf.tuner.config import AtlasConfig
 from atlas_hf.tuner.heads import HEAD_PARTS
 
+# What a task and those that it reuses have in common.
 AGREED = ("target_modules", "exclude_modules", "layers_to_transform", "weighting", "num_queries")
 
 
@@ -39,14 +40,15 @@ def check_sites(sites: Mapping[str, nn.Module], config: AtlasConfig) -> None:
 
 
 def check_heads(size: int, num_heads: int) -> None:
+    """The pooling attention's heads divide a site's width."""
     if size % num_heads:
         raise ValueError(
             f"num_heads is {num_heads}, which does not divide the site's width {size}; give one that does."
         )
 
 
-def check_experience(name: str, configs: Mapping[str, AtlasConfig], digest_of: Callable[[str], str]) -> None:
-    """Every reused task is here, fits, and is what it was when this task was learned."""
+def check_experience(name: str, configs: Mapping[str, AtlasConfig]) -> None:
+    """Every reused task is here, and fits."""
     config, others = configs[name], [task for task in configs if task != name]
     missing = [task for task in config.experience if task not in others]
     if missing:
@@ -56,11 +58,16 @@ def check_experience(name: str, configs: Mapping[str, AtlasConfig], digest_of: C
         )
     for task in config.experience:
         _check_fits(name, config, task, configs[task])
-        digest = digest_of(task)
-        if config.experience_sha256.setdefault(task, digest) != digest:
+
+
+def check_digests(name: str, config: AtlasConfig, digests: Mapping[str, str]) -> None:
+    """Every reused task is what it was when this task was learned."""
+    for task, then in config.experience_sha256.items():
+        now = digests.get(task, then)
+        if now != then:
             raise ValueError(
-                f"Task '{name}' was learned on another version of '{task}': sha256 {digest[:12]}... now, "
-                f"{config.experience_sha256[task][:12]}... then. Restore the '{task}' it was learned with."
+                f"Task '{name}' was learned on another version of '{task}': sha256 {now[:12]}... now, "
+                f"{then[:12]}... then. Restore the '{task}' it was learned with."
             )
 
 

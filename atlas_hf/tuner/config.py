@@ -10,8 +10,8 @@ from peft import PeftConfig
 
 from atlas_hf.fusion import VARIANTS, WEIGHTINGS
 from atlas_hf.tuner.patterns import check_patterns
+from atlas_hf.tuner.stages import STAGES
 
-STAGES = ("experience", "expansion", "complete")
 QUERY_INITS = ("screened", "opposed", "normal")
 CHANNEL_QUERIES = 24
 # What each way to pool reads of the backbone's outputs.
@@ -73,7 +73,7 @@ class AtlasConfig(PeftConfig):
     num_queries: int | None = field(default=None, metadata={"help": "Rows of each query and key."})
     experience: list[str] = field(default_factory=list, metadata={"help": "Earlier tasks that are reused."})
     experience_sha256: dict[str, str] = field(default_factory=dict, metadata={"help": "Digests of what is reused."})
-    stage: str = field(default="expansion", metadata={"help": f"One of {STAGES}."})
+    stage: str = field(default="expansion", metadata={"help": f"One of {tuple(STAGES)}."})
     head: dict[str, Any] | None = field(default=None, metadata={"help": "Arguments of build_head."})
     init_queries: str | None = field(default=None, metadata={"help": f"One of {QUERY_INITS}."})
     pooling: str | None = field(default=None, metadata={"help": f"One of {tuple(POOLINGS)}."})

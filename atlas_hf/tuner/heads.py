@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
-from atlas_hf.tasks import TaskSpec
+if TYPE_CHECKING:
+    from atlas_hf.tasks import TaskSpec
 
-# The modules of every head: no task may have such a name (see `AtlasTuner._check_name`).
+# The modules of every head: no task may have such a name (see `atlas_hf.tuner.checks.check_name`).
 HEAD_PARTS = ("dense", "norm", "out")
 
 
@@ -120,8 +122,3 @@ def build_head(problem_type: str, in_features: int, num_labels: int, rows_per_ex
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000_000:
             raise ValueError(f"A head's {name} is {value!r}; give a whole number from 1 to 1,000,000.")
     return HEADS[problem_type](in_features, num_labels, rows_per_example)
-
-
-def predictions(logits: Tensor) -> Tensor:
-    """The index of the best class or choice of each example: (B, C) -> (B,)."""
-    return torch.as_tensor(logits).argmax(-1)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -16,12 +14,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from atlas_hf.fusion import orthogonality
-from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, check_encoder
-from atlas_hf.tuner.checks import check_experience, check_name, check_sites, comparable
+from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder
+from atlas_hf.tuner.checks import check_digests, check_experience, check_name, check_sites, comparable
 from atlas_hf.tuner.config import AtlasConfig
 from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
-from atlas_hf.tuner.route import ROUTE, Operands, Route, route_checkpoints, routed, share_masks
+from atlas_hf.tuner.masks import given_mask, share_masks
+from atlas_hf.tuner.mixing import runs_of
+from atlas_hf.tuner.route import ROUTE, Operands, Route, route_checkpoints, routed
+from atlas_hf.tuner.slots import slots
+from atlas_hf.tuner.stages import STAGES
 
 SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")  # what chooses the sites
 
@@ -49,7 +51,7 @@ class AtlasTuner(BaseTuner):
         self._base_parts = {part for path in paths for part in path.split(".")} | {"base_model", "model"}
         self._checkpointed = [module for module in model.modules() if hasattr(module, "gradient_checkpointing")]
         self._statistics = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-        share_masks(model)
+        share_masks(model, backbone_of(model))
 
     def train(self, mode: bool = True) -> AtlasTuner:
         """The backbone is frozen: so are the running statistics of its batch norms (ALIGN), and they are used."""
@@ -72,22 +74,10 @@ class AtlasTuner(BaseTuner):
             value = tensors[key].clone(memory_format=torch.contiguous_format)
             setattr(owner, name, nn.Parameter(value, getattr(owner, name).requires_grad))
         for site in self.sites_of(task).values():
-            site.packs.clear()
-            device, _ = site._get_base_layer_device_and_dtype(site.get_base_layer())
-            for part in site.adapter_layer_names:  # the type stays that of the values, whatever the backbone's is
-                values = getattr(site, part)
-                if task in values:
-                    values[task] = values[task].to(device)
+            site.move_to_base_layer(task)
 
     def _slots(self, task: str) -> dict[str, tuple[nn.Module, str]]:
-        """Where a task's parameters are: by their keys, the modules that own them and their names there."""
-        found = {}
-        for path, site in self.sites_of(task).items():
-            for part in site.adapter_layer_names:
-                owner, key = getattr(site, part), f"base_model.model.{path}.{part}"
-                if task in owner:
-                    found |= _inside(key, owner[task]) if isinstance(owner, nn.ModuleDict) else {key: (owner, task)}
-        return found | (_inside("base_model.atlas_head", self.atlas_head[task]) if task in self.atlas_head else {})
+        return slots(task, self.sites_of(task), self.atlas_head)
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Check everything that can be wrong with a new task, then add it: an error leaves the model as it was.
@@ -100,7 +90,10 @@ class AtlasTuner(BaseTuner):
         self._prepare_adapter_config(config, self.get_model_config(model))
         twins = self._sites_of_twin(adapter_name, config)
         check_sites(self._targets(model, adapter_name) if twins is None else twins, config)
-        check_experience(adapter_name, self.peft_config, self.reusable_sha256)
+        check_experience(adapter_name, self.peft_config)
+        digests = {task: self.reusable_sha256(task) for task in config.experience}
+        check_digests(adapter_name, config, digests)
+        config.experience_sha256 |= digests
         with init_empty_weights() if kwargs.get("low_cpu_mem_usage") else nullcontext():
             head = nn.ModuleDict() if config.head is None else nn.ModuleDict({adapter_name: build_head(**config.head)})
             for site in twins.values() if twins else ():
@@ -167,11 +160,14 @@ class AtlasTuner(BaseTuner):
         super().set_requires_grad(adapter_names, requires_grad)
         names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
         for name in set(names) & set(self.atlas_head):
-            self.atlas_head[name].requires_grad_(requires_grad and self.peft_config[name].stage != "complete")
+            self.atlas_head[name].requires_grad_(requires_grad and self._head_trains(name))
 
     def _train_heads(self, active: list[str], trainable: bool) -> None:
         for name, head in self.atlas_head.items():
-            head.requires_grad_(trainable and name in active and self.peft_config[name].stage != "complete")
+            head.requires_grad_(trainable and name in active and self._head_trains(name))
+
+    def _head_trains(self, task: str) -> bool:
+        return "atlas_head" in STAGES[self.peft_config[task].stage].trained
 
     def delete_adapter(self, adapter_name: str) -> None:
         """Delete a task that no other reuses."""
@@ -216,10 +212,8 @@ class AtlasTuner(BaseTuner):
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
         """PEFT enters this around every forward call: tell the sites which tokens are padding."""
         names = kwargs.pop("adapter_names", None)
-        runs = {} if names is None else {"runs": self._runs(names)}
-        bound = inspect.signature(self.model.forward).bind_partial(*args, **kwargs).arguments
-        mask = bound.get("attention_mask", bound.get("kwargs", {}).get("attention_mask"))
-        mask = mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
+        runs = {} if names is None else {"runs": runs_of(names, [*self.peft_config, "__base__"])}
+        mask = given_mask(self.model, args, kwargs)
         if self.model.training:
             route_checkpoints(self._checkpointed)
         compiled = self.model._compiled_call_impl is not None and names is None
@@ -235,27 +229,9 @@ class AtlasTuner(BaseTuner):
             return None
         return {site: site.operands(tasks[0]) for site in self.sites.values() if tasks[0] in site.atlas_config}
 
-    def _runs(self, names: Sequence[str]) -> tuple[tuple[str, int], ...]:
-        """PEFT's `adapter_names`, one per row of the batch, as `Route.runs`."""
-        unknown = sorted(set(names) - set(self.peft_config) - {"__base__"})
-        if unknown or isinstance(names, str) or not names:
-            raise ValueError(
-                f"adapter_names is {names!r}; give a list with a name for each row: {', '.join(self.peft_config)}, or "
-                "'__base__' for none."
-            )
-        return tuple((name, len(list(rows))) for name, rows in groupby(names))
-
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
         """A head is a module of several layers, so the name stands in the middle of its keys."""
         if f"atlas_head.{adapter_name}." in key:
             return key.replace(f"atlas_head.{adapter_name}.", "atlas_head.", 1)
         return super()._remove_adapter_name_from_key(key, adapter_name)
-
-
-def _inside(key: str, module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
-    return {
-        ".".join(filter(None, (key, path, name))): (owner, name)
-        for path, owner in module.named_modules()
-        for name, _ in owner.named_parameters(recurse=False)
-    }

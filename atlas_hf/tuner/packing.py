@@ -7,9 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-from atlas_hf.fusion.bottlenecks import Pack, compute_dtype
+from atlas_hf.fusion import Pack, compute_dtype, widened
 
 MAX_PACKS = 4
 
@@ -21,24 +20,15 @@ class Site(Protocol):
 
 
 def pack(site: Site, names: Sequence[str]) -> tuple[Pack, Tensor]:
-    """The adapters of these names as one `Pack`, and their keys (K, Q, D).
-
-    Narrower bottlenecks are filled up with zeros, which add nothing: silu(0) = 0.
-    """
+    """The adapters of these names as one `Pack`, and their keys (K, Q, D)."""
     rows = [site.reusable(name) for name in names]
-    width = max(len(down_bias) for _, down_bias, *_ in rows)
-    rows = [_widened(row, width - len(row[1])) for row in rows]
-    down_weight, down_bias, up_weight, up_bias, keys = (
-        torch.stack(tensors) if len(tensors) > 1 else tensors[0][None] for tensors in zip(*rows, strict=True)
-    )
-    return Pack(down_weight, down_bias, up_weight.mT, up_bias), keys
+    single = widened([Pack(down, down_bias, up.mT, up_bias) for down, down_bias, up, up_bias, _ in rows])
+    return Pack(*map(_stacked, zip(*single, strict=True))), _stacked([key for *_, key in rows])
 
 
-def _widened(row: tuple[Tensor, ...], gap: int) -> tuple[Tensor, ...]:
-    if not gap:
-        return row
-    down_weight, down_bias, up_weight, up_bias, key = row
-    return pad(down_weight, (0, 0, 0, gap)), pad(down_bias, (0, gap)), pad(up_weight, (0, gap)), up_bias, key
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """On a new first axis; a single tensor is not copied."""
+    return torch.stack(list(tensors)) if len(tensors) > 1 else tensors[0][None]
 
 
 class Stamp(NamedTuple):
