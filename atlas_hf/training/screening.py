@@ -63,7 +63,12 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
 
 
 def most_useful(
-    model: AtlasModel, spec: TaskSpec, dataset: Dataset, limit: int, tasks: Sequence[str] | None = None, seed: int = 0
+    model: AtlasModel,
+    spec: TaskSpec,
+    dataset: Dataset,
+    limit: int | None,
+    tasks: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> list[str]:
     """The earlier tasks whose models suit a new task best, for `model.add_task(spec, experience=...)`.
 
@@ -74,18 +79,21 @@ def most_useful(
         model: without the new task.
         spec: the new task.
         dataset: its training examples; at most 256, drawn by `seed`, are used.
-        limit: how many tasks to choose.
+        limit: how many tasks to choose; None for all.
         tasks: among which; by default all of the model.
+        seed: of the draw.
 
     Returns:
         The `limit` tasks with the lowest error of a ridge regression on their pooled features (`probe_error`), in the
         order in which they were learned; all of them, and nothing is computed, if there are no more.
     """
-    if limit < 0:
+    if limit is not None and limit < 0:
         raise ValueError(f"The limit is {limit}; give how many earlier tasks to reuse, 0 or more.")
     tasks = model.tasks if tasks is None else list(tasks)
-    if len(tasks) <= limit:
+    if limit is None or len(tasks) <= limit:
         return tasks
+    if limit == 0:
+        return []
     batches, labels = _batches(model, spec, dataset, seed)
     errors = {task: _error(model, task, spec, batches, labels) for task in tasks}
     best = sorted(tasks, key=errors.get)[:limit]

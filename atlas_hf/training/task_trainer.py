@@ -129,6 +129,11 @@ def evaluate_task(model: nn.Module, task: str, dataset: Dataset, args: AtlasTrai
     return {name.removeprefix("eval_"): value for name, value in metrics.items()}
 
 
+def score(model: nn.Module, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> float:
+    """The task's own metric on a split."""
+    return evaluate_task(model, task, dataset, args)[model.specs[task].metric]
+
+
 def _matching(args: AtlasTrainingArguments, metric: str, has_evaluation: bool) -> AtlasTrainingArguments:
     """A copy that chooses the best state by the task's metric, or keeps the last if nothing is evaluated."""
     args = copy(args)

@@ -7,7 +7,7 @@ import pytest
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
 from atlas_hf.training import checkpoints
-from atlas_hf.training.checkpoints import last_whole, mark
+from atlas_hf.training.checkpoints import Checkpoint, Progress
 from shared.tiny import quick, splits, text_spec
 
 STREAM = [(text_spec(f"has-{letter}"), splits(letter)) for letter in "ab"]
@@ -126,13 +126,13 @@ def test_only_a_whole_checkpoint_is_gone_on_from(tmp_path):
         (checkpoint / "task").mkdir(parents=True)
         (checkpoint / "task/adapter_model.safetensors").write_bytes(b"weights")
         if step < 100:  # the last is half written
-            mark(checkpoint, {"fingerprint": "same"})
-    assert last_whole(tmp_path, stages, "same") == tmp_path / "expansion/checkpoint-16"
+            Checkpoint(checkpoint).mark(Progress("same"))
+    assert Checkpoint.last(tmp_path, stages, "same").path == tmp_path / "expansion/checkpoint-16"
     (tmp_path / "expansion/checkpoint-16/task/adapter_model.safetensors").unlink()  # half removed
-    assert last_whole(tmp_path, stages, "same") == tmp_path / "expansion/checkpoint-8"
+    assert Checkpoint.last(tmp_path, stages, "same").path == tmp_path / "expansion/checkpoint-8"
     (tmp_path / "expansion/checkpoint-8/task/adapter_model.safetensors").write_bytes(b"half")
-    assert last_whole(tmp_path, stages, "same") == tmp_path / "experience/checkpoint-16"
-    assert last_whole(tmp_path, stages, "other") is None
+    assert Checkpoint.last(tmp_path, stages, "same").path == tmp_path / "experience/checkpoint-16"
+    assert Checkpoint.last(tmp_path, stages, "other") is None
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_is_called_whole(tmp_path, monkeypatch):
@@ -151,5 +151,5 @@ def test_a_checkpoint_is_on_the_disk_before_it_is_called_whole(tmp_path, monkeyp
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(checkpoints, "write_json", write)
-    mark(tmp_path, {"fingerprint": "same"})
+    Checkpoint(tmp_path).mark(Progress("same"))
     assert expected <= synced
