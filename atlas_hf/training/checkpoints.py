@@ -81,6 +81,11 @@ class Checkpoint:
         """Is it whole, and of the training with this fingerprint?"""
         return (progress := self.progress) is not None and progress.fingerprint == fingerprint
 
+    def has_ended(self, fingerprint: str) -> bool:
+        """Was it written after the last step of this very training? Trainer would take one more."""
+        progress = self.progress
+        return progress is not None and progress.ended and progress.fingerprint == fingerprint
+
     def stage(self, task: str) -> str:
         """The stage of the task that it belongs to.
 
@@ -112,7 +117,7 @@ class Checkpoint:
 
 
 def find_best(state: TrainerState, stage: Path) -> None:
-    """Say where a stage's best state lies. Trainer keeps the whole path, which a folder that was moved leaves behind."""
+    """Say where a stage's best state lies: Trainer keeps the whole path, which is another once a folder was moved."""
     best = stage / f"checkpoint-{state.best_global_step}"
     if state.best_global_step is not None and best.is_dir():
         state.best_model_checkpoint = str(best)

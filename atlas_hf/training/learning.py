@@ -45,7 +45,7 @@ def learn_task(
     checkpoint = None if args.save_only_model else trainer.last_checkpoint()
     if checkpoint is None and args.process_index == 0:  # those of a run that was killed
         drop_checkpoints(folder, spec.name)
-    trainer.train(checkpoint and str(checkpoint))
+    trainer.train(str(checkpoint) if checkpoint else None)
     return record(trainer, data)
 
 

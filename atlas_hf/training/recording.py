@@ -64,8 +64,8 @@ def mean_coefficients(
             inputs = collate.inputs([rows[i] for i in range(start, min(start + batch_size, len(rows)))])
             found = model.coefficients(task, **{name: tensor.to(model.device) for name, tensor in inputs.items()})
             for site, values in found.items():
-                values = values.flatten(2).mean(2) if values.dim() == 3 else values
-                sums[site] = sums.get(site, 0) + values.double().sum(0) * share
+                means = values.flatten(2).mean(2) if values.dim() == 3 else values
+                sums[site] = sums.get(site, 0) + means.double().sum(0) * share
     return {site: dict(zip(members, total.tolist(), strict=True)) for site, total in sums.items()}
 
 

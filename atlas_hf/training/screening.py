@@ -51,10 +51,11 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
         start(opened)
         return _error(model, task, spec, batches, labels)
 
-    names, opened, lowest = model.peft_config[task].experience, [], error(())
+    names, lowest = model.peft_config[task].experience, error(())
+    opened: list[int] = []
     while len(opened) < len(names):
         errors = {k: error([*opened, k]) for k in range(len(names)) if k not in opened}
-        best = min(errors, key=errors.get)
+        best = min(errors, key=errors.__getitem__)
         if errors[best] > lowest * (1 - MIN_GAIN):
             break
         opened, lowest = [*opened, best], errors[best]
@@ -96,7 +97,7 @@ def most_useful(
         return []
     batches, labels = _batches(model, spec, dataset, seed)
     errors = {task: _error(model, task, spec, batches, labels) for task in tasks}
-    best = sorted(tasks, key=errors.get)[:limit]
+    best = sorted(tasks, key=errors.__getitem__)[:limit]
     return [task for task in tasks if task in best]
 
 
@@ -111,7 +112,7 @@ def probe_error(features: Tensor, targets: Tensor) -> float:
     if folds < 2:
         return 1.0
     fold = torch.arange(len(features)) % folds
-    errors, mean_error = torch.zeros(len(PENALTIES)), 0.0
+    errors, mean_error = torch.zeros(len(PENALTIES)), targets.new_zeros(())
     for held_out in (fold == i for i in range(folds)):
         x, y = features[~held_out].flatten(0, 1), targets[~held_out].flatten(0, 1)
         new_x, new_y = features[held_out].flatten(0, 1) - x.mean(0), targets[held_out].flatten(0, 1) - y.mean(0)
@@ -121,7 +122,7 @@ def probe_error(features: Tensor, targets: Tensor) -> float:
             shrink = singular / (singular.square() + penalty * singular.square().sum()).clamp_min(1e-12)
             errors[i] += (new_y - new_x @ right.T @ (shrink[:, None] * (left.T @ y))).square().sum()
         mean_error += new_y.square().sum()
-    return (errors.min() / max(mean_error, 1e-12)).item()
+    return (errors.min() / mean_error.clamp_min(1e-12)).item()
 
 
 def _error(

@@ -85,8 +85,9 @@ def learn_sequence(
             result = learn_task(model, spec, data, experience, args, folder)
             result.role = UPSTREAM if spec.name in upstream else DOWNSTREAM
             scored = stream[: position + 1] if result.role == UPSTREAM else [(spec, data)]
-            results.add(result, [score(model, known.name, split["test"], args) for known, split in scored])
-            model.metrics[spec.name] = {spec.metric: result.score, "random_baseline": spec.random_baseline}
+            scores = [score(model, known.name, split["test"], args) for known, split in scored]
+            results.add(result, scores)
+            model.metrics[spec.name] = {spec.metric: scores[-1], "random_baseline": spec.random_baseline}
             if main:
                 keep(model, spec.name, results, folder)
                 publisher.publish(spec.name)

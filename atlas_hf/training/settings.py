@@ -76,7 +76,8 @@ def sequence_settings(
     Shown is what differs from the defaults, and what one looks for in any case.
     """
     tuner, config = model.base_model, deepcopy(model.task_config)
-    tuner._prepare_adapter_config(config, tuner.get_model_config(model.get_base_model()))  # the backbone's defaults
+    # The backbone's defaults, as PEFT fills them in: a model that was loaded with its tasks has them in its config.
+    tuner._prepare_adapter_config(config, tuner.get_model_config(model.get_base_model()))  # noqa: SLF001 (PEFT's hook)
     values = decisive_arguments(args) | decisive_config(config) | reuse_settings(limit)
     defaults = decisive_arguments(AtlasTrainingArguments("unused", use_cpu=args.use_cpu))
     defaults |= decisive_config(AtlasConfig(variant=config.variant, weighting=config.weighting))

@@ -21,8 +21,9 @@ from atlas_hf.training.divergence import check_loss
 from atlas_hf.training.frozen import changing_only
 from atlas_hf.training.screening import open_useful
 from atlas_hf.training.settings import decisive_arguments, decisive_config, fingerprint
-from atlas_hf.training.stage_callbacks import BestState, StageProgress, StageTable
+from atlas_hf.training.stage_callbacks import BestState, StageProgress, StageTable, stage_table
 from atlas_hf.training.task_trainer import TaskTrainer
+from atlas_hf.tuner import AtlasConfig
 
 
 class AtlasTrainer(TaskTrainer):
@@ -52,6 +53,8 @@ class AtlasTrainer(TaskTrainer):
         ValueError: an optimizer is given, the task is unknown, or the data do not fit its `TaskSpec`.
     """
 
+    model: AtlasModel
+
     def __init__(
         self,
         model: AtlasModel,
@@ -64,23 +67,40 @@ class AtlasTrainer(TaskTrainer):
         if "optimizers" in kwargs or "optimizer_cls_and_kwargs" in kwargs:
             raise ValueError("Each stage makes its own optimizer; choose it with args.optim and its settings.")
         self.stage: str | None = None
+        self._began = 0.0  # what `train` counts its seconds from
         self.stage_metrics: dict[str, dict[str, float]] = {}
         self.opened: list[str] = []
         self.seconds = 0.0
         super().__init__(model, args, task, train_dataset, eval_dataset, **kwargs)
         self.add_callback(BestState())
-        self.add_callback(StageTable(self))
+        self.add_callback(StageTable(self.stage_table))
         if not self.args.disable_tqdm:
             self.remove_callback(ProgressCallback)
-            self.add_callback(StageProgress(self))
+            self.add_callback(StageProgress(lambda: f"{self.task}, {self.stage}"))
         self.task_args = self.args
 
     @property
     def stages(self) -> list[str]:
         """The stages of this task, in order."""
-        return (["experience"] if self.model.peft_config[self.task].experience else []) + ["expansion"]
+        return (["experience"] if self._config.experience else []) + ["expansion"]
 
-    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> TrainOutput:
+    @property
+    def _folder(self) -> Path:
+        """Of the current stage's checkpoints."""
+        return Path(str(self.args.output_dir))
+
+    @property
+    def _config(self) -> AtlasConfig:
+        return self.model.peft_config[self.task]
+
+    def stage_table(self) -> str:
+        """What the current stage trains, as text."""
+        experience = self._config.experience
+        return stage_table(self.model, self.task, self.stages, str(self.stage), experience, self.opened)
+
+    def train(  # type: ignore[override]  # a path: True would be Trainer's "the last one"
+        self, resume_from_checkpoint: str | None = None, **kwargs: Any
+    ) -> TrainOutput:
         """Run the stages; the task is complete, and frozen, afterwards.
 
         Args:
@@ -115,21 +135,21 @@ class AtlasTrainer(TaskTrainer):
     def _train_stage(self, stage: str, checkpoint: Checkpoint | None, **kwargs: Any) -> TrainOutput:
         self._enter(stage)
         if checkpoint is not None:  # it also holds what an earlier stage trained, and this one must not
-            self._load(checkpoint)
+            self._load_from_checkpoint(str(checkpoint.path))
         with changing_only(self.model, self.task, stage):
             if stage == "experience" and checkpoint is None and self._screens:
                 self.opened = open_useful(self.model, self.task, self.train_dataset, self.args.seed)
-            if checkpoint is not None and self._has_ended(checkpoint):
+            if checkpoint is not None and checkpoint.has_ended(self.fingerprint):
                 output = self._end_again(checkpoint)
             else:
-                output = super().train(resume_from_checkpoint=checkpoint and str(checkpoint.path), **kwargs)
+                output = super().train(str(checkpoint.path) if checkpoint else None, **kwargs)
         self.stage_metrics[stage] = self._summary(output)
         return output
 
     @property
     def _screens(self) -> bool:
         """Is there anything to choose the first queries by?"""
-        return self.model.peft_config[self.task].init_queries == "screened" and self.train_dataset is not None
+        return self._config.init_queries == "screened" and self.train_dataset is not None
 
     def _enter(self, stage: str) -> None:
         """Freeze and unfreeze for the stage, and forget the optimizer and wrapper of the stage before."""
@@ -169,7 +189,7 @@ class AtlasTrainer(TaskTrainer):
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Trainer's, but a loss that is no finite number ends the stage (`check_loss`)."""
         loss = super().training_step(*args, **kwargs)
-        check_loss(loss, self.task, self.stage, self.state.global_step + 1, Path(self.args.output_dir))
+        check_loss(loss, self.task, str(self.stage), self.state.global_step + 1, self._folder)
         return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
@@ -189,49 +209,41 @@ class AtlasTrainer(TaskTrainer):
     @property
     def fingerprint(self) -> str:
         """Of all that decides what the task comes to, but for the examples, of which only the number counts."""
-        args, config = decisive_arguments(self.task_args), decisive_config(self.model.peft_config[self.task])
+        args, config = decisive_arguments(self.task_args), decisive_config(self._config)
         return fingerprint(args, config, self.model.base_sha256, asdict(self.spec), len(self.train_dataset))
 
     def last_checkpoint(self) -> Path | None:
         """The latest whole checkpoint of this task, if a training with the same settings wrote it."""
-        found = Checkpoint.last(Path(self.task_args.output_dir) / self.task, self.stages, self.fingerprint)
-        return found and found.path
+        found = Checkpoint.last(Path(str(self.task_args.output_dir)) / self.task, self.stages, self.fingerprint)
+        return found.path if found else None
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """A checkpoint holds the task that trains, in a folder of its name, with its stage in the config."""
         if self.args.should_save:
-            self.model.save_adapter(self.task, Path(output_dir or self.args.output_dir))
+            self.model.save_adapter(self.task, Path(output_dir or self._folder))
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Older ones are removed once this one is whole, so that there is one to go on from at every moment."""
         super()._save_checkpoint(*args, **kwargs)
         if self.args.should_save:
-            folder, limit = Path(self.args.output_dir), self.task_args.save_total_limit
             if not self.args.save_only_model:
                 ended, seconds = self.control.should_training_stop, time.perf_counter() - self._began
                 progress = Progress(self.fingerprint, ended, self.opened, self.stage_metrics, seconds)
-                Checkpoint(folder / f"checkpoint-{self.state.global_step}").mark(progress)
-            rotate_checkpoints(str(folder), limit, self.state.best_model_checkpoint, use_mtime=True)
-
-    def _load(self, checkpoint: Checkpoint) -> None:
-        weights = checkpoint.weights(self.task, self.stage)
-        set_peft_model_state_dict(self.model, weights, adapter_name=self.task)
+                Checkpoint(self._folder / f"checkpoint-{self.state.global_step}").mark(progress)
+            limit, best = self.task_args.save_total_limit, self.state.best_model_checkpoint
+            rotate_checkpoints(str(self._folder), limit, best, use_mtime=True)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        self._load(Checkpoint(Path(resume_from_checkpoint)))
+        weights = Checkpoint(Path(resume_from_checkpoint)).weights(self.task, str(self.stage))
+        set_peft_model_state_dict(self.model, weights, adapter_name=self.task)
 
     def _load_best_model(self) -> None:
-        self._load_from_checkpoint(self.state.best_model_checkpoint)
-
-    def _has_ended(self, checkpoint: Checkpoint) -> bool:
-        """Was it written after the last step of this very training? Trainer would take one more."""
-        progress = checkpoint.progress
-        return progress is not None and progress.ended and progress.fingerprint == self.fingerprint
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
     def _end_again(self, checkpoint: Checkpoint) -> TrainOutput:
         """What Trainer does after the last step."""
         self.state = checkpoint.trainer_state
-        find_best(self.state, Path(self.args.output_dir))
+        find_best(self.state, self._folder)
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
             self._load_best_model()
         return TrainOutput(self.state.global_step, float("nan"), {})

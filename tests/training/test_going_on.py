@@ -119,6 +119,20 @@ def test_with_other_settings_the_task_begins_again(learn, tmp_path):
     assert_same(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.parametrize("way", ["last state", "steps"])
+def test_a_moved_folder_and_another_log_go_on_from_the_checkpoint(learn, tmp_path, way):
+    """At the start again, or not at all if its best state, which lies elsewhere now, were lost."""
+    steps = learn(tmp_path / "whole", quick(**WAYS[way]))
+    first = steps.index("has-b/expansion")
+    kill = first + steps.count("has-b/expansion") - 1
+    learn(tmp_path / "run", quick(**WAYS[way]), kill)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    other = {"logging_strategy": "steps", "logging_steps": 2, "save_total_limit": 3, "run_name": "again", "seed": 42}
+    rest = learn(tmp_path / "moved", quick(tmp_path / "elsewhere", **WAYS[way] | other, dataloader_num_workers=1))
+    assert 0 < len(rest) < kill - first and set(rest) == {"has-b/expansion"}
+    assert_same(tmp_path / "moved", tmp_path / "whole")
+
+
 def test_only_a_whole_checkpoint_is_gone_on_from(tmp_path):
     stages = ["experience", "expansion"]
     for stage, step in (("experience", 16), ("expansion", 8), ("expansion", 16), ("expansion", 100)):
