@@ -114,10 +114,3 @@ class Checkpoint:
     def trainer_state(self) -> TrainerState:
         """Trainer's own record."""
         return TrainerState.load_from_json(str(self.path / TRAINER_STATE_NAME))
-
-
-def find_best(state: TrainerState, stage: Path) -> None:
-    """Say where a stage's best state lies: Trainer keeps the whole path, which is another once a folder was moved."""
-    best = stage / f"checkpoint-{state.best_global_step}"
-    if state.best_global_step is not None and best.is_dir():
-        state.best_model_checkpoint = str(best)

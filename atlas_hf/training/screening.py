@@ -125,18 +125,14 @@ def probe_error(features: Tensor, targets: Tensor) -> float:
     return (errors.min() / mean_error.clamp_min(1e-12)).item()
 
 
-def _error(
-    model: AtlasModel, task: str, spec: TaskSpec, batches: list[dict[str, Tensor]], labels: Tensor
-) -> float:
+def _error(model: AtlasModel, task: str, spec: TaskSpec, batches: list[dict[str, Tensor]], labels: Tensor) -> float:
     """The probe's error at a task `spec`, on the features that the adapters of `task` give."""
     with torch.no_grad(), evaluating(model):
         pooled = torch.cat([model.pooled(task, **batch) for batch in batches])
     return probe_error(*_regression(spec, pooled.double().cpu(), labels.cpu()))
 
 
-def _batches(
-    model: AtlasModel, spec: TaskSpec, dataset: Dataset, seed: int
-) -> tuple[list[dict[str, Tensor]], Tensor]:
+def _batches(model: AtlasModel, spec: TaskSpec, dataset: Dataset, seed: int) -> tuple[list[dict[str, Tensor]], Tensor]:
     """Inputs of a sample of the examples, and its labels."""
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:EXAMPLES].tolist()
     collate, batches, labels = AtlasCollator(spec, model.encoder), [], []

@@ -1,15 +1,13 @@
-"""What `AtlasTrainer` adds to Trainer's callbacks: what a stage trains, its bar, and its best state's place."""
+"""What `AtlasTrainer` adds to Trainer's callbacks: what a stage trains, and its bar."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from atlas_hf.training.checkpoints import find_best
 from atlas_hf.tuner import PARTS, STAGES
 
 
@@ -49,16 +47,6 @@ class StageProgress(ProgressCallback):
         super().on_train_begin(*args, **kwargs)
         if self.training_bar is not None:
             self.training_bar.set_description(self.title())
-
-
-class BestState(TrainerCallback):
-    """Finds the best state of a stage that goes on in a folder that was moved."""
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Look for it among the stage's own checkpoints."""
-        find_best(state, Path(str(args.output_dir)))
 
 
 def stage_table(

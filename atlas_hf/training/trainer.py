@@ -16,12 +16,12 @@ from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.checkpoints import Checkpoint, Progress, find_best
+from atlas_hf.training.checkpoints import Checkpoint, Progress
 from atlas_hf.training.divergence import check_loss
 from atlas_hf.training.frozen import changing_only
 from atlas_hf.training.screening import open_useful
 from atlas_hf.training.settings import decisive_arguments, decisive_config, fingerprint
-from atlas_hf.training.stage_callbacks import BestState, StageProgress, StageTable, stage_table
+from atlas_hf.training.stage_callbacks import StageProgress, StageTable, stage_table
 from atlas_hf.training.task_trainer import TaskTrainer
 from atlas_hf.tuner import AtlasConfig
 
@@ -72,7 +72,6 @@ class AtlasTrainer(TaskTrainer):
         self.opened: list[str] = []
         self.seconds = 0.0
         super().__init__(model, args, task, train_dataset, eval_dataset, **kwargs)
-        self.add_callback(BestState())
         self.add_callback(StageTable(self.stage_table))
         if not self.args.disable_tqdm:
             self.remove_callback(ProgressCallback)
@@ -243,7 +242,7 @@ class AtlasTrainer(TaskTrainer):
     def _end_again(self, checkpoint: Checkpoint) -> TrainOutput:
         """What Trainer does after the last step."""
         self.state = checkpoint.trainer_state
-        find_best(self.state, self._folder)
-        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
+        if self.args.load_best_model_at_end and (best := self.state.best_model_checkpoint) is not None:
+            self.state.best_model_checkpoint = str(self._folder / Path(best).name)  # the folder may have been moved
             self._load_best_model()
         return TrainOutput(self.state.global_step, float("nan"), {})

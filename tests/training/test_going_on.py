@@ -119,17 +119,16 @@ def test_with_other_settings_the_task_begins_again(learn, tmp_path):
     assert_same(tmp_path / "run", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("way", ["last state", "steps"])
-def test_a_moved_folder_and_another_log_go_on_from_the_checkpoint(learn, tmp_path, way):
-    """At the start again, or not at all if its best state, which lies elsewhere now, were lost."""
-    steps = learn(tmp_path / "whole", quick(**WAYS[way]))
-    first = steps.index("has-b/expansion")
-    kill = first + steps.count("has-b/expansion") - 1
-    learn(tmp_path / "run", quick(**WAYS[way]), kill)
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_moved_folder_goes_on_from_its_checkpoint_under_another_log(learn, tmp_path, ended):
+    """The best state is not the last one, and Trainer remembers it by its whole path."""
+    args = WAYS["early stopping"]
+    steps = learn(tmp_path / "whole", quick(**args))
+    learn(tmp_path / "run", quick(**args), *([2, AtlasTrainer._summary] if ended else [len(steps) - 1]))
     (tmp_path / "run").rename(tmp_path / "moved")
-    other = {"logging_strategy": "steps", "logging_steps": 2, "save_total_limit": 3, "run_name": "again", "seed": 42}
-    rest = learn(tmp_path / "moved", quick(tmp_path / "elsewhere", **WAYS[way] | other, dataloader_num_workers=1))
-    assert 0 < len(rest) < kill - first and set(rest) == {"has-b/expansion"}
+    other = {"logging_strategy": "steps", "logging_steps": 2, "save_total_limit": 3, "run_name": "again"}
+    rest = learn(tmp_path / "moved", quick(tmp_path / "elsewhere", **args | other, dataloader_pin_memory=True))
+    assert rest == ([] if ended else ["has-b/expansion"] * 4), "of 3 epochs of 4 steps"
     assert_same(tmp_path / "moved", tmp_path / "whole")
 
 

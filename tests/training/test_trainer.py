@@ -215,7 +215,9 @@ def test_the_best_state_of_another_stage_is_refused(model, args, tmp_path):
 
     class Mixed(TrainerCallback):
         def on_save(self, args, state, control, **kwargs):
-            config = tmp_path / f"checkpoints/has-b/experience/checkpoint-{state.global_step}/has-b/adapter_config.json"
+            config = (
+                tmp_path / f"checkpoints/has-b/experience/checkpoint-{state.global_step}/has-b/adapter_config.json"
+            )
             config.write_text(json.dumps(json.loads(config.read_text()) | {"stage": "expansion"}))
 
     with pytest.raises(ValueError, match="checkpoint of stage 'expansion'; task 'has-b' is in stage 'experience'"):
