@@ -27,7 +27,8 @@ from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.card import write_card, write_cards, write_task_card
 from atlas_hf.report.text import format_info, format_results
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.sequence import evaluate_task, learn_sequence
+from atlas_hf.training.sequence import learn_sequence
+from atlas_hf.training.task_trainer import evaluate_task
 from atlas_hf.tuner import AtlasConfig
 
 LEARN_HELP = """Learn a stream of tasks, each in two stages, and write every finished task to a folder.

@@ -17,9 +17,9 @@ from atlas_hf.folder import CHECKPOINTS, HISTORY, Index, Results, replacing
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.card import write_card
 from atlas_hf.report.text import table
+from atlas_hf.training.keeping import write_results
 from atlas_hf.training.pruning import Pruned, prune_experience
-from atlas_hf.training.resuming import write_results
-from atlas_hf.training.sequence import mean_coefficients
+from atlas_hf.training.recording import mean_coefficients
 
 PRUNE_HELP = """Let learned tasks no longer reuse adapters that add next to nothing; the result is a new folder.
 

@@ -3,6 +3,7 @@
 Imports `atlas_hf.tasks` and `atlas_hf.metrics` only. `weights` needs torch.
 """
 
+from atlas_hf.folder.disk import prepare, saying_what_is_safe
 from atlas_hf.folder.errors import AtlasFormatError
 from atlas_hf.folder.files import JSON_LIMIT, clear_scratch, file_sha256, read_json, replacing, sync, write_json
 from atlas_hf.folder.index import DTYPES, FORMAT_VERSION, BaseModel, Index, TaskRecord, library_versions
@@ -50,9 +51,11 @@ __all__ = [
     "clear_scratch",
     "file_sha256",
     "library_versions",
+    "prepare",
     "load_tensors",
     "read_json",
     "replacing",
+    "saying_what_is_safe",
     "sync",
     "tensor_bytes",
     "write_json",

@@ -7,7 +7,7 @@ is printed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from atlas_hf.folder.layout import RESULTS
 from atlas_hf.metrics import continual
 
 UPSTREAM, DOWNSTREAM = "upstream", "downstream"
+PARTS = ("settings", "further_settings", "description", "environment")
 FIGURES = (continual.average_accuracy, continual.backward_transfer, continual.forgetting)
 
 
@@ -64,7 +65,8 @@ class Results:
     Args:
         tasks: in the order of learning.
         matrix: of the upstream tasks: row i, column j is the score on task j after learning task i, None before.
-        settings: of the training, which must not change on the way.
+        settings: of the training, which must not change on the way, as a reader is shown them.
+        further_settings: the rest of them, at their defaults; none in folders of older versions.
         description: where the data come from, likewise.
         environment: what the figures were measured on.
     """
@@ -72,6 +74,7 @@ class Results:
     tasks: list[TaskResult] = field(default_factory=list)
     matrix: list[list[float | None]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    further_settings: dict[str, Any] = field(default_factory=dict)
     description: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
 
@@ -109,7 +112,7 @@ class Results:
     def first(self, count: int) -> Results:
         """Of the first `count` tasks alone."""
         matrix = [row[:count] for row in self.matrix[:count]]
-        return Results(self.tasks[:count], matrix, self.settings, self.description, self.environment)
+        return replace(self, tasks=self.tasks[:count], matrix=matrix)
 
     def to_dict(self) -> dict[str, Any]:
         """As `results.json` has it."""
@@ -123,6 +126,7 @@ class Results:
             "matrix": self.matrix,
             "summary": self.summary,
             "settings": self.settings,
+            "further_settings": self.further_settings,
             "description": self.description,
             "environment": self.environment,
         }
@@ -144,7 +148,7 @@ class Results:
         for key, kind in (("tasks", dict), ("matrix", list)):
             if not isinstance(values.get(key), list) or not all(isinstance(row, kind) for row in values[key]):
                 raise AtlasFormatError(f"{RESULTS} has no list of {kind.__name__}s '{key}'. Restore it.")
-        parts = {part: _mapping(values.get(part)) for part in ("settings", "description", "environment")}
+        parts = {part: _mapping(values.get(part)) for part in PARTS}
         return cls([_task(task) for task in values["tasks"]], values["matrix"], **parts)
 
 

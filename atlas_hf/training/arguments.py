@@ -91,7 +91,7 @@ class AtlasTrainingArguments(TrainingArguments):
     def for_stage(self, task: str, stage: str) -> AtlasTrainingArguments:
         """A copy with the stage's learning rate and length, and a folder of its own for checkpoints."""
         args = copy(self)
-        args.output_dir = str(Path(self.output_dir) / task / stage)
+        args.output_dir = str(Path(str(self.output_dir)) / task / stage)
         if stage == "experience":
             for name in ("learning_rate", "num_train_epochs", "max_steps"):
                 value = getattr(self, f"experience_{name}")

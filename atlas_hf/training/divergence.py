@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from atlas_hf.folder import WEIGHTS
-from atlas_hf.training.checkpoints import newest_first
+from atlas_hf.training.checkpoints import Checkpoint
 
 
 def check_loss(loss: Tensor, task: str, stage: str, step: int, checkpoints: Path) -> None:
@@ -17,6 +17,7 @@ def check_loss(loss: Tensor, task: str, stage: str, step: int, checkpoints: Path
 
     Args:
         loss: a scalar.
+        task, stage: what is being trained.
         step: the optimizer step that the loss belongs to, counted from 1 in each stage.
         checkpoints: the folder of this stage's checkpoints.
 
@@ -35,10 +36,10 @@ def check_loss(loss: Tensor, task: str, stage: str, step: int, checkpoints: Path
 
 def last_good_checkpoint(checkpoints: Path, task: str) -> Path | None:
     """The latest one whose weights can be read and are all finite; None if there is none."""
-    for folder in newest_first(checkpoints):
+    for checkpoint in Checkpoint.of_stage(checkpoints):
         try:
-            if all(tensor.isfinite().all() for tensor in load_file(folder / task / WEIGHTS).values()):
-                return folder
+            if all(tensor.isfinite().all() for tensor in load_file(checkpoint.path / task / WEIGHTS).values()):
+                return checkpoint.path
         except (OSError, SafetensorError):
             continue
     return None

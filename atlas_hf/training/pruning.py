@@ -18,7 +18,7 @@ from atlas_hf.data.batches import batches
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.model.evaluation import evaluating
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.task_trainer import evaluate_task
+from atlas_hf.training.task_trainer import score
 from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.route import ROUTE, routed
 
@@ -67,11 +67,10 @@ def prune_experience(
     dropped = [name for name, share in found.items() if share < threshold]
     with TemporaryDirectory() as folder:
         args = args or AtlasTrainingArguments(folder, report_to="none")
-        metric = model.specs[task].metric
-        before = evaluate_task(model, task, dataset, args)[metric]
+        before = score(model, task, dataset, args)
         model.drop_experience(task, dropped)
-        after = evaluate_task(model, task, dataset, args)[metric] if dropped else before
-    model.metrics.setdefault(task, {})[metric] = after
+        after = score(model, task, dataset, args) if dropped else before
+    model.metrics.setdefault(task, {})[model.specs[task].metric] = after
     return Pruned(dropped, found, before, after)
 
 

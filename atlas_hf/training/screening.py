@@ -51,10 +51,11 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
         start(opened)
         return _error(model, task, spec, batches, labels)
 
-    names, opened, lowest = model.peft_config[task].experience, [], error(())
+    names, lowest = model.peft_config[task].experience, error(())
+    opened: list[int] = []
     while len(opened) < len(names):
         errors = {k: error([*opened, k]) for k in range(len(names)) if k not in opened}
-        best = min(errors, key=errors.get)
+        best = min(errors, key=errors.__getitem__)
         if errors[best] > lowest * (1 - MIN_GAIN):
             break
         opened, lowest = [*opened, best], errors[best]
@@ -63,7 +64,12 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
 
 
 def most_useful(
-    model: AtlasModel, spec: TaskSpec, dataset: Dataset, limit: int, tasks: Sequence[str] | None = None, seed: int = 0
+    model: AtlasModel,
+    spec: TaskSpec,
+    dataset: Dataset,
+    limit: int | None,
+    tasks: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> list[str]:
     """The earlier tasks whose models suit a new task best, for `model.add_task(spec, experience=...)`.
 
@@ -74,21 +80,24 @@ def most_useful(
         model: without the new task.
         spec: the new task.
         dataset: its training examples; at most 256, drawn by `seed`, are used.
-        limit: how many tasks to choose.
+        limit: how many tasks to choose; None for all.
         tasks: among which; by default all of the model.
+        seed: of the draw.
 
     Returns:
         The `limit` tasks with the lowest error of a ridge regression on their pooled features (`probe_error`), in the
         order in which they were learned; all of them, and nothing is computed, if there are no more.
     """
-    if limit < 0:
+    if limit is not None and limit < 0:
         raise ValueError(f"The limit is {limit}; give how many earlier tasks to reuse, 0 or more.")
     tasks = model.tasks if tasks is None else list(tasks)
-    if len(tasks) <= limit:
+    if limit is None or len(tasks) <= limit:
         return tasks
+    if limit == 0:
+        return []
     batches, labels = _batches(model, spec, dataset, seed)
     errors = {task: _error(model, task, spec, batches, labels) for task in tasks}
-    best = sorted(tasks, key=errors.get)[:limit]
+    best = sorted(tasks, key=errors.__getitem__)[:limit]
     return [task for task in tasks if task in best]
 
 
@@ -103,7 +112,7 @@ def probe_error(features: Tensor, targets: Tensor) -> float:
     if folds < 2:
         return 1.0
     fold = torch.arange(len(features)) % folds
-    errors, mean_error = torch.zeros(len(PENALTIES)), 0.0
+    errors, mean_error = torch.zeros(len(PENALTIES)), targets.new_zeros(())
     for held_out in (fold == i for i in range(folds)):
         x, y = features[~held_out].flatten(0, 1), targets[~held_out].flatten(0, 1)
         new_x, new_y = features[held_out].flatten(0, 1) - x.mean(0), targets[held_out].flatten(0, 1) - y.mean(0)
@@ -113,21 +122,17 @@ def probe_error(features: Tensor, targets: Tensor) -> float:
             shrink = singular / (singular.square() + penalty * singular.square().sum()).clamp_min(1e-12)
             errors[i] += (new_y - new_x @ right.T @ (shrink[:, None] * (left.T @ y))).square().sum()
         mean_error += new_y.square().sum()
-    return (errors.min() / max(mean_error, 1e-12)).item()
+    return (errors.min() / mean_error.clamp_min(1e-12)).item()
 
 
-def _error(
-    model: AtlasModel, task: str, spec: TaskSpec, batches: list[dict[str, Tensor]], labels: Tensor
-) -> float:
+def _error(model: AtlasModel, task: str, spec: TaskSpec, batches: list[dict[str, Tensor]], labels: Tensor) -> float:
     """The probe's error at a task `spec`, on the features that the adapters of `task` give."""
     with torch.no_grad(), evaluating(model):
         pooled = torch.cat([model.pooled(task, **batch) for batch in batches])
     return probe_error(*_regression(spec, pooled.double().cpu(), labels.cpu()))
 
 
-def _batches(
-    model: AtlasModel, spec: TaskSpec, dataset: Dataset, seed: int
-) -> tuple[list[dict[str, Tensor]], Tensor]:
+def _batches(model: AtlasModel, spec: TaskSpec, dataset: Dataset, seed: int) -> tuple[list[dict[str, Tensor]], Tensor]:
     """Inputs of a sample of the examples, and its labels."""
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:EXAMPLES].tolist()
     collate, batches, labels = AtlasCollator(spec, model.encoder), [], []

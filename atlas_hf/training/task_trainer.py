@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
@@ -32,9 +33,13 @@ class TaskTrainer(Trainer):
         ValueError: an unknown task, or data that do not fit its `TaskSpec`.
     """
 
+    model: Any  # a Module that has these
+    args: AtlasTrainingArguments
+    train_dataset: Any
+
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         args: AtlasTrainingArguments,
         task: str | None = None,
         train_dataset: Dataset | None = None,
@@ -62,10 +67,11 @@ class TaskTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
 
     def _metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        function = METRIC_FUNCTIONS[self.spec.metric]
-        return {self.spec.metric: function(prediction.predictions, prediction.label_ids)}
+        predictions, labels = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+        return {self.spec.metric: METRIC_FUNCTIONS[self.spec.metric](predictions, labels)}
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Trainer's, and the model is afterwards as free as before."""
         try:
             return super().train(*args, **kwargs)
         finally:
@@ -74,18 +80,21 @@ class TaskTrainer(Trainer):
     def _release(self) -> None:
         """Leave nothing of accelerate on the model, which others train, evaluate and use after this trainer.
 
-        Its mark, left by an evaluation, would keep the next training from being wrapped: each process would go its own
-        way. Its wrapper of `forward` would go on to compute in mixed precision.
+        Its wrapper of `forward` would go on to compute in mixed precision. Its mark, left by an evaluation, would keep
+        the next training from being wrapped: each process would go its own way; nothing public takes it off. Of its
+        list of models, which would keep the next evaluation from being wrapped, `Accelerator.free_memory` is the
+        public end, but that collects garbage: a second or less, for each of a matrix's evaluations.
         """
         self.model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.model_wrapped = self.model
         vars(self.model).pop("_is_accelerate_prepared", None)
-        self.accelerator._models.clear()
+        self.accelerator._models.clear()  # noqa: SLF001 (see above; Trainer reads it too)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The one that `args` choose, over all that is trainable, each parameter at its `rate`."""
         if self.optimizer is None:
             optimizer, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            self.optimizer = optimizer(self._parameter_groups(model or self.model), **options)
+            self.optimizer = optimizer(self._parameter_groups(self.model if model is None else model), **options)
         return self.optimizer
 
     def _parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
@@ -100,15 +109,17 @@ class TaskTrainer(Trainer):
 
     def rate(self, name: str) -> float:
         """The learning rate of a parameter, as a multiple of `args.learning_rate`."""
-        return 1
+        return 1.0
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
+        """The model's own loss; with `return_outputs` a pair of it and the outputs."""
         outputs = model(**inputs)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Trainer's, of this task and under a fixed seed."""
         if self.model.task != self.task:
             self.model.set_task(self.task)
         try:
@@ -119,7 +130,7 @@ class TaskTrainer(Trainer):
                 self._release()
 
 
-def evaluate_task(model: nn.Module, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> dict[str, float]:
+def evaluate_task(model: Any, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> dict[str, float]:
     """The task's metric and loss on a split."""
     args = copy(args)
     args.report_to, args.disable_tqdm, args.push_to_hub = [], True, False
@@ -127,6 +138,11 @@ def evaluate_task(model: nn.Module, task: str, dataset: Dataset, args: AtlasTrai
     trainer.remove_callback(PrinterCallback)
     metrics = trainer.evaluate()
     return {name.removeprefix("eval_"): value for name, value in metrics.items()}
+
+
+def score(model: Any, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> float:
+    """The task's own metric on a split."""
+    return evaluate_task(model, task, dataset, args)[model.specs[task].metric]
 
 
 def _matching(args: AtlasTrainingArguments, metric: str, has_evaluation: bool) -> AtlasTrainingArguments:

@@ -7,7 +7,7 @@ import pytest
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
 from atlas_hf.training import checkpoints
-from atlas_hf.training.checkpoints import last_whole, mark
+from atlas_hf.training.checkpoints import Checkpoint, Progress
 from shared.tiny import quick, splits, text_spec
 
 STREAM = [(text_spec(f"has-{letter}"), splits(letter)) for letter in "ab"]
@@ -119,6 +119,19 @@ def test_with_other_settings_the_task_begins_again(learn, tmp_path):
     assert_same(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_moved_folder_goes_on_from_its_checkpoint_under_another_log(learn, tmp_path, ended):
+    """The best state is not the last one, and Trainer remembers it by its whole path."""
+    args = WAYS["early stopping"]
+    steps = learn(tmp_path / "whole", quick(**args))
+    learn(tmp_path / "run", quick(**args), *([2, AtlasTrainer._summary] if ended else [len(steps) - 1]))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    other = {"logging_strategy": "steps", "logging_steps": 2, "save_total_limit": 3, "run_name": "again"}
+    rest = learn(tmp_path / "moved", quick(tmp_path / "elsewhere", **args | other, dataloader_pin_memory=True))
+    assert rest == ([] if ended else ["has-b/expansion"] * 4), "of 3 epochs of 4 steps"
+    assert_same(tmp_path / "moved", tmp_path / "whole")
+
+
 def test_only_a_whole_checkpoint_is_gone_on_from(tmp_path):
     stages = ["experience", "expansion"]
     for stage, step in (("experience", 16), ("expansion", 8), ("expansion", 16), ("expansion", 100)):
@@ -126,13 +139,13 @@ def test_only_a_whole_checkpoint_is_gone_on_from(tmp_path):
         (checkpoint / "task").mkdir(parents=True)
         (checkpoint / "task/adapter_model.safetensors").write_bytes(b"weights")
         if step < 100:  # the last is half written
-            mark(checkpoint, {"fingerprint": "same"})
-    assert last_whole(tmp_path, stages, "same") == tmp_path / "expansion/checkpoint-16"
+            Checkpoint(checkpoint).mark(Progress("same"))
+    assert Checkpoint.last(tmp_path, stages, "same").path == tmp_path / "expansion/checkpoint-16"
     (tmp_path / "expansion/checkpoint-16/task/adapter_model.safetensors").unlink()  # half removed
-    assert last_whole(tmp_path, stages, "same") == tmp_path / "expansion/checkpoint-8"
+    assert Checkpoint.last(tmp_path, stages, "same").path == tmp_path / "expansion/checkpoint-8"
     (tmp_path / "expansion/checkpoint-8/task/adapter_model.safetensors").write_bytes(b"half")
-    assert last_whole(tmp_path, stages, "same") == tmp_path / "experience/checkpoint-16"
-    assert last_whole(tmp_path, stages, "other") is None
+    assert Checkpoint.last(tmp_path, stages, "same").path == tmp_path / "experience/checkpoint-16"
+    assert Checkpoint.last(tmp_path, stages, "other") is None
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_is_called_whole(tmp_path, monkeypatch):
@@ -151,5 +164,5 @@ def test_a_checkpoint_is_on_the_disk_before_it_is_called_whole(tmp_path, monkeyp
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(checkpoints, "write_json", write)
-    mark(tmp_path, {"fingerprint": "same"})
+    Checkpoint(tmp_path).mark(Progress("same"))
     assert expected <= synced

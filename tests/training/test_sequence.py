@@ -1,13 +1,15 @@
 """`learn_sequence`: no task is lost, no finished task is done again, and the folder says it all."""
 
 import json
+import re
 import shutil
 
 import pytest
 import torch
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
-from atlas_hf.training.sequence import evaluate_task, mean_coefficients
+from atlas_hf.training.recording import mean_coefficients
+from atlas_hf.training.task_trainer import evaluate_task
 from shared.tiny import quick, splits, text_spec
 
 
@@ -22,6 +24,15 @@ def fresh(bert_folder):
         return AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4, **config))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def learned_once(bert_folder, tmp_path_factory):
+    """A folder of one task, to be copied."""
+    folder = tmp_path_factory.mktemp("learned")
+    model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
+    learn_sequence(model, STREAM[:1], quick(learning_rate=5e-3), folder)
+    return folder
 
 
 STREAM = [(text_spec(f"has-{letter}"), splits(letter)) for letter in "abc"]
@@ -115,6 +126,78 @@ def test_another_sequence_or_other_settings_are_refused(fresh, args, tmp_path):
     with pytest.raises(ValueError, match="variant='paper' .now 'reference'."):
         args.learning_rate = 5e-3
         learn_sequence(fresh(variant="reference"), STREAM, args, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"optim": "sgd"}, r"optim='adamw_torch\w*' \(now 'sgd'\)"),
+        ({"lr_scheduler_type": "cosine"}, r"lr_scheduler_type='linear' \(now 'cosine'\)"),
+        ({"label_smoothing_factor": 0.1}, r"label_smoothing_factor=0.0 \(now 0.1\)"),
+        ({"optim": "sgd", "eval_steps": 3}, r"optim=.* \(now 'sgd'\), eval_steps=None \(now 3\)"),
+    ],
+)
+def test_every_setting_that_can_change_what_is_learned_counts(fresh, args, learned_once, tmp_path, changes, text):
+    shutil.copytree(learned_once, tmp_path / "run")
+    for name, value in changes.items():
+        setattr(args, name, value)
+    with pytest.raises(ValueError, match=f"was learned with {text}. Use the same settings"):
+        learn_sequence(fresh(), STREAM[:2], args, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "config", [{"pooling": "mean"}, {"num_heads": 2}, {"target_modules": ["attention.output.dense"]}]
+)
+def test_every_setting_of_the_model_counts(fresh, args, learned_once, tmp_path, config):
+    shutil.copytree(learned_once, tmp_path / "run")
+    ((name, value),) = config.items()
+    with pytest.raises(ValueError, match=rf"was learned with {name}=.* \(now {re.escape(repr(value))}\)"):
+        learn_sequence(fresh(**config), STREAM[:2], args, tmp_path / "run")
+
+
+def test_what_only_concerns_output_does_not_count(fresh, args, learned_once, tmp_path):
+    shutil.copytree(learned_once, tmp_path / "moved")
+    args.logging_strategy, args.logging_steps, args.report_to, args.run_name = "steps", 1, ["tensorboard"], "again"
+    args.output_dir, args.save_total_limit, args.dataloader_pin_memory = str(tmp_path / "other"), 5, True
+    model = AtlasModel.from_pretrained(tmp_path / "moved")  # its config has the backbone's defaults filled in
+    assert len(learn_sequence(model, STREAM[:1], args, tmp_path / "moved")["tasks"]) == 1
+
+
+def test_a_folder_of_an_older_version_goes_on(fresh, args, learned_once, tmp_path):
+    """It recorded some of the settings; these count."""
+    shutil.copytree(learned_once, tmp_path / "run")
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert len(results["settings"]) == 28 and results.pop("further_settings")["optim"]
+    (tmp_path / "run/results.json").write_text(json.dumps(results))
+    args.learning_rate, args.optim = 1e-2, "sgd"
+    with pytest.raises(ValueError, match=r"was learned with learning_rate=0.005 \(now 0.01\)\. Use"):
+        learn_sequence(fresh(), STREAM[:2], args, tmp_path / "run")
+    args.learning_rate = 5e-3
+    assert len(learn_sequence(fresh(), STREAM[:1], args, tmp_path / "run")["tasks"]) == 1
+
+
+def test_a_reader_is_shown_what_differs_from_the_defaults(fresh, args, tmp_path):
+    args.max_steps, args.optim = 1, "sgd"
+    results = learn_sequence(fresh(pooling="mean"), STREAM[:1], args, tmp_path)
+    shown, further = results["settings"], results["further_settings"]
+    assert {"optim": "sgd", "pooling": "mean", "r": 4, "max_steps": 1, "bf16": False}.items() <= shown.items()
+    assert len(shown) == 28 + len(["optim", "pooling"])
+    assert not {"output_dir", "hub_token", "report_to", "base_model_name_or_path"} & {*shown, *further}
+    table = (tmp_path / "README.md").read_text().partition("| setting | |")[2].partition("\n\n")[0]
+    printed = [
+        name for name, value in shown.items() if value is not None and name not in ("r", "variant", "weighting")
+    ]
+    assert "| optim | sgd |" in table and len(table.splitlines()) == 2 + len(printed)
+
+
+def test_no_reuse_is_an_experience_of_none(fresh, args, tmp_path):
+    args.max_steps = 1
+    learn_sequence(fresh(), STREAM[:2], args, tmp_path, reuse=False)
+    results = learn_sequence(fresh(), STREAM, args, tmp_path, max_experience=0)
+    assert [task["experience"] for task in results["tasks"]] == [[], [], []]
+    assert results["settings"]["reuse"] is False and results["settings"]["max_experience"] is None
+    with pytest.raises(ValueError, match=r"reuse=False \(now True\), max_experience=None \(now 1\)"):
+        learn_sequence(fresh(), STREAM, args, tmp_path, max_experience=1)
 
 
 def test_bad_data_is_found_before_anything_is_learned(fresh, args, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from transformers import TrainerCallback
 
 from atlas_hf import AtlasTrainer, AtlasTrainingArguments
+from atlas_hf.training.frozen import digest
 from shared.tiny import quick, randomize, text_data, text_spec
 
 
@@ -85,16 +86,19 @@ def test_training_learns(bert, args):
 
 
 def test_queries_learn_at_their_own_rate_in_the_first_stage_only(model, args):
-    trainer = trainer_of(model, args)
     rates = {}
-    for stage in trainer.stages:
-        trainer._enter(stage)
-        names = {id(p): name for name, p in model.named_parameters()}
-        for group in trainer.create_optimizer().param_groups:
-            for parameter in group["params"]:
-                name = names[id(parameter)]
-                rates[stage, re.search(r"atlas_\w+", name)[0]] = group["lr"]
-                assert group["weight_decay"] == (0 if name.endswith(("bias", "norm.weight")) else 0.01)
+
+    class Rates(TrainerCallback):
+        def on_train_begin(self, args, state, control, model, optimizer, **kwargs):
+            names = {id(p): name for name, p in model.named_parameters()}
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    name = names[id(parameter)]
+                    rates[trainer.stage, re.search(r"atlas_\w+", name)[0]] = group["initial_lr"]
+                    assert group["weight_decay"] == (0 if name.endswith(("bias", "norm.weight")) else 0.01)
+
+    trainer = trainer_of(model, args, callbacks=[Rates()])
+    trainer.train()
     assert rates.pop(("experience", "atlas_experience_query")) == pytest.approx(0.1)
     assert set(rates.values()) == {1e-3}
     assert ("expansion", "atlas_query") in rates and ("expansion", "atlas_experience_query") not in rates
@@ -113,7 +117,7 @@ def test_stages_have_their_own_length_and_rate(model, args):
 def test_orthogonality_is_in_the_training_loss_only(model, args):
     args.orthogonality_weight = 0.1
     trainer = trainer_of(model, args)
-    trainer._enter("expansion")
+    model.set_stage("has-b", "expansion")
     batch = trainer.data_collator([text_data("b", 4)[i] for i in range(4)])
     model.eval()
     plain = trainer.compute_loss(model, batch)
@@ -124,16 +128,9 @@ def test_orthogonality_is_in_the_training_loss_only(model, args):
 
 
 def test_a_stray_trainable_tensor_stops_the_stage_with_its_name(model, args):
-    trainer = trainer_of(model, args)
-    enter = trainer._enter
-
-    def unfreeze(stage):
-        enter(stage)
-        model.get_base_model().pooler.dense.weight.requires_grad_(True)
-
-    trainer._enter = unfreeze
+    model.get_base_model().pooler.dense.weight.requires_grad_(True)
     with pytest.raises(RuntimeError, match=r"would train .*pooler\.dense\.weight.*must not"):
-        trainer.train()
+        trainer_of(model, args).train()
 
 
 def test_a_frozen_tensor_that_moves_stops_the_stage_with_its_name(model, args):
@@ -143,6 +140,32 @@ def test_a_frozen_tensor_that_moves_stops_the_stage_with_its_name(model, args):
 
     with pytest.raises(RuntimeError, match=r"changed what it must not train: .*pooler\.dense\.bias"):
         trainer_of(model, args, callbacks=[Vandal()]).train()
+
+
+def swap_elements(weight):
+    weight[0, 0], weight[5, 7] = weight[5, 7].clone(), weight[0, 0].clone()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda weight: weight.neg_(),
+        lambda weight: weight.copy_(weight.flip(0)),
+        lambda weight: weight.copy_(weight.roll(1, 1)),
+        swap_elements,
+        lambda weight: weight[-1, -1].mul_(1 + 1e-6),
+        lambda weight: weight.copy_(weight.T.clone()),
+    ],
+)
+@pytest.mark.parametrize(("size", "dtype"), [(32, torch.float32), (200, torch.float32), (200, torch.bfloat16)])
+def test_a_digest_sees_every_change(size, dtype, change):
+    torch.manual_seed(0)
+    weight = torch.randn(size, size).to(dtype)
+    before, weight[-1, -1] = weight.clone(), 1
+    before[-1, -1] = 1
+    assert digest(before) == digest(weight) == digest(torch.cat([before[:1], weight])[1:])
+    change(weight)
+    assert torch.equal(before, weight) or digest(before) != digest(weight)
 
 
 def test_each_stage_ends_with_its_best_state(model, args):
@@ -181,13 +204,24 @@ def test_a_checkpoint_knows_its_task_and_stage(model, args, tmp_path):
     trainer.train()
     checkpoint = tmp_path / "checkpoints/has-b/expansion/checkpoint-4"
     assert json.loads((checkpoint / "has-b/adapter_config.json").read_text())["stage"] == "expansion"
-    trainer._enter("experience")
-    with pytest.raises(ValueError, match="checkpoint of stage 'expansion'; task 'has-b' is in stage 'experience'"):
-        trainer._load_from_checkpoint(str(checkpoint))
     model.add_task(text_spec("has-c"))
     other = AtlasTrainer(model, args, train_dataset=text_data("c", 32), eval_dataset=text_data("c", 32))
     with pytest.raises(ValueError, match=r"checkpoint of \['has-b'\], not of task 'has-c'"):
         other.train(resume_from_checkpoint=str(checkpoint))
+
+
+def test_the_best_state_of_another_stage_is_refused(model, args, tmp_path):
+    """It would load without an error: PEFT takes the tensors that it knows."""
+
+    class Mixed(TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            config = (
+                tmp_path / f"checkpoints/has-b/experience/checkpoint-{state.global_step}/has-b/adapter_config.json"
+            )
+            config.write_text(json.dumps(json.loads(config.read_text()) | {"stage": "expansion"}))
+
+    with pytest.raises(ValueError, match="checkpoint of stage 'expansion'; task 'has-b' is in stage 'experience'"):
+        trainer_of(model, args, callbacks=[Mixed()]).train()
 
 
 def test_resuming_a_stage_gives_the_same_weights(bert_folder, args, tmp_path):

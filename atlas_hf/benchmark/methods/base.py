@@ -21,8 +21,8 @@ from transformers import PrinterCallback, Trainer, set_seed
 from atlas_hf.model.prediction import evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.task_trainer import evaluate_task
-from atlas_hf.training.trainer import StageTable
+from atlas_hf.training.task_trainer import score
+from atlas_hf.training.stage_callbacks import StageTable
 
 LoadedTask = tuple[TaskSpec, DatasetDict]
 
@@ -109,7 +109,7 @@ class Method(ABC):
     def evaluate(self, task: str, dataset: Dataset) -> float:
         """The task's metric on a split."""
         with quiet(self.args) as args:
-            return evaluate_task(self.model, task, dataset, args)[self.model.specs[task].metric]
+            return score(self.model, task, dataset, args)
 
     def pooled(self, task: str, dataset: Dataset) -> np.ndarray:
         """What the task's head sees of a split: (examples x rows per example, D)."""

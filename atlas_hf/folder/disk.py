@@ -1,0 +1,70 @@
+"""A folder that has to be written to: tried before anything is learned, and in words where it fails."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from atlas_hf.folder.files import clear_scratch
+
+_FULL = 2**20  # bytes; with less left on the disk, a failed write is put down to that
+_PROBE = 2**14  # bytes that must go into the folder before anything is begun
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder, and remove what a killed process left half written. To be done by one process alone.
+
+    Raises:
+        OSError: nothing can be written there; said before anything is learned.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        clear_scratch(folder)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_PROBE))
+    except OSError as error:
+        raise OSError(
+            f"{folder} cannot be written ({error.strerror}). Nothing was learned, and what it holds can still be "
+            "loaded. Free space, allow writing, or give another folder."
+        ) from error
+
+
+@contextmanager
+def saying_what_is_safe(folder: Path, what: str, done: Sequence[str]) -> Iterator[None]:
+    """Errors of the disk and of diverged training, with what is kept and how to go on.
+
+    Args:
+        folder: where it is being written.
+        what: is being written.
+        done: the tasks that are in the folder already.
+
+    Raises:
+        FloatingPointError, OSError: in place of the one in the block, with the further words.
+    """
+    kept = f"The finished tasks {list(done)} are in {folder} and can be loaded." if done else "No task was finished."
+    try:
+        yield
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{error} {kept}") from error
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if (reason := _of_the_disk(error, folder)) is None:
+            raise
+        raise OSError(
+            f"{what} could not be written to {folder}: {reason}. {kept} Free space or allow writing, and run the same "
+            "again: it goes on from there."
+        ) from error
+
+
+def _of_the_disk(error: Exception, folder: Path) -> str | None:
+    """What is wrong with the disk, if that is why a write failed."""
+    if isinstance(error, OSError):
+        return error.strerror if error.errno in _DISK_ERRORS else None
+    full = shutil.disk_usage(folder).free < _FULL  # torch and safetensors have errors of their own
+    return "No space left on device" if full else None

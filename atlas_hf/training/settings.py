@@ -1,0 +1,105 @@
+"""Which settings decide what is learned: those that must be the same when a folder or a checkpoint is gone on with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from fnmatch import fnmatchcase
+from typing import Any
+
+from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.tuner import AtlasConfig
+
+# Fields of the arguments that cannot change what is learned, by what they are about. Every other one counts.
+_ARGUMENTS_THAT_DO_NOT_COUNT = {
+    "where files go": ("output_dir", "push_to_hub", "hub_*"),
+    "what is told on the way": (
+        "logging_*", "log_*", "disable_tqdm", "report_to", "run_name", "project", "trackio_*", "debug",
+        "include_num_input_tokens_seen", "skip_memory_metrics",
+    ),
+    "how many checkpoints are kept, and where a run begins": (
+        "save_total_limit", "save_on_each_node", "save_only_model", "enable_jit_checkpoint", "resume_from_checkpoint",
+        "restore_callback_states_from_checkpoint",
+    ),
+    "the machine: how batches come to it, and whether it holds them": (
+        "dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers",
+        "dataloader_prefetch_factor", "dataloader_multiprocessing_context", "eval_accumulation_steps",
+        "torch_empty_cache_steps", "use_cpu", "ddp_timeout", "local_rank",
+    ),
+    "read by scripts, not by Trainer": ("do_*",),
+}  # fmt: skip
+# Of a config: where the backbone lies (its weights are compared), PEFT's records, and what moves while a task learns.
+_CONFIG_THAT_DOES_NOT_COUNT = (
+    "base_model_name_or_path", "revision", "peft_type", "peft_version", "task_type", "auto_mapping",
+    "stage", "inference_mode", "experience_sha256",
+)  # fmt: skip
+# What a reader is shown of the settings even where they are the defaults.
+_ALWAYS_SHOWN = (
+    "seed", "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "weight_decay",
+    "gradient_accumulation_steps", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "warmup_steps",
+    "experience_learning_rate", "experience_num_train_epochs", "experience_max_steps", "query_lr_multiplier",
+    "orthogonality_weight", "early_stopping_patience", "load_best_model_at_end", "bf16", "fp16", "reuse",
+    "max_experience", "variant", "weighting", "r", "init_queries", "processes",
+)  # fmt: skip
+_SHOWN_AS_THE_ADAPTER = ("target_modules", "num_heads")  # in every task's config, and so in the card
+
+
+def decisive_arguments(args: AtlasTrainingArguments) -> dict[str, Any]:
+    """The fields of the arguments that can change what is learned, and the number of processes."""
+    silent = [pattern for patterns in _ARGUMENTS_THAT_DO_NOT_COUNT.values() for pattern in patterns]
+    values = {
+        name: value
+        for name, value in args.to_dict().items()
+        if not any(fnmatchcase(name, pattern) for pattern in silent)
+    }
+    return values | {"processes": args.world_size}
+
+
+def decisive_config(config: AtlasConfig) -> dict[str, Any]:
+    """The fields of a task's configuration, or of the defaults of all, that can change what is learned."""
+    return {name: value for name, value in config.to_dict().items() if name not in _CONFIG_THAT_DOES_NOT_COUNT}
+
+
+def reuse_settings(limit: int | None) -> dict[str, Any]:
+    """How many earlier tasks are reused at most (None: all), as a folder records it."""
+    return {"reuse": limit != 0, "max_experience": limit or None}
+
+
+def sequence_settings(
+    model: AtlasModel, args: AtlasTrainingArguments, limit: int | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Everything that must stay the same while a folder is learned: what a reader is shown, and the rest.
+
+    Shown is what differs from the defaults, and what one looks for in any case.
+    """
+    tuner, config = model.base_model, deepcopy(model.task_config)
+    # The backbone's defaults, as PEFT fills them in: a model that was loaded with its tasks has them in its config.
+    tuner._prepare_adapter_config(config, tuner.get_model_config(model.get_base_model()))  # noqa: SLF001 (PEFT's hook)
+    values = decisive_arguments(args) | decisive_config(config) | reuse_settings(limit)
+    defaults = decisive_arguments(AtlasTrainingArguments("unused", use_cpu=args.use_cpu))
+    defaults |= decisive_config(AtlasConfig(variant=config.variant, weighting=config.weighting))
+    defaults |= {name: values[name] for name in _SHOWN_AS_THE_ADAPTER}
+    other = [name for name in values if name not in _ALWAYS_SHOWN]
+    shown = [*_ALWAYS_SHOWN, *(name for name in other if values[name] != defaults.get(name))]
+    return {name: values[name] for name in shown}, {name: values[name] for name in other if name not in shown}
+
+
+def changed_settings(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What differs: then and now, by name. What an older version did not record, or only it did, is not compared."""
+    now = json.loads(json.dumps(now))  # as they were written: a tuple is a list
+    if "max_experience" in then:
+        then = {**then, **reuse_settings(then["max_experience"] if then.get("reuse", True) else 0)}
+    return {name: (then[name], value) for name, value in now.items() if name in then and then[name] != value}
+
+
+def fingerprint(*settings: Any) -> str:
+    """A digest that is the same in every process for the same settings, sets among them."""
+    text = json.dumps(settings, sort_keys=True, default=lambda value: sorted(value) if _is_set(value) else str(value))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_set(value: Any) -> bool:
+    return isinstance(value, (set, frozenset))
