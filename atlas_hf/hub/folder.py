@@ -29,6 +29,7 @@ class Finished:
 
     @property
     def tag(self) -> str:
+        """The tag of its commit: `task-01-<name>`, counted in the order of learning."""
         return f"task-{self.record.position:02d}-{self.name}"
 
     @property
@@ -39,6 +40,7 @@ class Finished:
 
     @property
     def paths(self) -> list[str]:
+        """Its own files, as paths in the folder and in the repository."""
         return [f"{self.name}/{file}" for file in storage.TASK_FILES]
 
 

@@ -37,6 +37,7 @@ def locate(
 
 
 def is_repository(name: str) -> bool:
+    """Could this be the id of a repository on the Hub? It need not be there."""
     try:
         validate_repo_id(name)
     except HFValidationError:

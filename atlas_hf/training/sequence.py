@@ -218,7 +218,7 @@ def _repository(model: AtlasModel, args: AtlasTrainingArguments) -> str | None:
     if not args.hub_model_id:
         raise ValueError("push_to_hub needs hub_model_id: the repository to push to, for example 'me/my-atlas'.")
     model.check_pushable()
-    return hub.check_access(args.hub_model_id, private=args.hub_private_repo, token=args.hub_token)
+    return hub.ensure_writable_repo(args.hub_model_id, private=args.hub_private_repo, token=args.hub_token)
 
 
 def _publish(folder: Path, task: str, repo_id: str | None, args: AtlasTrainingArguments) -> None:
