@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets import ClassLabel, Dataset, Features, Image, List, Value
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
 
 PROBLEM_TYPES = (
     "single_label_classification",
@@ -161,6 +162,8 @@ class TaskSpec:
     @property
     def features(self) -> Features:
         """The columns of a data set of this task, inputs first, with their types."""
+        from datasets import ClassLabel, Features, Image, List, Value  # a second to import, and needed here alone
+
         several = {"multi_label_classification": List(Value("int64")), "regression": Value("float64")}
         label = ClassLabel(names=list(self.label_names)) if self.label_names else Value("int64")
         features = {column: Image() for column in self.image_columns}

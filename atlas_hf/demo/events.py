@@ -176,5 +176,5 @@ def _button(example: Example | None) -> dict[str, Any]:
 
 
 def _stream(place: Place) -> str | None:
-    about = place.source.results.get("description")
+    about = place.source.results.description
     return about.get("stream") if isinstance(about, dict) else None

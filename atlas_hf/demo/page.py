@@ -10,7 +10,7 @@ import gradio as gr
 from atlas_hf.demo.examples import examples
 from atlas_hf.demo.places import Place
 from atlas_hf.demo.snippets import CLIENT
-from atlas_hf.hub.folder import CARD
+from atlas_hf.folder import CARD
 
 EMPTY = '<p class="muted">Ask a question, or click an example.</p>'
 CODES = 3

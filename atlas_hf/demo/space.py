@@ -17,11 +17,11 @@ from huggingface_hub import SpaceCard
 from huggingface_hub.repocard_data import CardData
 
 from atlas_hf.demo.places import DIGITS_MODEL_ID
-from atlas_hf.folder import storage
+from atlas_hf.folder import CARD, replacing
 from atlas_hf.hub import FilledSpace, fill_space
 
 PACKAGE = Path(__file__).parent.parent
-APP, CARD, REQUIREMENTS = "app.py", "README.md", "requirements.txt"
+APP, REQUIREMENTS = "app.py", "requirements.txt"
 
 
 def installed(name: str) -> str:
@@ -110,7 +110,7 @@ def _public(number: str) -> str:
 def write_space(folder: Path) -> None:
     """The files of the Space of the model that comes with the package."""
     for name, content in space_files().items():
-        with storage.replacing(folder / name) as temporary:
+        with replacing(folder / name) as temporary:
             temporary.write_bytes(content)
 
 

@@ -137,7 +137,7 @@ def site_name(path: str) -> str:
 
 def test_set_map(task: CardTask) -> str:
     """The means that `learn_sequence` recorded."""
-    found = task.result.get("coefficients")
+    found = task.result and task.result.coefficients
     sites = found.items() if isinstance(found, Mapping) else ()
     known = {path: site for path, site in sites if isinstance(site, Mapping)}
     return site_map(task, known, "Mean over the task's test set")

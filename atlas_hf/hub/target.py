@@ -15,8 +15,8 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 
+from atlas_hf.folder import CARD
 from atlas_hf.hub.errors import AccessError, PushConflictError
-from atlas_hf.hub.folder import CARD
 
 logger = logging.getLogger(__name__)
 FILES = "files"  # in the place of a task's tag: the files of a Space

@@ -10,13 +10,10 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from atlas_hf.folder import storage
-from atlas_hf.hub import HISTORY
+from atlas_hf.folder import CARD, HISTORY, INDEX, MATRIX_PLOT, REUSE_PLOT, replacing
 from atlas_hf.metrics import continual
 from atlas_hf.report.card_source import METRIC_NAMES, PIPELINES, CardTask, Source, facts, md, number, read_source
-from atlas_hf.report.pictures import MATRIX_PLOT, REUSE_PLOT
 
-CARD = "README.md"
 TEMPLATES = Path(__file__).parent / "templates"
 TAGS = ("atlas", "atlas_hf", "continual-learning", "adapter", "peft")
 FIGURES = (continual.average_accuracy, continual.forgetting, continual.backward_transfer)
@@ -45,7 +42,7 @@ def write_cards(folder: str | Path, repo_id: str) -> None:
     """The card of a folder, and those of the earlier states that it keeps for their commits, for a repository."""
     folder = Path(folder)
     write_card(folder, repo_id)
-    for state in sorted(folder.glob(f"{HISTORY}/*/{storage.INDEX}")):
+    for state in sorted(folder.glob(f"{HISTORY}/*/{INDEX}")):
         write_card(folder, repo_id, state.parent)
 
 
@@ -71,7 +68,7 @@ def _write(path: Path, template: str, source: Source, tasks: Sequence[CardTask],
         number=number,
         facts=facts,
     )
-    with storage.replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(str(card).rstrip("\n") + "\n", encoding="utf-8", newline="\n")
     return path
 

@@ -16,8 +16,21 @@ from typing import Any
 
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from atlas_hf.folder import storage
-from atlas_hf.folder.storage import SHIPPED_BACKBONES
+from atlas_hf.folder import (
+    CONFIG,
+    DOWNSTREAM,
+    INDEX,
+    SPEC,
+    TASK_FILES,
+    AtlasFormatError,
+    BaseModel,
+    Index,
+    Results,
+    TaskRecord,
+    TaskResult,
+    read_json,
+)
+from atlas_hf.hub.sources import SHIPPED_BACKBONES
 from atlas_hf.tasks import TaskSpec
 
 # Our metric: the type by which the Hub knows it, and what a reader should see.
@@ -41,14 +54,14 @@ _FILE = re.compile(r"\.(jsonl?|csv|tsv|parquet|arrow|txt|zip|tar|gz|py|pt|bin|sa
 
 @dataclass(frozen=True)
 class CardTask:
-    """A task of the folder. `result`: its part of `results.json`, empty if there is none."""
+    """A task of the folder. `result`: its part of `results.json`, None if there is none."""
 
     position: int
     name: str
-    record: storage.TaskRecord
+    record: TaskRecord
     spec: TaskSpec
     config: Mapping[str, Any]
-    result: Mapping[str, Any]
+    result: TaskResult | None
     bytes: int
 
     @property
@@ -57,7 +70,8 @@ class CardTask:
 
     @property
     def score(self) -> float | None:
-        return real(self.result.get("score", _mapping(self.record.metrics).get(self.spec.metric)))
+        measured = None if self.result is None else self.result.score
+        return real(_mapping(self.record.metrics).get(self.spec.metric) if measured is None else measured)
 
     @property
     def metric(self) -> str:
@@ -65,22 +79,22 @@ class CardTask:
 
     @property
     def downstream(self) -> bool:
-        return self.result.get("role") == "downstream"
+        return self.result is not None and self.result.role == DOWNSTREAM
 
     @property
     def parameters(self) -> dict[str, int]:
         """Of the adapter, key, queries and head; empty if not known."""
-        found = _mapping(self.result.get("parameters"))
+        found = _mapping(self.result and self.result.parameters)
         return {part: int(found[part]) for part in ("adapter", "key", "queries", "head") if real(found.get(part))}
 
     @property
     def seconds(self) -> float | None:
-        return real(_mapping(self.result.get("timing")).get("seconds"))
+        return real(_mapping(self.result and self.result.timing).get("seconds"))
 
     @property
     def coefficients(self) -> dict[str, float | None]:
         """Mean over the sites, by the task whose adapter it is; None where a site has no number for it."""
-        sites = [_mapping(site) for site in _mapping(self.result.get("coefficients")).values()]
+        sites = [_mapping(site) for site in _mapping(self.result and self.result.coefficients).values()]
         values = {name: [real(site.get(name)) for site in sites] for name in (sites[0] if sites else ())}
         return {name: None if None in found else sum(found) / len(found) for name, found in values.items()}
 
@@ -118,11 +132,11 @@ class Source:
     """Everything that a card is drawn from."""
 
     label: str
-    base: storage.BaseModel
+    base: BaseModel
     base_id: str | None
     versions: Mapping[str, str]
     tasks: Sequence[CardTask]
-    results: Mapping[str, Any]
+    results: Results
     datasets: Sequence[str]
 
     @property
@@ -136,12 +150,12 @@ class Source:
     @property
     def matrix(self) -> list[list[float | None]]:
         """The accuracy matrix of the upstream tasks, square, None where there is no number."""
-        size, rows = len(self.upstream), self.results.get("matrix", [])
+        size, rows = len(self.upstream), self.results.matrix
         return [[real(row[j]) if j < len(row) else None for j in range(size)] for row in rows[:size]]
 
     def described(self, key: str, shape: str, shipped: str) -> str | None:
         """What `learn_sequence(description=...)` says of `key`; of a built-in stream we know it."""
-        about = _mapping(self.results.get("description"))
+        about = self.results.description
         value = about.get(key)
         if isinstance(value, str) and re.fullmatch(shape, value):
             return value
@@ -152,12 +166,12 @@ def read_source(folder: Path, state: Path, repo_id: str | None) -> Source:
     """Read the index and results of `state` and the task folders of `folder`. Errors as those of `write_card`."""
     if repo_id is not None:
         validate_repo_id(repo_id)
-    index, results = storage.Index.load(state), _read_results(state)
+    index, results = Index.load(state), Results.load(state)
     if not index.tasks:
-        raise ValueError(f"{storage.INDEX} names no task; a card needs at least one.")
-    records = {task.get("name"): task for task in results["tasks"]}
+        raise ValueError(f"{INDEX} names no task; a card needs at least one.")
+    records = {task.name: task for task in results.tasks}
     tasks = [
-        _read_task(folder, position, name, record, records.get(name, {}))
+        _read_task(folder, position, name, record, records.get(name))
         for position, (name, record) in enumerate(index.tasks.items(), start=1)
     ]
     return Source(
@@ -171,27 +185,17 @@ def read_source(folder: Path, state: Path, repo_id: str | None) -> Source:
     )
 
 
-def _read_results(state: Path) -> Mapping[str, Any]:
-    if not (state / storage.RESULTS).is_file():
-        return {"tasks": [], "matrix": []}
-    results = storage.read_json(state / storage.RESULTS)
-    for key, kind in (("tasks", dict), ("matrix", list)):
-        if not isinstance(results.get(key), list) or not all(isinstance(row, kind) for row in results[key]):
-            raise storage.AtlasFormatError(f"{storage.RESULTS} has no list of {kind.__name__}s '{key}'. Restore it.")
-    return results
-
-
 def _read_task(
-    folder: Path, position: int, name: str, record: storage.TaskRecord, result: Mapping[str, Any]
+    folder: Path, position: int, name: str, record: TaskRecord, result: TaskResult | None
 ) -> CardTask:
     path = folder / name
     try:
-        spec = TaskSpec.from_dict(storage.read_json(path / storage.SPEC))
+        spec = TaskSpec.from_dict(read_json(path / SPEC))
     except (TypeError, ValueError) as error:
-        raise storage.AtlasFormatError(f"{name}/{storage.SPEC} is not one of atlas_hf: {error}") from error
+        raise AtlasFormatError(f"{name}/{SPEC} is not one of atlas_hf: {error}") from error
     # Not what is there beside them, such as a card: writing a card must not change what it says.
-    size = sum((path / file).stat().st_size for file in storage.TASK_FILES if (path / file).is_file())
-    return CardTask(position, name, record, spec, storage.read_json(path / storage.CONFIG), result, size)
+    size = sum((path / file).stat().st_size for file in TASK_FILES if (path / file).is_file())
+    return CardTask(position, name, record, spec, read_json(path / CONFIG), result, size)
 
 
 def _label(folder: Path) -> str:
