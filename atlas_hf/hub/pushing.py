@@ -23,7 +23,8 @@ from atlas_hf.hub.target import Target
 @dataclass(frozen=True)
 class Pushed:
     """A task on the Hub. `new`: it was not there when `push` began with it. `kept`: files that others had changed
-    there, left as they made them."""
+    there, left as they made them.
+    """
 
     task: str
     tag: str

@@ -24,7 +24,8 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Retry:
     """How often and how patiently to try. Waits double from `first_wait` to `longest_wait` seconds; `Retry-After` is
-    obeyed, but a wait beyond `patience` seconds ends the tries. `sleep` and `clock` are for tests."""
+    obeyed, but a wait beyond `patience` seconds ends the tries. `sleep` and `clock` are for tests.
+    """
 
     tries: int = 8
     first_wait: float = 1.0
