@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from datasets import DatasetDict
@@ -10,6 +10,7 @@ from datasets import DatasetDict
 from atlas_hf.tasks import TaskSpec
 
 LoadedTask = tuple[TaskSpec, DatasetDict]
+Orders = dict[str, tuple[str, ...]]
 Sizes = dict[str, int | None]  # `train_size`, `validation_size`, `test_size`: examples per task, None for all
 Settings = dict[str, Any]  # fields of `AtlasTrainingArguments`
 
@@ -29,7 +30,7 @@ class Stream(Protocol):
         LOW_SHOT_SIZES, LOW_SHOT_TRAINING: numbers of examples, and how they are learned from.
     """
 
-    ORDERS: dict[str, tuple[str, ...]]
+    ORDERS: Orders
     DOWNSTREAM: tuple[str, ...]
     BACKBONE_ID: str
     THREADS: int
@@ -43,14 +44,13 @@ class Stream(Protocol):
     LOW_SHOT_SIZES: tuple[int, ...]
     LOW_SHOT_TRAINING: Settings
 
-    @property
-    def load_task(self) -> Callable[..., LoadedTask]:
-        """One task by name: `(name, train_size, validation_size, test_size, *, seed)`, with sizes of its own."""
+    def load(self, order: str = ..., *, tasks: Iterable[str] | None = None, **options: Any) -> list[LoadedTask]:
+        """The upstream tasks in an order, `tasks` of them or all; options as those of `load_task`."""
 
-    @property
-    def load(self) -> Callable[..., list[LoadedTask]]:
-        """The upstream tasks: `(order, *, tasks, **options)`, the options as those of `load_task`."""
+    def load_downstream(self, *, tasks: Iterable[str] | None = None, **options: Any) -> list[LoadedTask]:
+        """The downstream tasks."""
 
-    @property
-    def load_downstream(self) -> Callable[..., list[LoadedTask]]:
-        """The downstream tasks: `(*, tasks, **options)`."""
+    def load_task(
+        self, name: str, train_size: int = ..., validation_size: int = ..., test_size: int = ..., *, seed: int = 0
+    ) -> LoadedTask:
+        """One task by name, with sizes of the stream's own; a stream may take more options by keyword."""

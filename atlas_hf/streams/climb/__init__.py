@@ -12,12 +12,11 @@ import torch
 
 from atlas_hf.streams.climb.hub_tasks import load_hub_task
 from atlas_hf.streams.climb.tasks import TASKS
-from atlas_hf.streams.selection import chosen, in_order, low_shot
-from atlas_hf.streams.stream import LoadedTask, Settings, Sizes
+from atlas_hf.streams.selection import chosen, in_order
+from atlas_hf.streams.selection import low_shot as low_shot
+from atlas_hf.streams.stream import LoadedTask, Orders, Settings, Sizes
 
-__all__ = ["load", "load_downstream", "load_task", "low_shot"]
-
-ORDERS = {
+ORDERS: Orders = {
     "multi-first": ("snli-ve", "piqa", "inaturalist", "vqa"),
     "mono-first": ("piqa", "snli-ve", "vqa", "inaturalist"),
 }

@@ -3,7 +3,7 @@
 The tasks mirror those of the ATLAS paper (section 4): four upstream ones in its two orders, four downstream ones.
 
 `scenes` draws; `examples` makes the examples of each task, `tasks` says what each task is, `splits` makes data sets of
-them; `pretraining` (with `pretraining_texts`) made the backbone in `digits_vilt/`.
+them; `pretraining` (with `pretraining_model` and `pretraining_texts`) made the backbone in `digits_vilt/`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from datasets import DatasetDict
 from atlas_hf.streams.digits.scenes import SPLITS
 from atlas_hf.streams.digits.splits import build_split
 from atlas_hf.streams.digits.tasks import TASKS
-from atlas_hf.streams.selection import chosen, in_order, low_shot
-from atlas_hf.streams.stream import LoadedTask, Settings, Sizes
+from atlas_hf.streams.selection import chosen, in_order
+from atlas_hf.streams.selection import low_shot as low_shot
+from atlas_hf.streams.stream import LoadedTask, Orders, Settings, Sizes
 
-__all__ = ["backbone_path", "load", "load_downstream", "load_task", "low_shot"]
-
-ORDERS = {
+ORDERS: Orders = {
     "multi-first": ("entailment", "text-choice", "image-class", "vqa"),
     "mono-first": ("text-choice", "entailment", "vqa", "image-class"),
 }

@@ -15,7 +15,7 @@ from atlas_hf.streams.digits.tasks import DigitTask
 
 
 def build_split(task: DigitTask, split: str, size: int, seed: int) -> Dataset:
-    """`size` rows that depend on the task's name, the split and the seed only; of a smaller size, the first of them."""
+    """`size` rows that depend on the task's name, the split and the seed; fewer are the beginning of more."""
     entropy = [seed, zlib.crc32(task.spec.name.encode()), SPLITS.index(split)]
     rng, hands = (np.random.default_rng([*entropy, stream]) for stream in range(2))
     rows = [task.example(rng, split) for _ in range(size)]
