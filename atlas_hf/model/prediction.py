@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from atlas_hf.data.collator import AtlasCollator, Encoder, example_rows
+from atlas_hf.data import AtlasCollator, Encoder, example_rows
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner.pooling import LAST_TOKEN
 
