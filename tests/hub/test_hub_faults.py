@@ -39,7 +39,7 @@ def test_one_fault(hub, folder, name):
 
 
 def test_faults_in_pairs(hub, tmp_path):
-    """All 300 pairs, a push of one small task each. (In three a commit has landed before the second could strike.)"""
+    """All 300 pairs, a push of one small task each; in three a commit has landed before the second could strike."""
     model = learn(tmp_path / "model", "vqa")
     both = 0
     for number, pair in enumerate(itertools.combinations(FAULTS, 2)):
@@ -155,11 +155,9 @@ def test_the_client_is_the_users_before_and_after_a_push(hub, folder):
 
     before = state()
     send(hub, folder)
+    hub.fault(HISTORY, 500, times=100)
     with pytest.raises(HubUnavailableError, match="gave up after 2 tries"):
-        hub.fault(COMMIT, 500, times=100)
-        push(
-            folder, "user/other", endpoint=hub.url, token="hf_write", retry=Retry(tries=2, sleep=lambda seconds: None)
-        )
+        send(hub, folder, retry=Retry(tries=2, sleep=lambda seconds: None))
     assert state() == before and before[0] is _http.default_client_factory
 
 
@@ -197,7 +195,8 @@ def test_arguments_that_are_wrong_are_not_tried_again(hub, folder):
 
 def random_push(hub, model: Path, repo_id: str, rng: random.Random) -> int:
     """A push with up to five random faults at random requests, repeated until it is through. Returns how many commits
-    others made meanwhile."""
+    others made meanwhile.
+    """
     hub.clear()
     names = rng.choices(list(FAULTS), k=rng.randint(1, 5))
     others = script(hub, repo_id, names, times=lambda: rng.randint(1, 3), skip=lambda: rng.randint(0, 3))

@@ -148,7 +148,7 @@ def test_failed_listing_does_not_leave_half_a_folder(hub, folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, files", [("../../up", {}), ("a/b", {}), ("vqa", {"../x": "0"}), ("vqa", {"x.pkl": "0"})]
+    ("name", "files"), [("../../up", {}), ("a/b", {}), ("vqa", {"../x": "0"}), ("vqa", {"x.pkl": "0"})]
 )
 def test_hostile_atlas_json_fetches_nothing_else(hub, folder, tmp_path, name, files):
     atlas = json.loads((folder / "atlas.json").read_text())
