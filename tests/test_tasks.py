@@ -8,7 +8,8 @@ from datasets import Dataset
 from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
 
 from atlas_hf import AtlasCollator, AtlasConfig, AtlasModel, TaskSpec
-from atlas_hf.data.collator import NEUTRAL_COLOUR, NEUTRAL_SENTENCE, Encoder, example_rows
+from atlas_hf.data import Encoder, example_rows
+from atlas_hf.data.encoder import NEUTRAL_COLOUR, NEUTRAL_SENTENCE
 from shared.tiny import CHOICE, PAIR, make_tokenizer, picture, text_spec
 
 SOFT = {"problem_type": "multi_label_classification", "label_names": ["a", "b", "c"], "score_column": "scores"}

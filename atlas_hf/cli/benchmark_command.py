@@ -15,7 +15,7 @@ from atlas_hf.benchmark.learning.plan import Plan, choose_methods
 from atlas_hf.benchmark.learning.report import write_report
 from atlas_hf.benchmark.learning.run import Done, run
 from atlas_hf.benchmark.methods import METHODS
-from atlas_hf.hub import check_access
+from atlas_hf.hub import ensure_writable_repo
 
 BENCHMARK_HELP = """Measure methods on a stream, over orders and seeds, and report.
 
@@ -55,7 +55,7 @@ def benchmark(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     plan = make_plan(options)
     if options.push_to:  # asked before hours of training, not after them
-        check_access(options.push_to, repo_type="dataset")
+        ensure_writable_repo(options.push_to, repo_type="dataset")
     try:
         done = run(plan, options.output, options.jobs)
     except KeyboardInterrupt:

@@ -226,7 +226,7 @@ def push(argv: Sequence[str]) -> None:
     parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
     parser.add_argument("--token", help="by default the one of `hf auth login` or HF_TOKEN")
     options = parser.parse_args(argv)
-    repo_id = hub.check_access(options.repo_id, private=options.private, token=options.token)
+    repo_id = hub.ensure_writable_repo(options.repo_id, private=options.private, token=options.token)
     write_cards(options.folder, repo_id)
     for task in hub.push(options.folder, repo_id, private=options.private, token=options.token):
         kept = f", left alone as edited on the Hub: {', '.join(task.kept)}" if task.kept else ""

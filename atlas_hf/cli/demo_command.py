@@ -8,7 +8,7 @@ from pathlib import Path
 
 import atlas_hf_command
 from atlas_hf import hub
-from atlas_hf.demo import DIGITS_MODEL_ID, launch, space_repository
+from atlas_hf.demo import DIGITS_MODEL_ID, launch, space
 from atlas_hf.demo.space import package_files, space_files
 
 DEMO_HELP = """Show a model in the browser: ask it, see what it reuses, see that it forgets nothing.
@@ -51,7 +51,7 @@ def push_space(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     model_id = pushed_model(options.model, options.repo_id, options.token)
     files = package_files() | space_files(model_id)
-    filled = space_repository.push_space(files, options.space_id, private=options.private, token=options.token)
+    filled = space.push_space(files, options.space_id, private=options.private, token=options.token)
     kept = f", left alone as edited on the Hub: {', '.join(filled.kept)}" if filled.kept else ""
     print(f"{filled.repo_id}  {filled.commit[:12]}  {len(filled.new) or 'no'} files changed{kept}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from datasets import Dataset, DatasetDict
@@ -15,7 +14,7 @@ from atlas_hf.tasks import TaskSpec
 Loaded = list[tuple[TaskSpec, DatasetDict]]
 
 
-def load_stream(stream: ModuleType, options: Any) -> tuple[Loaded, Loaded, dict[str, Any]]:
+def load_stream(stream: streams.Stream, options: Any) -> tuple[Loaded, Loaded, dict[str, Any]]:
     """The upstream tasks, those downstream (none unless asked for), and the description of both.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from atlas_hf.data.collator import Encoder, example_rows
+from atlas_hf.data import Encoder, example_rows
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.model.prediction import evaluating
 from atlas_hf.tasks import TaskSpec

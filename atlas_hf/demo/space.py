@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import requires, version
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import SpaceCard
 from huggingface_hub.repocard_data import CardData
 
 from atlas_hf.demo.places import DIGITS_MODEL_ID
-from atlas_hf.folder import replacing
+from atlas_hf.folder import CARD, replacing
+from atlas_hf.hub import FilledSpace, fill_space
 
 PACKAGE = Path(__file__).parent.parent
-APP, CARD, REQUIREMENTS = "app.py", "README.md", "requirements.txt"
+APP, REQUIREMENTS = "app.py", "requirements.txt"
 
 
 def installed(name: str) -> str:
@@ -50,6 +52,11 @@ def package_files() -> dict[str, Path]:
     }
 
 
+def push_space(files: Mapping[str, Path | bytes], repo_id: str, **options: Any) -> FilledSpace:
+    """Bring these files to a Space; arguments, result and errors as those of `atlas_hf.hub.fill_space`."""
+    return fill_space(files, repo_id, "Update the demo", **options)
+
+
 def _app(model_id: str) -> str:
     argument = "" if model_id == DIGITS_MODEL_ID else f'"{model_id}"'
     return f'''"""The demo of {model_id}. Its code is in atlas_hf/demo/."""
@@ -61,7 +68,6 @@ launch({argument})
 
 
 def _metadata(model_id: str, versions: Callable[[str], str]) -> CardData:
-    pushed = {} if model_id == DIGITS_MODEL_ID else {"models": [model_id]}
     return CardData(
         title=f"ATLAS: {model_id.rsplit('/', maxsplit=1)[-1]}",
         emoji="🧭",
@@ -74,7 +80,7 @@ def _metadata(model_id: str, versions: Callable[[str], str]) -> CardData:
         license="apache-2.0",
         short_description="Ask a model, see what each task reuses",
         tags=["atlas", "atlas_hf", "continual-learning", "adapter", "peft"],
-        **pushed,
+        models=None if model_id == DIGITS_MODEL_ID else [model_id],
     )
 
 
@@ -93,7 +99,7 @@ Made by `atlas-hf push-space`; pushed again, only what changed is sent.
 def _required() -> list[str]:
     """What the package needs, without extras; gradio comes with the Space."""
     listed = [text for text in requires("atlas_hf") or () if "extra ==" not in text]
-    return sorted(re.match(r"[\w.-]+", text)[0] for text in listed)
+    return sorted(re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in listed)
 
 
 def _public(number: str) -> str:

@@ -1,11 +1,11 @@
 """Between a folder of learned tasks and the Hub: one commit and one tag per task, exactly once; and back.
 
-Knows files, not models. In the order of imports: `errors`; `folder`, what of a folder belongs to which task;
-`timeouts` and `failures`, what the client of the Hub leaves to us; `retry`; `access`; `target`, what the Hub holds;
-`pushing` and `loading`; `sources`, where a model comes from.
+Knows files, not models; may import `folder` and `streams`. In the order of imports: `errors`; `folder`, what of a
+folder belongs to which task; `timeouts` and `failures`, what the client of the Hub leaves to us; `retry`; `access`;
+`target`, what the Hub holds; `pushing`, `spaces` and `loading`; `sources`, where a model comes from.
 """
 
-from atlas_hf.hub.access import check_access
+from atlas_hf.hub.access import ensure_writable_repo
 from atlas_hf.hub.errors import (
     AccessError,
     CorruptFileError,
@@ -20,10 +20,12 @@ from atlas_hf.hub.folder import Finished, finished_tasks, snapshot
 from atlas_hf.hub.loading import download
 from atlas_hf.hub.pushing import Pushed, push
 from atlas_hf.hub.retry import Retry
+from atlas_hf.hub.spaces import FilledSpace, fill_space
 
 __all__ = [
     "AccessError",
     "CorruptFileError",
+    "FilledSpace",
     "Finished",
     "FolderError",
     "HubError",
@@ -33,8 +35,9 @@ __all__ = [
     "PushRejectedError",
     "Pushed",
     "Retry",
-    "check_access",
     "download",
+    "ensure_writable_repo",
+    "fill_space",
     "finished_tasks",
     "push",
     "snapshot",

@@ -9,7 +9,7 @@ from huggingface_hub.utils import validate_repo_id
 from atlas_hf.hub.retry import Retry, until_done
 
 
-def check_access(
+def ensure_writable_repo(
     repo_id: str,
     *,
     private: bool | None = None,

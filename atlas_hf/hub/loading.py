@@ -10,11 +10,10 @@ from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_lo
 from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError, RevisionResolutionError
 
 from atlas_hf.folder import INDEX, RESULTS, TASK_FILES, Index, file_sha256
-from atlas_hf.hub.errors import CorruptFileError, FolderError, NoTasksError
+from atlas_hf.hub.errors import CorruptFileError, NoTasksError
 from atlas_hf.hub.retry import Retry, until_done
 
 BACKBONE_CONFIG = "config.json"
-INDEX_LIMIT = 16 * 2**20  # bytes; a larger atlas.json is not one that we wrote
 
 
 def download(
@@ -79,8 +78,6 @@ def _fetch_index(repo_id: str, sha: str, where: dict[str, Any]) -> Index:
         if isinstance(try_to_load_from_cache(repo_id, BACKBONE_CONFIG, where["cache_dir"], sha), str):
             raise NoTasksError(f"{repo_id} is a backbone, as far as the cache holds it") from error
         raise
-    if path.stat().st_size > INDEX_LIMIT:
-        raise FolderError(f"{path} has {path.stat().st_size:,} bytes; more than {INDEX_LIMIT:,} are not read")
     return Index.load(path.parent)
 
 

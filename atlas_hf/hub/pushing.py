@@ -7,26 +7,24 @@ failed begins anew by reading what the repository holds (`atlas_hf.hub.target`).
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import HfApi
 
-from atlas_hf.hub.access import check_access
+from atlas_hf.hub.access import ensure_writable_repo
 from atlas_hf.hub.errors import PushConflictError
 from atlas_hf.hub.folder import Finished, commit_files, finished_tasks
 from atlas_hf.hub.retry import Retry, until_done
-from atlas_hf.hub.target import MAY_BE_OTHERS, Target, push_note
-
-logger = logging.getLogger(__name__)
+from atlas_hf.hub.target import Target
 
 
 @dataclass(frozen=True)
 class Pushed:
     """A task on the Hub. `new`: it was not there when `push` began with it. `kept`: files that others had changed
-    there, left as they made them."""
+    there, left as they made them.
+    """
 
     task: str
     tag: str
@@ -53,7 +51,7 @@ def push(
     files that this push would write), `PushRejectedError`, `HubUnavailableError` (try again later).
     """
     done = finished_tasks(folder)
-    repo_id = check_access(repo_id, private=private, token=token, endpoint=endpoint, retry=retry)
+    repo_id = ensure_writable_repo(repo_id, private=private, token=token, endpoint=endpoint, retry=retry)
     target = Target(HfApi(endpoint=endpoint, token=token), repo_id, revision)
     pushed = []
     for number in range(1, len(done) + 1):
@@ -99,28 +97,9 @@ class _PushOne:
     def _commit(self) -> None:
         files = commit_files(self.folder, self.done)
         earlier = {path for task in self.done for path in task.paths}
-        kept = self._check_others(self.target.others_files(sorted(earlier | set(files))))
-        self.target.api.create_commit(
-            self.target.repo_id,
-            # fresh objects in every try: the client marks those it has sent
-            [CommitOperationAdd(path, source) for path, source in files.items() if path not in kept],
-            commit_message=f"Add task {self.task.record.position}: {self.task.name}",
-            commit_description=push_note(self.task.push_id, self.task.tag, kept),
-            revision=self.target.revision,
-            parent_commit=self.target.head,
-        )
-
-    def _check_others(self, changed: set[str]) -> list[str]:
-        """The cards and plots to be kept as others left them. Raises `PushConflictError` for other files."""
-        kept = sorted(path for path in changed if path.endswith(MAY_BE_OTHERS))
-        if conflicts := sorted(changed - set(kept)):
-            raise PushConflictError(
-                f"{self.target.repo_id} was changed by others since the last push of this model: {conflicts}. Nothing"
-                " was overwritten. Undo their change there, or push to another repository"
-            )
-        if kept:
-            logger.warning("%s: left as others made them: %s", self.target.repo_id, ", ".join(kept))
-        return kept
+        kept = self.target.leave_to_others(earlier | set(files))
+        title = f"Add task {self.task.record.position}: {self.task.name}"
+        self.target.commit(files, kept, title, self.task.push_id, self.task.tag)
 
     def _tag(self, commit: str) -> None:
         if self.task.tag not in self.target.tags:

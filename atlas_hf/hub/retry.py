@@ -15,7 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from atlas_hf.folder import AtlasFormatError
 from atlas_hf.hub.errors import HubError, HubUnavailableError
 from atlas_hf.hub.failures import refuse, temporary
-from atlas_hf.hub.timeouts import limit_time
+from atlas_hf.hub.timeouts import limited_time
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -24,7 +24,8 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Retry:
     """How often and how patiently to try. Waits double from `first_wait` to `longest_wait` seconds; `Retry-After` is
-    obeyed, but a wait beyond `patience` seconds ends the tries. `sleep` and `clock` are for tests."""
+    obeyed, but a wait beyond `patience` seconds ends the tries. `sleep` and `clock` are for tests.
+    """
 
     tries: int = 8
     first_wait: float = 1.0
@@ -47,11 +48,11 @@ class Retry:
 
 def until_done(step: Callable[[], T], what: str, retry: Retry) -> T:
     """Calls `step`, which must begin by reading the state of the Hub, until it returns. Raises a `HubError`."""
-    limit_time()
     waited = 0.0
     for tried in range(1, retry.tries + 1):
         try:
-            return step()
+            with limited_time():
+                return step()
         except (HubError, AtlasFormatError):
             raise
         except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:

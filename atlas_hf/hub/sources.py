@@ -12,8 +12,9 @@ from huggingface_hub.utils import validate_repo_id
 from torch import nn
 from transformers import AutoModel, AutoProcessor, PreTrainedModel
 
-from atlas_hf import hub
 from atlas_hf.folder import INDEX
+from atlas_hf.hub.errors import NoTasksError
+from atlas_hf.hub.loading import download
 
 # Backbones that come with the package, by the id that atlas.json names.
 SHIPPED_BACKBONES = {"atlas-hf/digits-vilt": Path(__file__).parents[1] / "streams" / "digits" / "digits_vilt"}
@@ -33,13 +34,14 @@ def locate(
         if not is_repository(str(model_id)):
             raise ValueError(f"There is no folder {str(model_id)!r}, and it is no repository id ('owner/name').")
         try:
-            folder = hub.download(str(model_id), revision=revision, tasks=tasks and list(tasks), token=token)
-        except hub.NoTasksError:
+            folder = download(str(model_id), revision=revision, tasks=tasks and list(tasks), token=token)
+        except NoTasksError:
             return None
     return folder if (folder / INDEX).is_file() else None
 
 
 def is_repository(name: str) -> bool:
+    """Could this be the id of a repository on the Hub? It need not be there."""
     try:
         validate_repo_id(name)
     except HFValidationError:

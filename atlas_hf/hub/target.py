@@ -1,27 +1,31 @@
-"""What a branch of a repository holds: its head, its tags, and the pushes that its history names.
+"""What a branch of a repository, a model's or a Space's, holds, and one commit to it that leaves others' edits alone.
 
-A commit whose reply was lost leaves one question, "did it land?". The history answers it: the description of every
-commit carries the push id of its task.
+A commit whose reply was lost leaves one question, "did it land?". The history answers it: the description of each of
+our commits is a note with the id of its push and the files that it left as others had made them.
 """
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from atlas_hf.folder import CARD
-from atlas_hf.hub.errors import AccessError
+from atlas_hf.hub.errors import AccessError, PushConflictError
 
-MAY_BE_OTHERS = (CARD, ".png")  # who edits the card on the Hub keeps his version; other files are a conflict
-_PUSH_ID = re.compile(r"^atlas-push-id: ([0-9a-f]{64}) (task-\d{2,}-\S+)$(?:\natlas-kept: (.*)$)?", re.MULTILINE)
-
-
-def push_note(push_id: str, tag: str, kept: list[str]) -> str:
-    """The description of a task's commit, which `Target.read` finds again."""
-    kept_line = f"\natlas-kept: {'|'.join(kept)}" if kept else ""
-    return f"atlas-push-id: {push_id} {tag}{kept_line}"
+logger = logging.getLogger(__name__)
+FILES = "files"  # in the place of a task's tag: the files of a Space
+# The second form is that of the first Spaces.
+_NOTE = re.compile(
+    rf"^atlas-push-id: ([0-9a-f]{{64}}) (task-\d{{2,}}-\S+|{FILES})$(?:\natlas-kept: (.*)$)?"
+    r"|^atlas-space-files(?: \(left (README\.md) as others made it\))?$",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -33,40 +37,107 @@ class Landed:
     kept: tuple[str, ...]
 
 
-class Target:
-    """A branch of a repository, and what was last read of it."""
+NOTHING = Landed("", "", ())
 
-    def __init__(self, api: HfApi, repo_id: str, revision: str):
-        self.api, self.repo_id, self.revision = api, repo_id, revision
-        self.head = ""
+
+class Target:
+    """A branch of a repository, and what was last read of it.
+
+    Args:
+        repo_id: by its full name.
+        revision: the branch.
+        repo_type: `model` or `space`.
+    """
+
+    def __init__(self, api: HfApi, repo_id: str, revision: str = "main", repo_type: str = "model") -> None:
+        self.api, self.repo_id, self.revision, self.repo_type = api, repo_id, revision, repo_type
+        self.first = self.head = ""
         self.tags: dict[str, str] = {}
         self.pushes: dict[str, Landed] = {}  # by push id, oldest first
+        self.last = NOTHING
 
     def read(self) -> None:
         """Head and tags; the history only if the head has moved."""
-        refs = self.api.list_repo_refs(self.repo_id)
+        refs = self.api.list_repo_refs(self.repo_id, repo_type=self.repo_type)
         self.tags = {tag.name: tag.target_commit for tag in refs.tags}
         heads = {branch.name: branch.target_commit for branch in refs.branches}
         if self.revision not in heads:
             raise AccessError(f"{self.repo_id} has no branch {self.revision!r}; its branches are {sorted(heads)}")
-        if heads[self.revision] == self.head:
+        if (head := heads[self.revision]) == self.head:
             return
-        head, self.pushes = heads[self.revision], {}
-        for commit in reversed(self.api.list_repo_commits(self.repo_id, revision=head)):
-            for push_id, tag, kept in _PUSH_ID.findall(commit.message):
-                self.pushes.setdefault(push_id, Landed(tag, commit.commit_id, tuple(kept.split("|")) if kept else ()))
-        self.head = head  # last: a read that failed half way is done again
+        self.pushes, self.last = {}, NOTHING
+        commits = self.api.list_repo_commits(self.repo_id, revision=head, repo_type=self.repo_type)
+        for commit in reversed(commits):
+            for push_id, tag, kept, card in _NOTE.findall(commit.message):
+                self.last = Landed(tag, commit.commit_id, tuple((kept or card).split("|")) if kept or card else ())
+                if push_id:
+                    self.pushes.setdefault(push_id, self.last)
+        self.first, self.head = commits[-1].commit_id, head  # last: a read that failed half way is done again
 
-    def others_files(self, paths: list[str]) -> set[str]:
+    def digests(self, commit: str, paths: list[str]) -> dict[str, str]:
+        """By path: the sha256 of what is in LFS, else git's own digest."""
+        found: Iterable[RepoFile | RepoFolder]
+        if self.repo_type == "space":  # it holds hundreds of our files: one listing instead of all their names
+            found = self.api.list_repo_tree(self.repo_id, recursive=True, revision=commit, repo_type=self.repo_type)
+        else:
+            found = self.api.get_paths_info(self.repo_id, paths, revision=commit, repo_type=self.repo_type)
+        return {item.path: _digest(item) for item in found}
+
+    def leave_to_others(self, paths: Iterable[str]) -> list[str]:
+        """Of the paths that a push is about, the cards and plots that others edited, to be left as they made them.
+
+        Raises `PushConflictError` if they edited other files.
+        """
+        edited = self._edited_by_others(sorted(paths))
+        kept = sorted(path for path in edited if self._may_be_others(path))
+        if conflicts := sorted(edited - set(kept)):
+            raise PushConflictError(
+                f"{self.repo_id} was changed by others since the last push from here: {conflicts}. Nothing was"
+                " overwritten. Undo their change there, or push to another repository"
+            )
+        if kept:
+            logger.warning("%s: left as others made them: %s", self.repo_id, ", ".join(kept))
+        return kept
+
+    def commit(
+        self, files: Mapping[str, Path | bytes], kept: list[str], title: str, push_id: str, tag: str = FILES
+    ) -> str:
+        """One commit on the head that was read, of the files that are not to be kept; its sha."""
+        note = f"atlas-push-id: {push_id} {tag}" + (f"\natlas-kept: {'|'.join(kept)}" if kept else "")
+        made = self.api.create_commit(
+            self.repo_id,
+            # fresh objects in every try: the client marks those it has sent
+            [CommitOperationAdd(path, source) for path, source in files.items() if path not in kept],
+            commit_message=title,
+            commit_description=note,
+            revision=self.revision,
+            parent_commit=self.head,
+            repo_type=self.repo_type,
+        )
+        return made.oid
+
+    def _edited_by_others(self, paths: list[str]) -> set[str]:
         """Those of `paths` that the head does not hold as the last push wrote them, or that it found to be others'."""
-        last = next(reversed(self.pushes.values()), Landed("", "", ()))
-        if last.commit == self.head:
-            return set(last.kept) & set(paths)
-        before = self._blobs(last.commit, paths) if last.commit else {}
-        now = self._blobs(self.head, paths)
-        changed = {path for path in paths if before.get(path) != now.get(path)} | (set(last.kept) & set(paths))
-        return {path for path in changed if path in now or not path.endswith(MAY_BE_OTHERS)}
+        kept = set(self.last.kept) & set(paths)
+        if self.last.commit == self.head:
+            return kept
+        before, now = self._before(paths), self.digests(self.head, paths)
+        edited = {path for path in paths if before.get(path) != now.get(path)} | kept
+        return {path for path in edited if path in now or not self._may_be_others(path)}
 
-    def _blobs(self, commit: str, paths: list[str]) -> dict[str, str]:
-        found = self.api.get_paths_info(self.repo_id, paths, revision=commit)
-        return {item.path: getattr(item, "blob_id", "a folder") for item in found}
+    def _before(self, paths: list[str]) -> dict[str, str]:
+        """What others found: the files of the last push, or the card that the Hub puts into a new Space."""
+        if self.last.commit:
+            return self.digests(self.last.commit, paths)
+        found = self.digests(self.first, [CARD]) if self.repo_type == "space" else {}
+        return {path: digest for path, digest in found.items() if path == CARD}
+
+    def _may_be_others(self, path: str) -> bool:
+        """Who edits a card or a plot on the Hub keeps his version, of a Space its own card only."""
+        return path == CARD if self.repo_type == "space" else path.endswith((CARD, ".png"))
+
+
+def _digest(item: RepoFile | RepoFolder) -> str:
+    if isinstance(item, RepoFolder):
+        return "a folder"
+    return item.lfs.sha256 if item.lfs else item.blob_id

@@ -1,33 +1,45 @@
-"""A time-out on every call: the client of `huggingface_hub` waits for ever unless it is told not to."""
+"""A time-out on every request: the client of `huggingface_hub` waits for ever unless it is told not to.
+
+It has one client per process, made by the user's factory, and few of its methods take a time-out: `create_commit` and
+`list_repo_commits` do not. So while a call of ours runs, a hook of that client limits the requests that have no limit,
+those of other threads too; then the client is as it was. A client that is made anew in the middle of a try, after a
+refused connection, is limited from the next try on.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx2
-from huggingface_hub import set_client_factory
-from huggingface_hub.utils import _http
+from huggingface_hub import get_session
 
 TIMEOUT = httpx2.Timeout(60.0, connect=15.0)
 _lock = threading.Lock()
 
 
-def limit_time() -> None:
-    """Gives the client of `huggingface_hub` time-outs where it has none, which is its default.
-
-    The factory is replaced, not the client, which is made anew after a failed connection. Once per process: replacing
-    it closes the client in use.
-    """
+@contextmanager
+def limited_time() -> Iterator[None]:
+    """Every request of the block that has no time-out of its own or of its client gets `TIMEOUT`."""
+    client = get_session()
     with _lock:
-        make = getattr(_http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory)
-        if getattr(make, "limits_time", False):
-            return
+        _set_hooks(client, [*client.event_hooks["request"], _limit])
+    try:
+        yield
+    finally:
+        with _lock:  # of several calls at once, each takes away one hook
+            hooks = list(client.event_hooks["request"])
+            if _limit in hooks:
+                hooks.remove(_limit)
+            _set_hooks(client, hooks)
 
-        def limited() -> httpx2.Client:
-            client = make()
-            if client.timeout == httpx2.Timeout(None):
-                client.timeout = TIMEOUT
-            return client
 
-        limited.limits_time = True
-        set_client_factory(limited)
+def _limit(request: httpx2.Request) -> None:
+    if not any(request.extensions["timeout"].values()):
+        request.extensions["timeout"] = TIMEOUT.as_dict()
+
+
+def _set_hooks(client: httpx2.Client, hooks: list) -> None:
+    """A new list, since another thread may be walking through the old one."""
+    client.event_hooks = client.event_hooks | {"request": hooks}

@@ -1,5 +1,6 @@
-"""Formulas of continual learning and of single tasks, and `evaluate` metrics around them.
+"""Formulas of continual learning and of single tasks, and `evaluate` metrics around them. Imports no other room.
 
+`matrix`, the accuracy matrix, checked; `continual`, its figures; `single`, scores of one task; `vqa`, VQA's score.
 `ContinualLearning` and `VqaAccuracy` are imported when they are asked for: `evaluate` takes a second to import.
 """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import unwrap
 from statistics import fmean
 from typing import Any, ParamSpec
 
@@ -34,7 +35,7 @@ def _figure(formula: Figure[Arguments]) -> Figure[Arguments]:
 def reason(figure: Figure[Arguments], *args: Arguments.args, **kwargs: Arguments.kwargs) -> str | None:
     """Why a figure of this module is None for these arguments; None if it has a value."""
     try:
-        figure.__wrapped__(*args, **kwargs)
+        unwrap(figure)(*args, **kwargs)
     except Undefined as why:
         return str(why)
     return None
@@ -166,7 +167,7 @@ def summary(
         single_task: the score on each task learned alone, one per column.
         low_shot, bare_low_shot, low_shot_random_baseline: of the downstream tasks, see `low_shot_transfer`.
     """
-    calls = {
+    calls: dict[Callable[..., float | None], tuple[Any, ...]] = {
         average_accuracy: (matrix,),
         average_incremental_accuracy: (matrix,),
         backward_transfer: (matrix,),

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from numbers import Real
 from statistics import fmean
+from typing import Any
 
 Scores = Sequence[float | None]
 Matrix = Sequence[Scores]
@@ -45,9 +46,9 @@ class AccuracyMatrix:
 
     def __getitem__(self, cell: tuple[int, int]) -> float:
         i, j = cell
-        if self.rows[i][j] is None:
+        if (score := self.rows[i][j]) is None:
             raise Undefined(f"the score on task {j} after learning task {i} is missing")
-        return self.rows[i][j]
+        return score
 
     @property
     def tasks(self) -> range:
@@ -99,9 +100,9 @@ class TaskScores:
         return len(self._given)
 
     def __getitem__(self, task: int) -> float:
-        if self._given[task] is None:
+        if (score := self._given[task]) is None:
             raise Undefined(f"{self._name} of task {task} is missing")
-        return self._given[task]
+        return score
 
 
 def cells(matrix: Matrix) -> dict[str, list]:
@@ -122,10 +123,10 @@ def from_cells(scores: Sequence[float], learned: Sequence[int], evaluated: Seque
     Raises:
         ValueError: a score that is no finite number, or a negative index.
     """
-    found = defaultdict(list)
+    found: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
     checked = numbers(scores, "scores")
     for place, (score, i, j) in enumerate(zip(checked, learned, evaluated, strict=True)):
-        if None in (score, i, j) or i < 0 or j < 0:
+        if score is None or None in (i, j) or i < 0 or j < 0:
             raise ValueError(
                 f"Example {place} has score {score}, learned {i} and evaluated {j}. Give a score and two indices of "
                 "tasks, counted from 0; leave out what was not measured."
@@ -142,10 +143,10 @@ def numbers(values: Scores, name: str) -> list[float | None]:
     Raises:
         ValueError: anything else, with its place.
     """
-    checked = _listed(values, name)
+    checked: list[Any] = _listed(values, name)
     for place, value in enumerate(checked):
-        fits = isinstance(value, Real) and not isinstance(value, bool) and abs(value) < LIMIT
-        if value is not None and not fits:
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if value is not None and not (is_number and abs(value) < LIMIT):
             raise ValueError(
                 f"{name} has {value!r} at place {place}. Give finite numbers, None for a score that was not measured."
             )

@@ -11,7 +11,7 @@ import gradio as gr
 
 
 def widget(metric: type[evaluate.Metric], example: Mapping[str, Any]) -> gr.Interface:
-    """A page for any metric. (`evaluate.utils.launch_gradio_widget` uses `gradio.inputs`, which is gone.)
+    """A page for any metric; `evaluate.utils.launch_gradio_widget` uses `gradio.inputs`, which is gone.
 
     Args:
         metric: the class; every request has an instance of its own.

@@ -80,7 +80,7 @@ class AtlasModel(AnsweringModel):
             HubError: see `atlas_hf.hub.push`.
         """
         self.check_pushable()
-        repo_id = hub.check_access(repo_id, private=private, token=token)
+        repo_id = hub.ensure_writable_repo(repo_id, private=private, token=token)
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder)
             write_card(folder, repo_id)

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from atlas_hf.data.batches import batches
-from atlas_hf.data.collator import AtlasCollator, Encoder
+from atlas_hf.data import AtlasCollator, Encoder
 from atlas_hf.model.evaluation import evaluating
 from atlas_hf.model.task_model import TaskModel
 from atlas_hf.tasks import TaskSpec

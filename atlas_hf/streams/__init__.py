@@ -1,23 +1,20 @@
-"""Built-in streams of tasks. Each is a module with the same names:
+"""Built-in streams of tasks: what there is to learn from. May import `metrics` and `atlas_hf.tasks`.
 
-`load`, `load_downstream`, `load_task`, `low_shot`, `BACKBONE_ID`, and the settings it is learned with: `SIZES`,
-`WIDTH`, `TRAINING`, `THREADS` on a CPU, the tiny ones for a smoke run, `SMOKE_SIZES` and `SMOKE_TRAINING`, and those
-of the benchmark, `BENCHMARK_SIZES`, `BENCHMARK_TRAINING`, `LOW_SHOT_SIZES` and `LOW_SHOT_TRAINING`.
+`stream` says what a stream is; `digits` and `climb` are streams; `selection` chooses tasks, and examples of a task.
 """
 
 from __future__ import annotations
 
-from types import ModuleType
-
 from atlas_hf.streams import climb, digits
 from atlas_hf.streams.selection import low_shot
+from atlas_hf.streams.stream import Stream
 
-STREAMS: dict[str, ModuleType] = {"digits": digits, "climb": climb}
+STREAMS: dict[str, Stream] = {"digits": digits, "climb": climb}
 
-__all__ = ["STREAMS", "climb", "digits", "get", "low_shot"]
+__all__ = ["STREAMS", "Stream", "climb", "digits", "get", "low_shot"]
 
 
-def get(name: str) -> ModuleType:
+def get(name: str) -> Stream:
     """A stream by name; a `ValueError` lists the possible ones."""
     if name not in STREAMS:
         raise ValueError(f"There is no stream {name!r}; possible are {', '.join(STREAMS)}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from datasets import DatasetDict
@@ -28,3 +28,10 @@ def chosen(possible: Sequence[str], tasks: Iterable[str] | None) -> list[str]:
     if unknown:
         raise ValueError(f"There is no task {', '.join(map(repr, unknown))} here; possible are {', '.join(possible)}.")
     return [name for name in possible if name in wanted]
+
+
+def in_order(orders: Mapping[str, Sequence[str]], order: str, tasks: Iterable[str] | None) -> list[str]:
+    """The tasks that are wanted, in an order by its name; a `ValueError` for an order or a task that is not there."""
+    if order not in orders:
+        raise ValueError(f"Order {order!r} does not exist; possible are {', '.join(orders)}.")
+    return chosen(orders[order], tasks)

@@ -44,7 +44,7 @@ class Publisher:
                     "push_to_hub needs hub_model_id: the repository to push to, for example 'me/my-atlas'."
                 )
             model.check_pushable()
-            repo_id = hub.check_access(args.hub_model_id, private=args.hub_private_repo, token=args.hub_token)
+            repo_id = hub.ensure_writable_repo(args.hub_model_id, private=args.hub_private_repo, token=args.hub_token)
         return cls(folder, repo_id, args.hub_private_repo, args.hub_token)
 
     def publish(self, task: str) -> None:

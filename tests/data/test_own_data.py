@@ -18,7 +18,7 @@ TINY = ["--max_steps", "2", "--per_device_train_batch_size", "8", "--disable_tqd
 
 def table(folder, rows, name="animals.csv"):
     folder.mkdir(exist_ok=True)
-    with open(folder / name, "w", newline="") as file:
+    with (folder / name).open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)

@@ -9,8 +9,7 @@ import pytest
 from atlas_hf import hub
 from atlas_hf.cli.commands import main
 from atlas_hf.demo import DIGITS_MODEL, DIGITS_MODEL_ID
-from atlas_hf.demo.space import APP, CARD, REQUIREMENTS, package_files, space_files
-from atlas_hf.demo.space_repository import push_space
+from atlas_hf.demo.space import APP, CARD, REQUIREMENTS, package_files, push_space, space_files
 from shared import hub_models
 from shared.hub_models import FAST, QUIET
 
@@ -130,9 +129,22 @@ def test_a_card_edited_on_the_hub_stays_also_after_later_pushes(server, caplog):
     server.foreign_commit(SPACE, {"README.md": b"theirs"}, kind="space")
     filled = push(server, FILES | {"app.py": b"print(2)\n"})
     assert (filled.new, filled.kept) == (("app.py",), ("README.md",))
-    assert "user/demo: left as others made it: README.md" in caplog.text
+    assert "user/demo: left as others made them: README.md" in caplog.text
     assert push(server, FILES | {"app.py": b"print(3)\n"}).kept == ("README.md",)
     assert on_hub(server)["README.md"] == b"theirs"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_space_of_an_earlier_version_is_known_by_its_note(server, kept):
+    server.store.create("space", SPACE, sdk="gradio")
+    note = "atlas-space-files (left README.md as others made it)" if kept else "atlas-space-files"
+    old = {"app.py": b"print('old')", "README.md": b"old"}
+    server.store.commit(server.store.repos["space", SPACE], old, "Update the demo", note)
+    filled = push(server)
+    assert filled.kept == (("README.md",) if kept else ())
+    assert on_hub(server)["README.md"] == (b"old" if kept else FILES["README.md"])
+    assert on_hub(server)["app.py"] == FILES["app.py"]
+    assert push(server).commit == filled.commit, "found again by the note of this version"
 
 
 @pytest.mark.parametrize("name", ["commit reply lost", "commit 503", "commit 412", "upload cut", "create lost"])

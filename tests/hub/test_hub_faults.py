@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from huggingface_hub import HfApi, close_session, get_session, set_client_factory
+from huggingface_hub import HfApi, get_session, set_client_factory
 from huggingface_hub.utils import _http
 
 from atlas_hf.hub import HubError, HubUnavailableError, Retry, push, timeouts
@@ -39,7 +39,7 @@ def test_one_fault(hub, folder, name):
 
 
 def test_faults_in_pairs(hub, tmp_path):
-    """All 300 pairs, a push of one small task each. (In three a commit has landed before the second could strike.)"""
+    """All 300 pairs, a push of one small task each; in three a commit has landed before the second could strike."""
     model = learn(tmp_path / "model", "vqa")
     both = 0
     for number, pair in enumerate(itertools.combinations(FAULTS, 2)):
@@ -101,11 +101,9 @@ def test_nobody_listens(hub, folder):
 
 def test_silent_hub_is_noticed_and_its_late_commit_lands_nowhere(hub, folder, monkeypatch):
     monkeypatch.setattr(timeouts, "TIMEOUT", httpx2.Timeout(0.3))
-    close_session()
     waits = []
     hub.fault(COMMIT, "delay", seconds=1.0)
     send(hub, folder, retry=Retry(sleep=waits.append))
-    close_session()
     assert waits == [1.0]
     while len(hub.requests(COMMIT)) < 4:
         time.sleep(0.05)
@@ -113,14 +111,64 @@ def test_silent_hub_is_noticed_and_its_late_commit_lands_nowhere(hub, folder, mo
     assert_exactly_once(hub)
 
 
-def test_time_outs_of_the_user_are_kept():
-    set_client_factory(lambda: httpx2.Client(timeout=5))
-    timeouts.limit_time()
-    assert get_session().timeout == httpx2.Timeout(5)
+def test_silent_listing_is_noticed(hub, folder, monkeypatch):
+    """The client asks for pages with `timeout=None`, so a time-out of the client does not reach them."""
+    send(hub, folder)
+    monkeypatch.setattr(timeouts, "TIMEOUT", httpx2.Timeout(0.3))
+    hub.fault(HISTORY, "delay", seconds=1.0, times=6)
+    waits = []
+    assert not any(task.new for task in send(hub, folder, retry=Retry(sleep=waits.append)))
+    assert waits == [1.0], "the client tries six times, then we begin anew"
+
+
+@pytest.fixture
+def seen():
+    """The time-outs of the requests that reach the transport, for each client time-out that is set."""
+    found = []
+
+    def answer(request):
+        found.append(request.extensions["timeout"])
+        return httpx2.Response(200)
+
+    def client(timeout):
+        set_client_factory(lambda: httpx2.Client(transport=httpx2.MockTransport(answer), timeout=timeout))
+
+    yield client, found
     set_client_factory(_http.default_client_factory)
-    assert get_session().timeout == httpx2.Timeout(None)
-    timeouts.limit_time()
-    assert get_session().timeout == timeouts.TIMEOUT
+
+
+def test_time_outs_of_the_user_are_kept(seen):
+    set_client, found = seen
+    for timeout, limit in ((5, httpx2.Timeout(5)), (None, timeouts.TIMEOUT)):
+        set_client(timeout)
+        with timeouts.limited_time():
+            get_session().get("http://hub/")
+        assert found.pop() == limit.as_dict()
+        get_session().get("http://hub/")
+        assert found.pop() == httpx2.Timeout(timeout).as_dict()
+
+
+def test_the_client_is_the_users_before_and_after_a_push(hub, folder):
+    def state():
+        client = get_session()
+        return _http._GLOBAL_CLIENT_FACTORY, client, client.timeout, client.event_hooks
+
+    before = state()
+    send(hub, folder)
+    hub.fault(HISTORY, 500, times=100)
+    with pytest.raises(HubUnavailableError, match="gave up after 2 tries"):
+        send(hub, folder, retry=Retry(tries=2, sleep=lambda seconds: None))
+    assert state() == before and before[0] is _http.default_client_factory
+
+
+def test_the_time_is_limited_until_the_last_of_several_calls_ends(seen):
+    set_client, found = seen
+    set_client(None)
+    with timeouts.limited_time():
+        with timeouts.limited_time():
+            pass
+        get_session().get("http://hub/")
+    assert found == [timeouts.TIMEOUT.as_dict()]
 
 
 def test_errors_of_hf_xet(hub, folder, monkeypatch):
@@ -147,7 +195,8 @@ def test_arguments_that_are_wrong_are_not_tried_again(hub, folder):
 
 def random_push(hub, model: Path, repo_id: str, rng: random.Random) -> int:
     """A push with up to five random faults at random requests, repeated until it is through. Returns how many commits
-    others made meanwhile."""
+    others made meanwhile.
+    """
     hub.clear()
     names = rng.choices(list(FAULTS), k=rng.randint(1, 5))
     others = script(hub, repo_id, names, times=lambda: rng.randint(1, 3), skip=lambda: rng.randint(0, 3))

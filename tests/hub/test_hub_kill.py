@@ -50,7 +50,8 @@ def pusher(hub, tmp_path):
 
 def kill_at_request(hub, folder, pusher, number: int, late: bool) -> int:
     """A push whose process is killed (signal 9) at its request `number`: before that is served, which then never
-    happens, or `late`, when all is done but the reply. Returns the exit code."""
+    happens, or `late`, when all is done but the reply. Returns the exit code.
+    """
     hub.clear()
     pid, known = [], threading.Event()
 

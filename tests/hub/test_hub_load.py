@@ -16,7 +16,6 @@ from atlas_hf.hub import (
     Retry,
     download,
     finished_tasks,
-    loading,
 )
 from shared import hub_models
 from shared.hub_models import NAMES, QUIET, REPO, learn, send
@@ -149,7 +148,7 @@ def test_failed_listing_does_not_leave_half_a_folder(hub, folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, files", [("../../up", {}), ("a/b", {}), ("vqa", {"../x": "0"}), ("vqa", {"x.pkl": "0"})]
+    ("name", "files"), [("../../up", {}), ("a/b", {}), ("vqa", {"../x": "0"}), ("vqa", {"x.pkl": "0"})]
 )
 def test_hostile_atlas_json_fetches_nothing_else(hub, folder, tmp_path, name, files):
     atlas = json.loads((folder / "atlas.json").read_text())
@@ -161,11 +160,11 @@ def test_hostile_atlas_json_fetches_nothing_else(hub, folder, tmp_path, name, fi
     assert {entry.path.rsplit("/", 1)[1] for entry in hub.requests("(GET|HEAD) /user")} == {"atlas.json"}
 
 
-def test_atlas_json_that_is_too_large_or_no_json(hub, tmp_path, monkeypatch):
+def test_atlas_json_that_is_too_large_or_no_json(hub, tmp_path):
     hub.store.create("model", REPO)
     hub.foreign_commit(REPO, {"atlas.json": b"{" * 1000})
     with pytest.raises(AtlasFormatError, match="atlas.json is not JSON"):
         fetch(hub, tmp_path / "cache")
-    monkeypatch.setattr(loading, "INDEX_LIMIT", 999)
-    with pytest.raises(FolderError, match="atlas.json has 1,000 bytes; more than 999 are not read"):
+    hub.foreign_commit(REPO, {"atlas.json": b"{" * (2**24 + 1)})
+    with pytest.raises(AtlasFormatError, match="atlas.json has 16,777,217 bytes; more than 16,777,216 are not read"):
         fetch(hub, tmp_path / "cache")

@@ -12,8 +12,8 @@ from atlas_hf.hub import (
     FolderError,
     PushRejectedError,
     Retry,
-    check_access,
     download,
+    ensure_writable_repo,
     finished_tasks,
     push,
     snapshot,
@@ -194,7 +194,7 @@ def test_bad_tokens_fail_at_once(hub, token, exists):
         hub.store.create("model", REPO)
     waits = []
     with pytest.raises(AccessError, match="(?s)could not get write access to user/atlas: .*(401|403).*hf auth login"):
-        check_access(REPO, token=token, endpoint=hub.url, retry=Retry(sleep=waits.append))
+        ensure_writable_repo(REPO, token=token, endpoint=hub.url, retry=Retry(sleep=waits.append))
     assert waits == [] and hub.bytes_in("^PUT ") == 0
 
 
@@ -203,14 +203,14 @@ def test_name_without_name_space(hub, folder, monkeypatch):
     assert_exactly_once(hub)
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(AccessError, match="(?s)could not get write access to atlas: Token is required.*hf auth login"):
-        check_access("atlas", endpoint=hub.url)
+        ensure_writable_repo("atlas", endpoint=hub.url)
 
 
-def test_check_access_creates_a_private_repository_once(hub):
-    check_access(REPO, private=True, token="hf_write", endpoint=hub.url)
+def test_a_private_repository_is_created_once(hub):
+    ensure_writable_repo(REPO, private=True, token="hf_write", endpoint=hub.url)
     assert hub.store.repos["model", REPO].private
     hub.clear()
-    assert check_access(REPO, token="hf_write", endpoint=hub.url) == REPO
+    assert ensure_writable_repo(REPO, token="hf_write", endpoint=hub.url) == REPO
     assert [(entry.method, entry.status) for entry in hub.log] == [("GET", 200)]
 
 

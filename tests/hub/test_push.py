@@ -1,6 +1,7 @@
 """A sequence that pushes after every task, to a real Hub over HTTP: history, faults, and loading any point of it."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -78,7 +79,7 @@ def test_the_state_on_the_hub_is_that_of_its_task(server, fresh, args, tmp_path)
     files = hub_api(server).list_repo_files(REPO, revision="task-01-has-a")
     assert {"README.md", "accuracy_matrix.png", "reuse.png", "has-a/task.json"} <= set(files)
     card = hub_api(server).hf_hub_download(REPO, "README.md", revision="task-01-has-a")
-    text = open(card).read()
+    text = Path(card).read_text()
     assert REPO in text and str(tmp_path) not in text
 
 
@@ -150,7 +151,7 @@ def test_the_pushed_digits_stream_answers_as_the_learned_one(server, tmp_path):
     pushed, learned = AtlasModel.from_pretrained(REPO), AtlasModel.from_pretrained(output)
     from atlas_hf.streams import digits
 
-    spec, data = digits.load_task("vqa", 1, 1, 8)
+    _, data = digits.load_task("vqa", 1, 1, 8)
     row = data["test"][0]
     answers = [model.predict("vqa", row["image"], row["question"]) for model in (pushed, learned)]
     assert answers[0] == answers[1]

@@ -147,7 +147,7 @@ def test_malformed_baselines():
 
 
 def test_columns_of_tasks_to_come_count_for_no_figure_but_forward_transfer():
-    begun = [row[:2] + [0.4] for row in FULL[:2]]
+    begun = [[*row[:2], 0.4] for row in FULL[:2]]
     for figure in (continual.average_accuracy, continual.forgetting, continual.plasticity, continual.stability):
         assert figure(begun) == figure([row[:2] for row in FULL[:2]])
 

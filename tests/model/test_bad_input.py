@@ -7,7 +7,7 @@ from datasets import Dataset
 from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
 
 from atlas_hf import AtlasModel
-from atlas_hf.data.collator import AtlasCollator, Encoder
+from atlas_hf.data import AtlasCollator, Encoder
 from shared.comparing import Unchanged
 from shared.tiny import CHOICE, picture, text_spec, three_tasks
 from test_tasks import NUMBER, SOFT

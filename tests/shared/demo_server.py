@@ -15,8 +15,7 @@ import pytest
 
 from atlas_hf import hub
 from atlas_hf.demo import DIGITS_MODEL, DIGITS_MODEL_ID
-from atlas_hf.demo.space import package_files, space_files
-from atlas_hf.demo.space_repository import push_space
+from atlas_hf.demo.space import package_files, push_space, space_files
 from shared.hub_models import FAST
 from shared.hub_server import HubServer, client_env, isolated_client
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from itertools import chain
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_a_held_out_split_shares_nothing_with_training(hub):
     spec, data = climb.load_task("places365", train_size=None, validation_size=5, test_size=6)
     shades = [[image.convert("RGB").getpixel((0, 0))[0] for image in rows["image"]] for rows in data.values()]
     assert [len(part) for part in shades] == [13, 5, 6]
-    assert sorted(sum(shades, [])) == list(range(24))
+    assert sorted(chain(*shades)) == list(range(24))
     assert spec.label_names[1] == "balcony/interior"
 
 

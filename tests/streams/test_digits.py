@@ -9,8 +9,10 @@ import pytest
 import torch
 from transformers import AutoModel, AutoProcessor
 
+from atlas_hf.hub import sources
 from atlas_hf.streams import digits as stream
 from atlas_hf.streams.digits import pretraining as pretrain_digits
+from atlas_hf.streams.digits import pretraining_model
 from atlas_hf.streams.digits import pretraining_texts as pretrain_texts
 from atlas_hf.streams.digits.examples import ANSWERS
 from atlas_hf.streams.digits.scenes import COLOURS, DIGITS, EMPTY, HIDDEN, POSITIONS, SPLITS, handwriting, write_scenes
@@ -65,7 +67,7 @@ def test_data_depends_on_the_seed_and_a_smaller_size_is_the_beginning_of_a_large
 
 
 def test_a_task_is_the_same_in_both_orders_and_alone():
-    one, two = (dict((s.name, d) for s, d in stream.load(order, **SIZES)) for order in stream.ORDERS)
+    one, two = ({s.name: d for s, d in stream.load(order, **SIZES)} for order in stream.ORDERS)
     assert values_by_column(one["vqa"]["test"]) == values_by_column(two["vqa"]["test"])
     ((_, alone),) = stream.load(**SIZES, tasks=["vqa"])
     assert values_by_column(one["vqa"]["test"]) == values_by_column(alone["test"])
@@ -243,7 +245,7 @@ def test_random_baseline_is_the_score_of_the_best_constant_answer(name):
 
 
 @pytest.mark.parametrize(
-    "name, column, limit",
+    ("name", "column", "limit"),
     [("vqa", "question", 0.21), ("entailment", "hypothesis", 0.40), ("image-pairs", "statement", 0.55)],
 )
 def test_the_text_alone_says_little(name, column, limit):
@@ -269,7 +271,7 @@ def test_every_word_has_a_token_and_every_text_fits(name, processor):
         text = " ".join(row[column] for column in spec.text_columns) or "an image"
         for choice in row[spec.choices_column] if spec.choices_column else [None]:
             ids = tokenizer(text, choice)["input_ids"]
-            assert tokenizer.unk_token_id not in ids and len(ids) <= pretrain_digits.MAX_TEXT, text
+            assert tokenizer.unk_token_id not in ids and len(ids) <= pretraining_model.MAX_TEXT, text
 
 
 def test_backbone_is_small_and_loads_in_float32(processor):
@@ -302,7 +304,11 @@ def test_pretraining_never_sees_what_the_card_says_it_has_not_seen():
 def test_pretraining_computes_what_the_whole_model_computes():
     torch.manual_seed(0)
     batch = pretrain_digits.make_batches(8, "train", Random(0), np.random.default_rng(0))[1]
-    pretrain_digits.check_shortcuts(pretrain_digits.build_model(), pretrain_digits.build_processor(), batch)
-    result = pretrain_digits.Pretraining()(*batch)
+    pretrain_digits.check_shortcuts(pretraining_model.build_model(), pretraining_model.build_processor(), batch)
+    result = pretraining_model.Pretraining()(*batch)
     result["loss"].backward()
     assert torch.isfinite(result["loss"])
+
+
+def test_the_shipped_backbone_is_found_by_its_id():
+    assert {stream.BACKBONE_ID: stream.backbone_path()} == sources.SHIPPED_BACKBONES

@@ -1,6 +1,7 @@
 """`evaluate` metric of answers to questions about images."""
 
 from statistics import fmean
+from typing import Any
 
 import datasets
 import evaluate
@@ -40,7 +41,7 @@ _COLUMNS = {"answers": ("string", "string"), "soft_labels": ("int64", "float64")
 class VqaAccuracy(evaluate.Metric):
     """VQA accuracy (`atlas_hf.metrics.vqa`) of answers in words, or with `soft_labels` of indices and soft scores."""
 
-    def __init__(self, config_name: str | None = None, **kwargs):
+    def __init__(self, config_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(config_name or "answers", **kwargs)
 
     def _info(self) -> evaluate.MetricInfo:

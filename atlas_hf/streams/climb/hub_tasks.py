@@ -83,9 +83,11 @@ class HubTask:
 
     def make_spec(self, features: Features) -> TaskSpec:
         """The `TaskSpec`, with the label names that the training data give."""
-        labels = {"label_names": self.labels(features)} if self.labels else {}
         place = self.sources["train"].repo
-        return TaskSpec(**self.spec, dataset_id=None if Path(place).is_dir() else place, **labels)
+        found: dict[str, Any] = {"dataset_id": None if place is None or Path(place).is_dir() else place}
+        if self.labels:
+            found["label_names"] = self.labels(features)
+        return TaskSpec(**self.spec, **found)
 
 
 def class_names(column: str = "label", otherwise: tuple[str, ...] = ()) -> Callable[[Features], tuple[str, ...]]:
@@ -111,8 +113,11 @@ def load_hub_task(task: HubTask, sizes: Mapping[str, int | None], seed: int) -> 
     Raises:
         ValueError: a data set or a column that is not there, with what was found.
     """
-    held = {split: HELD_OUT_SIZE if sizes[split] is None else sizes[split] for split in HELD_OUT}
-    held = {split: size for split, size in held.items() if split not in task.sources}
+    held = {
+        split: HELD_OUT_SIZE if (size := sizes[split]) is None else size
+        for split in HELD_OUT
+        if split not in task.sources
+    }
     spec = task.make_spec(_open(task, "train").features)
     wanted = None if sizes["train"] is None else sizes["train"] + sum(held.values())
     rows = _load_split(task, spec, "train", wanted, seed)

@@ -42,6 +42,7 @@ class AnswerScores:
         self.ids: dict[str, int] = {}
 
     def __call__(self, row: Row) -> Row:
+        """The columns `question`, `answers` and `scores` of a row with `annotations`."""
         self.ids = self.ids or {answer: i for i, answer in enumerate(vqa_answers(Features()))}
         given = [answer["answer"] for answer in row["annotations"]]
         known = [answer for answer in Counter(given) if answer in self.ids]

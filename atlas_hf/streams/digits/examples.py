@@ -13,7 +13,7 @@ from atlas_hf.streams.digits.scenes import COLOURS, DIGITS, EMPTY, HIDDEN, POSIT
 
 ANSWERS = DIGITS + COLOURS + POSITIONS
 FIRST_COLOUR, FIRST_POSITION = len(DIGITS), len(DIGITS) + len(COLOURS)
-CONFUSED_WITH = (6, 7, 5, 8, 9, 2, 0, 1, 3, 4) + (14, 12, 11, 15, 10, 13) + (17, 16, 19, 18)  # index in `ANSWERS`
+CONFUSED_WITH = (6, 7, 5, 8, 9, 2, 0, 1, 3, 4, 14, 12, 11, 15, 10, 13, 17, 16, 19, 18)  # indices in `ANSWERS`
 AGREEMENT = 0.96  # how likely one of the ten annotators is to give the answer and not the one it is confused with
 VOTE_SCORES = (0.0, 0.3, 0.6, 0.9) + (1.0,) * 7  # VQAv2: min(1, votes / 3), rounded as its authors do
 
@@ -34,8 +34,8 @@ def _distinct(rng: np.random.Generator) -> Scene:
     return Scene(rng.permutation(10)[:4].tolist(), rng.permutation(len(COLOURS))[:4].tolist())
 
 
-# vqa: six forms of question; the answers to each are equally frequent, so that the question alone says little.
 def vqa(rng: np.random.Generator) -> Row:
+    """Six forms of question; the answers to each are equally frequent, so that the question alone says little."""
     cell, form, scene = _pick(rng, 4), _pick(rng, 6), _distinct(rng)
     digit, colour = scene.digits[cell], scene.colours[cell]
     question, answer = (
@@ -64,8 +64,8 @@ def _votes(rng: np.random.Generator, answer: int) -> Row:
     return {"answers": list(scores), "scores": list(scores.values())}
 
 
-# entailment: every scene hides one cell, so that the image alone does not say which hypotheses are open.
 def entailment(rng: np.random.Generator) -> Row:
+    """Every scene hides one cell, so that the image alone does not say which hypotheses are open."""
     scene, hidden, label, form = _distinct(rng), _pick(rng, 4), _pick(rng, 3), _pick(rng, 3)
     scene.digits[hidden] = HIDDEN
     cell = hidden if label == 1 else _other(rng, hidden, 4)
@@ -78,8 +78,8 @@ def entailment(rng: np.random.Generator) -> Row:
     return {"image": scene, "hypothesis": f"the {POSITIONS[cell]} digit is {words[value]}", "label": label}
 
 
-# text-choice: which of two numbers has a property, or stands in a relation to a third.
 def text_choice(rng: np.random.Generator) -> Row:
+    """Which of two numbers has a property, or stands in a relation to a third."""
     form, label = _pick(rng, 6), _pick(rng, 2)
     low, middle, high = sorted(rng.permutation(10)[:3].tolist())
     even, odd = 2 * _pick(rng, 5), 2 * _pick(rng, 5) + 1
@@ -95,16 +95,16 @@ def text_choice(rng: np.random.Generator) -> Row:
     return {"question": question, "choices": choices[::-1] if label else choices, "label": label}
 
 
-# image-class: read the digit whose colour no other digit has.
 def image_class(rng: np.random.Generator) -> Row:
+    """Read the digit whose colour no other digit has."""
     digits, cell, colour = rng.permutation(10)[:4].tolist(), _pick(rng, 4), _pick(rng, len(COLOURS))
     colours = [_other(rng, colour, len(COLOURS))] * 4
     colours[cell] = colour
     return {"image": Scene(digits, colours), "label": digits[cell]}
 
 
-# visual-choice: all pairs of two colours and two digits, so that no choice stands out among the four.
 def visual_choice(rng: np.random.Generator) -> Row:
+    """All pairs of two colours and two digits, so that no choice stands out among the four."""
     scene, cell, label = _distinct(rng), _pick(rng, 4), _pick(rng, 4)
     digits = [scene.digits[cell], _other(rng, scene.digits[cell], 10)]
     colours = [scene.colours[cell], _other(rng, scene.colours[cell], len(COLOURS))]
@@ -113,8 +113,8 @@ def visual_choice(rng: np.random.Generator) -> Row:
     return {"image": scene, "question": f"what is in the {POSITIONS[cell]} ?", "choices": choices, "label": label}
 
 
-# text-class: how many of three numbers have a property; drawn again until the count is the one wanted.
 def text_class(rng: np.random.Generator) -> Row:
+    """How many of three numbers have a property; drawn again until the count is the one wanted."""
     label, form, limit = _pick(rng, 4), _pick(rng, 4), 3 + _pick(rng, 4)
     asked, members = (
         ("even", range(0, 10, 2)),
@@ -128,8 +128,8 @@ def text_class(rng: np.random.Generator) -> Row:
     return {"text": f"how many of {' , '.join(DIGITS[digit] for digit in digits)} are {asked} ?", "label": label}
 
 
-# image-parity: two digits; both even, both odd, or one of each.
 def image_parity(rng: np.random.Generator) -> Row:
+    """Two digits; both even, both odd, or one of each."""
     label, first = _pick(rng, 3), _pick(rng, 2)
     parities = ((0, 0), (1, 1), (first, 1 - first))[label]
     digits = [EMPTY] * 4
@@ -138,8 +138,8 @@ def image_parity(rng: np.random.Generator) -> Row:
     return {"image": Scene(digits, rng.integers(len(COLOURS), size=4).tolist()), "label": label}
 
 
-# image-pairs: what is looked for is in the left, the right, both or none of the images, equally often.
 def image_pairs(rng: np.random.Generator) -> Row:
+    """What is looked for is in the left, the right, both or none of the images, equally often."""
     form, label, seeks_colour = _pick(rng, 3), _pick(rng, 2), _pick(rng, 2)
     words = COLOURS if seeks_colour else DIGITS
     value = _pick(rng, len(words))

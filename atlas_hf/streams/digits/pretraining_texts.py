@@ -6,6 +6,7 @@ of hypotheses, choices or pairs, and one in six pairs of digit and colour never 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -49,7 +50,7 @@ def random_scenes(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.n
     return digits, colours
 
 
-def _never_together(digit, colour):
+def _never_together(digit: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return (digit + colour) % len(COLOURS) == 0
 
 
@@ -66,7 +67,7 @@ def write_sample(digits: list[int], colours: list[int], random: Random) -> Sampl
     return _sample(text, (), answer, True)
 
 
-def _sample(words: list[str], hide, answer: str | None, text_only: bool) -> Sample:
+def _sample(words: list[str], hide: Sequence[int], answer: str | None, text_only: bool) -> Sample:
     ids = [_ID["[CLS]"], *(_ID[word] for word in words), _ID["[SEP]"]]
     masked = [-100] * len(ids)
     for place in hide:
@@ -82,7 +83,8 @@ def _name(digit: int, colour: int) -> list[str]:
 
 def _caption(digits: list[int], colours: list[int], random: Random) -> tuple[list[str], list[int]]:
     """Cells in any order, place first or last; and which words to mask: mostly what is in a cell, or where it is."""
-    words, hide = [], []
+    words: list[str] = []
+    hide: list[int] = []
     for cell in random.sample(range(4), random.choice((2, 3, 4))):
         place, name = POSITIONS[cell].split(), _name(digits[cell], colours[cell])
         parts = place + name if random.random() < 0.5 else name + place

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -35,8 +34,8 @@ class Scene:
         colours: index into `COLOURS`; of no meaning where no digit shows.
     """
 
-    digits: Sequence[int]
-    colours: Sequence[int]
+    digits: list[int]
+    colours: list[int]
 
 
 @dataclass(frozen=True)

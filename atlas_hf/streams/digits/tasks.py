@@ -44,6 +44,7 @@ class DigitTask:
 
 
 def split_of_question(question: str) -> str:
+    """The split that a text belongs to, by its hash."""
     percent = zlib.crc32(question.encode()) % 100
     return next(split for split, end in zip(SPLITS, HELD_OUT, strict=True) if percent < end)
 

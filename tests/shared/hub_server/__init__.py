@@ -1,6 +1,6 @@
 """A Hub for tests: loopback, real HTTP, for the unmodified `huggingface_hub` client. Faults on demand, a request log.
 
-`python -m tests.hub_server --port 0` runs it as a process of its own.
+`python -m shared.hub_server --port 0` runs it as a process of its own.
 """
 
 from .client import client_env, isolated_client, loopback_hub

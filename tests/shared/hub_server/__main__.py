@@ -7,7 +7,7 @@ from .server import HubServer
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.hub_server", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m shared.hub_server", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     with HubServer(port=parser.parse_args().port) as hub:
         print(hub.url, flush=True)

@@ -1,0 +1,65 @@
+"""What a user passes to `predict`, as rows of the task's data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from atlas_hf.tasks import TaskSpec
+
+
+def example_rows(
+    spec: TaskSpec, images: Any, texts: Any, choices: Any, audio: Any = None
+) -> tuple[list[dict[str, Any]], bool]:
+    """What a user passes to `predict`, as rows of the task's data set, and whether it was a single example.
+
+    Raises a `ValueError` if an input is missing or too much, or if the numbers of examples differ.
+    """
+    _check_given(spec, {"images": images, "texts": texts, "choices": choices, "audio": audio})
+    columns: dict[str, list[Any]] = {}
+    single = True
+    if spec.image_columns:
+        single = not isinstance(images, list)
+        columns |= _columns(spec, spec.image_columns, [images] if single else images, _opened)
+    if spec.text_columns:
+        single = not isinstance(texts, list)
+        columns |= _columns(spec, spec.text_columns, [texts] if single else texts)
+    if spec.choices_column:
+        several = isinstance(choices, list) and any(isinstance(row, list) for row in choices)
+        single = single and not several
+        columns[spec.choices_column] = choices if several else [choices]
+    if spec.audio_column:
+        single = not isinstance(audio, list)
+        columns[spec.audio_column] = [audio] if single else audio
+    counts = {name: len(values) for name, values in columns.items()}
+    if len(set(counts.values())) != 1:
+        raise ValueError(f"Task '{spec.name}': the numbers of examples differ: {counts}. Give as many of each.")
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)], single
+
+
+def _check_given(spec: TaskSpec, inputs: Mapping[str, Any]) -> None:
+    wanted = {"images": spec.image_columns, "texts": spec.text_columns, "choices": spec.choices_column}
+    needed = [name for name, columns in (wanted | {"audio": spec.audio_column}).items() if columns]
+    given = [name for name, value in inputs.items() if value is not None]
+    if given != needed:
+        raise ValueError(
+            f"Task '{spec.name}' takes {' and '.join(needed)}; given were {' and '.join(given) or 'none'}."
+        )
+
+
+def _columns(
+    spec: TaskSpec, names: tuple[str, ...], values: list[Any], convert: Callable[[Any], Any] = lambda value: value
+) -> dict[str, list[Any]]:
+    """Split values that are tuples, one item per column."""
+    rows = [value if isinstance(value, tuple) else (value,) for value in values]
+    if any(len(row) != len(names) for row in rows):
+        raise ValueError(f"Task '{spec.name}' takes {len(names)} item(s) per example, as a tuple: {', '.join(names)}.")
+    return {name: [convert(row[i]) for row in rows] for i, name in enumerate(names)}
+
+
+def _opened(image: Any) -> Any:
+    """The image of a path, as it lies in the file; an image as it is."""
+    return Image.open(image) if isinstance(image, (str, Path)) else image

@@ -1,0 +1,56 @@
+"""What a stream is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from datasets import DatasetDict
+
+from atlas_hf.tasks import TaskSpec
+
+LoadedTask = tuple[TaskSpec, DatasetDict]
+Orders = dict[str, tuple[str, ...]]
+Sizes = dict[str, int | None]  # `train_size`, `validation_size`, `test_size`: examples per task, None for all
+Settings = dict[str, Any]  # fields of `AtlasTrainingArguments`
+
+
+class Stream(Protocol):
+    """A module with these names. A new stream is such a module, and a line in `atlas_hf.streams.STREAMS`.
+
+    Attributes:
+        ORDERS: the upstream tasks, in the orders in which they can be learned.
+        DOWNSTREAM: tasks to be learned each on its own from the upstream model.
+        BACKBONE_ID: the backbone that it is learned with.
+        THREADS: of a CPU.
+        WIDTH: of the adapters.
+        SIZES, TRAINING: how the command line learns it.
+        SMOKE_SIZES, SMOKE_TRAINING: the same within seconds, to see that it runs.
+        BENCHMARK_SIZES, BENCHMARK_TRAINING: how the benchmark learns it.
+        LOW_SHOT_SIZES, LOW_SHOT_TRAINING: numbers of examples, and how they are learned from.
+    """
+
+    ORDERS: Orders
+    DOWNSTREAM: tuple[str, ...]
+    BACKBONE_ID: str
+    THREADS: int
+    WIDTH: int
+    SIZES: Sizes
+    TRAINING: Settings
+    SMOKE_SIZES: Sizes
+    SMOKE_TRAINING: Settings
+    BENCHMARK_SIZES: Sizes
+    BENCHMARK_TRAINING: Settings
+    LOW_SHOT_SIZES: tuple[int, ...]
+    LOW_SHOT_TRAINING: Settings
+
+    def load(self, order: str = ..., *, tasks: Iterable[str] | None = None, **options: Any) -> list[LoadedTask]:
+        """The upstream tasks in an order, `tasks` of them or all; options as those of `load_task`."""
+
+    def load_downstream(self, *, tasks: Iterable[str] | None = None, **options: Any) -> list[LoadedTask]:
+        """The downstream tasks."""
+
+    def load_task(
+        self, name: str, train_size: int = ..., validation_size: int = ..., test_size: int = ..., *, seed: int = 0
+    ) -> LoadedTask:
+        """One task by name, with sizes of the stream's own; a stream may take more options by keyword."""
