@@ -8,8 +8,8 @@ import yaml
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 
 from atlas_hf import TaskSpec
-from atlas_hf.cli.commands import main
-from atlas_hf.cli.own_command import OwnTask
+from atlas_hf.cli import main
+from atlas_hf.cli.own_tasks import OwnTask
 from atlas_hf.data.own_data import infer_spec, own_task
 from shared.tiny import picture
 
