@@ -41,8 +41,10 @@ def run(options: Namespace) -> None:
     if options.push_to:
         args.push_to_hub, args.hub_model_id = True, options.push_to
     torch.set_num_threads(options.threads or (torch.get_num_threads() if is_own else stream.THREADS))
+    downstream: list[Any] = []
+    description: dict[str, Any] = {}
     if is_own:
-        upstream, downstream, description = own_tasks(own, options.output, options.stream_seed), [], {}
+        upstream = own_tasks(own, options.output, options.stream_seed)
         if own.spec_only:
             return
         if not options.backbone:

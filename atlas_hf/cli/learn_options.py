@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache
@@ -106,7 +106,7 @@ def adapter_settings(options: Any) -> dict[str, Any]:
 
 
 def learn_parser(training: type) -> Any:
-    """transformers' `HfArgumentParser` of all options.
+    """The `HfArgumentParser` of transformers, with all options.
 
     Args:
         training: `AtlasTrainingArguments`, or what `source` reads of it, which has the same options.
@@ -120,7 +120,7 @@ def learn_parser(training: type) -> Any:
     )
 
 
-def light_parser() -> ArgumentParser:
+def light_parser() -> Any:
     """The same parser, made without importing torch or transformers, to show help and check a line with."""
     return learn_parser(source("atlas_hf.training.arguments")["AtlasTrainingArguments"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 from datasets import DatasetDict
@@ -81,8 +82,9 @@ def _asked_for(options: OwnDataArguments, seed: int) -> tuple[OwnTask, Loaded]:
         task = OwnTask.read(Path(options.spec))
         task = replace(task, data=_absolute(options.data or task.data))
         return task, task.load()
+    assert options.data is not None, "one of both is given"
     name = check_task_name(options.task or Path(options.data).name.lower().replace(" ", "-"))
-    columns = {"image_columns": options.image_column, "text_columns": options.text_column}
+    columns: dict[str, Any] = {"image_columns": options.image_column, "text_columns": options.text_column}
     columns |= {key: getattr(options, key) for key in ("label_column", "choices_column", "problem_type")}
     loaded = own_task(options.data, name, seed=seed, **columns)
     return OwnTask(loaded[0], _absolute(options.data), seed), loaded

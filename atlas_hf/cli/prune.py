@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from atlas_hf.cli.commands import command_parser
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from atlas_hf.folder import Index, Results
     from atlas_hf.model.atlas_model import AtlasModel
     from atlas_hf.training.pruning import Pruned
+    from atlas_hf.tuner import AtlasConfig
 
 HELP = """Example:
   atlas-hf prune runs/digits --tasks vqa --threshold 0.01 --output runs/pruned
@@ -95,7 +96,7 @@ def _record(results: Results, model: AtlasModel, name: str, pruned: Pruned, data
     from atlas_hf.training.sequence import mean_coefficients
 
     record = results.rescore(name, pruned.after)
-    record.experience = list(model.peft_config[name].experience)
+    record.experience = list(cast("AtlasConfig", model.peft_config[name]).experience)
     record.parameters = model.count_parameters(name)
     record.coefficients = mean_coefficients(model, name, data)
     record.pruned = {"threshold": threshold} | asdict(pruned)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import sys
-from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from dataclasses import Field, field, make_dataclass
 from functools import cache
@@ -67,7 +66,7 @@ class Source(dict[str, Any]):
 
     def _value(self, node: ast.AST) -> Any:
         assert isinstance(node, ast.expr)
-        return eval(compile(ast.Expression(node), "<source>", "eval"), {}, self)
+        return eval(compile(ast.Expression(node), "<source>", "eval"), {}, self)  # noqa: S307 (of files that importing would run as well)
 
     def _known(self, node: ast.AST) -> Any:
         try:
@@ -96,14 +95,12 @@ class Source(dict[str, Any]):
         if any(ast.unparse(one).startswith("dataclass") for one in node.decorator_list):
             fields = [one for one in node.body if isinstance(one, ast.AnnAssign)]
             return make_dataclass(node.name, [self._field(one) for one in fields], bases=bases)
-        constants = {
-            name: self._known(value) for name, value in _definitions(node.body) if isinstance(value, ast.expr)
-        }
+        values = ((name, self._known(one)) for name, one in _definitions(node.body) if isinstance(one, ast.expr))
+        constants = {name: value for name, value in values if value is not unknown}
 
         def fill(namespace: dict[str, Any]) -> None:
             for name, value in constants.items():
-                if value is not unknown:
-                    namespace[name] = value
+                namespace[name] = value  # noqa: PERF403 (an enum's namespace takes them one by one)
 
         return new_class(node.name, bases, exec_body=fill)
 
@@ -134,13 +131,15 @@ def source(module: str) -> Source:
 
 
 @cache
-def hf_argument_parser() -> type[ArgumentParser]:
-    """transformers' `HfArgumentParser`, from its file: that needs nothing else of transformers."""
+def hf_argument_parser() -> Callable[..., Any]:
+    """The `HfArgumentParser` of transformers, from its file: that needs nothing else of transformers."""
     spec = spec_from_file_location("hf_argparser", _file("transformers.hf_argparser"))
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.HfArgumentParser
+    parser: Callable[..., Any] = module.HfArgumentParser
+    return parser
 
 
 def _file(module: str) -> Path | None:

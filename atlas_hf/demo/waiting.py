@@ -1,5 +1,6 @@
 """While the demo is getting ready (gradio and torch take seconds to import), its address already shows a page, which
-turns into the demo by itself. Imports the standard library only."""
+turns into the demo by itself. Imports the standard library only.
+"""
 
 from __future__ import annotations
 
