@@ -62,6 +62,7 @@ def load_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def check_safetensors(path: Path) -> None:
+    """Can it be read as safetensors? Raises an `AtlasFormatError`."""
     try:
         with safe_open(path, framework="np") as file:
             file.keys()

@@ -34,6 +34,7 @@ from atlas_hf.folder import (
     load_tensors,
     read_json,
     replacing,
+    write_json,
 )
 from atlas_hf.hub.sources import is_repository, load_backbone, locate
 from atlas_hf.report.card import write_card
@@ -92,7 +93,7 @@ class SaveLoadMixin:
         for name in names:
             with replacing(folder / name) as temporary:
                 self.save_adapter(name, temporary.parent)
-                self.specs[name].save(temporary / SPEC)
+                write_json(temporary / SPEC, self.specs[name].to_dict())
         for name in self.tasks:
             files = {file: file_sha256(folder / name / file) for file in TASK_FILES}
             index.tasks[name] = replace(index.tasks[name], files=files)
