@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import ModelOutput
 
-from atlas_hf.data.collator import AtlasCollator, Encoder, example_rows
+from atlas_hf.data import AtlasCollator, Encoder, example_rows
 from atlas_hf.model import logits, prediction
 from atlas_hf.model.evaluation import seeded
 from atlas_hf.model.logits import AtlasOutput

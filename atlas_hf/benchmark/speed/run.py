@@ -28,7 +28,6 @@ import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,18 +35,9 @@ from torch import Tensor
 
 from atlas_hf.benchmark.speed.adapters_library import AdaptersWorker
 from atlas_hf.benchmark.speed.adapters_worker import elapsed, peak_bytes
-from atlas_hf.benchmark.speed.ways import BACKBONES, TASK, WAYS, Way, build
+from atlas_hf.benchmark.speed.arguments import HELP, MEASURES, WAYS, add_arguments
+from atlas_hf.benchmark.speed.ways import BACKBONES, TASK, Way, build
 from atlas_hf.model.atlas_model import AtlasModel
-
-HELP = """Time a forward pass and the training steps of both stages against a bare backbone and the least possible.
-
-Example:
-  atlas-hf benchmark-speed --output runs/speed
-  atlas-hf benchmark-speed --backbones vilt bert vit --adapters 4 16 --output runs/speed-full
-  atlas-hf benchmark-speed --adapters_python other-venv/bin/python
-  atlas-hf benchmark-speed --backbones vilt --batch 128 --device cuda --bf16 --ways fused full"""
-
-MEASURES = {"forward": {"full"}, "experience": {"mixed"}, "expansion": {"mixed", "xlora", "adapters"}}  # without them
 
 
 def measure(
@@ -177,7 +167,15 @@ def table(records: Sequence[dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    options = _parser().parse_args(argv)
+    """`run` with the options of a line."""
+    parser = argparse.ArgumentParser(description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    run(parser.parse_args(argv))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, print, and write `speed.json` and `speed.md`; the options are those of `add_arguments`."""
+    options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(options.threads)
     records, notes = [], []
     for backbone in options.backbones:
@@ -194,25 +192,3 @@ def main(argv: Sequence[str]) -> None:
         (options.output / "speed.json").write_text(json.dumps({"about": about, "records": records}, indent=2) + "\n")
         lines = [table(records), *([""] if notes else []), *(f"- {note}" for note in notes)]
         (options.output / "speed.md").write_text("\n".join(lines) + "\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="atlas-hf benchmark-speed", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--backbones", nargs="+", default=["bert-4"], choices=list(BACKBONES), help="default bert-4")
-    parser.add_argument("--adapters", nargs="+", type=int, default=[1, 4, 16, 64], help="numbers of reused adapters")
-    parser.add_argument("--variants", nargs="+", default=["paper"], choices=["paper", "reference"])
-    ways = [*WAYS[2:-1], "adapters"]
-    parser.add_argument("--ways", nargs="+", default=ways, choices=[*ways, "full"], help="beside bare and floor")
-    parser.add_argument("--adapters_python", help="Python of an environment with the adapters library, to measure it")
-    parser.add_argument("--measures", nargs="+", default=list(MEASURES), choices=MEASURES)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--tokens", type=int, default=185, help="per example; ViT has 197 whatever is given")
-    parser.add_argument("--dropout", type=float, help="of the backbone in training; by default its configuration's")
-    parser.add_argument("--repeats", type=int, default=7, help="rounds, after one that is not counted")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--bf16", action="store_true", help="autocast")
-    parser.add_argument("--output", type=Path, help="folder for speed.json and speed.md")
-    return parser
