@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from shared.benchmark_history import NAMES, SETTING, TASKS, history, settings
+from shared.comparing import tensor_digests
 from torch import nn
 
 from atlas_hf.benchmark.methods import METHODS
@@ -10,11 +12,9 @@ from atlas_hf.benchmark.methods.adapter import Bottleneck
 from atlas_hf.benchmark.methods.joint import MixedBatches
 from atlas_hf.benchmark.methods.lwf import distillation
 from atlas_hf.benchmark.methods.plain import PlainTrainer
-from atlas_hf.benchmark.methods.sites import sites
+from atlas_hf.benchmark.methods.plain_model import sites
 from atlas_hf.model.prediction import evaluating
 from atlas_hf.streams import digits
-from shared.benchmark_history import NAMES, SETTING, TASKS, history, settings
-from shared.comparing import tensor_digests
 
 
 def test_heads_learn_at_the_full_rate_and_the_backbone_at_its_share():
