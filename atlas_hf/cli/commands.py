@@ -15,7 +15,7 @@ from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
 from atlas_hf import hub, streams
-from atlas_hf.benchmark.speed import run as speed
+from atlas_hf.benchmark.speed import command as speed
 from atlas_hf.cli.benchmark_command import BENCHMARK_HELP, REPORT_HELP, benchmark, report
 from atlas_hf.cli.demo_command import DEMO_HELP, PUSH_SPACE_HELP, demo, push_space
 from atlas_hf.cli.own_command import OwnDataArguments, own_tasks

@@ -52,7 +52,7 @@ def main() -> None:
         process.wait()
 
 
-def _header(url: str) -> str | None | bool:
+def _header(url: str) -> str | bool | None:
     """What the reply says of itself; None from the demo; False if there is no reply."""
     try:
         with urllib.request.urlopen(url, timeout=10) as reply:
