@@ -15,7 +15,7 @@ from atlas_hf.benchmark.learning.cells import FULL, Cell
 from atlas_hf.benchmark.learning.claims import ALONE, SUBJECTS
 from atlas_hf.benchmark.learning.scores import Results
 from atlas_hf.benchmark.learning.tables import mean_matrix
-from atlas_hf.folder.storage import replacing
+from atlas_hf.folder import replacing
 
 LOW_SHOT, PARAMETERS = "low_shot.png", "accuracy_parameters.png"
 MATRICES, REPRESENTATION = "accuracy_matrices.png", "representation.png"
