@@ -46,21 +46,27 @@ def add_adapters(x: Tensor, coefficients: Tensor, packs: Sequence[Pack], kept: T
         kept: the values of `x` in memory that lives until the backward pass anyway; by default `x` itself.
     """
     dtype = compute_dtype(x)
-    weights = [tensor.to(dtype) for pack in _widened(packs) for tensor in pack]
+    weights = [tensor.to(dtype) for pack in widened(packs) for tensor in pack]
     return _AddAdapters.apply(x.to(dtype), (x if kept is None else kept).detach().to(dtype), coefficients, *weights)
 
 
-def _widened(packs: Sequence[Pack]) -> Sequence[Pack]:
-    """Narrower bottlenecks filled up with zeros, which add nothing: silu(0) = 0."""
-    gaps = [max(pack.down_bias.shape[1] for pack in packs) - pack.down_bias.shape[1] for pack in packs]
-    return [
-        Pack(pad(down, (0, 0, 0, gap)), pad(bias, (0, gap)), pad(up, (0, 0, 0, gap)), up_bias) if gap else pack
-        for gap, pack in zip(gaps, packs, strict=True)
-        for down, bias, up, up_bias in [pack]
-    ]
+def widened(packs: Sequence[Pack]) -> list[Pack]:
+    """All of the widest bottleneck's width: narrower ones filled up with zeros, which add nothing: silu(0) = 0.
+
+    Also of single adapters, whose tensors have no axis of adapters.
+    """
+    widest = max(pack.down_bias.shape[-1] for pack in packs)
+    return [_filled(pack, widest - pack.down_bias.shape[-1]) for pack in packs]
 
 
-def _joined(tensors: Sequence[Tensor]) -> Tensor:
+def _filled(pack: Pack, gap: int) -> Pack:
+    if not gap:
+        return pack
+    below = (0, 0, 0, gap)
+    return Pack(pad(pack.down_weight, below), pad(pack.down_bias, (0, gap)), pad(pack.up_weight, below), pack.up_bias)
+
+
+def _joined(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
     """All adapters in one tensor, whose copy costs less than a product for each pack."""
     return torch.cat(tensors) if len(tensors) > 1 else tensors[0]
 

@@ -1,4 +1,4 @@
-"""The maths of ATLAS: coefficients, fusion and the orthogonality penalty. Pure functions of tensors.
+"""The fusion of several adapters at a site: weighed for each example and added up. Pure functions of tensors.
 
 Letters: B examples, L tokens, D hidden size, H heads, K adapters, r bottleneck width, Q queries per adapter (1 for
 `weighting="adapter"`). Formulas: Figure 2 of arXiv 2410.10923 (variant `"paper"`) and the fusion module of the
@@ -12,16 +12,16 @@ are frozen. What is large is computed again in the backward pass, and not kept f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize, scaled_dot_product_attention, silu
+from torch.nn.functional import silu
 from torch.utils.checkpoint import checkpoint
 
 from atlas_hf.fusion.bottlenecks import KEPT, Pack, add_adapters, narrow
+from atlas_hf.fusion.coefficients import compare, pool_adapted_tokens, pool_tokens
 
 VARIANTS = ("paper", "reference")
 WEIGHTINGS = ("adapter", "channel")
@@ -75,10 +75,9 @@ def fuse_packs(
 
     Of the default variant and weighting there is no second derivative.
     """
-    options = {"num_heads": num_heads, "weighting": weighting, "mask": mask}
     if variant == "paper" and weighting == "adapter":
-        return _fuse_function(x, packs, query, key, **options)
-    compute = partial(_fuse_operations, variant=variant, **options)
+        return _fuse_function(x, packs, query, key, num_heads, mask)
+    compute = partial(_fuse_operations, num_heads=num_heads, variant=variant, weighting=weighting, mask=mask)
     numbers = len(x) * x.shape[1] * sum(pack.down_bias.numel() for pack in packs)
     if torch.is_grad_enabled() and numbers > KEPT:
         return checkpoint(compute, x, packs, query, key, use_reentrant=False, preserve_rng_state=False)
@@ -86,11 +85,11 @@ def fuse_packs(
 
 
 def _fuse_function(
-    x: Tensor, packs: Sequence[Pack], query: Tensor, key: Tensor, num_heads: int, weighting: str, mask: Tensor | None
+    x: Tensor, packs: Sequence[Pack], query: Tensor, key: Tensor, num_heads: int, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Variant `"paper"` with one coefficient per adapter."""
     sequence = _sequence(x, query)
-    coefficients = compare(pool_tokens(sequence, query, num_heads, mask), key, weighting)
+    coefficients = compare(pool_tokens(sequence, query, num_heads, mask), key, "adapter")
     # The attention keeps its sequence for the backward pass, so there is `x`, too.
     return add_adapters(x, coefficients, packs, kept=sequence[:, -x.shape[1] :]), coefficients
 
@@ -138,77 +137,3 @@ def expand(hidden: Tensor, pack: Pack, coefficients: Tensor) -> Tensor:
         return scaled @ pack.up_weight.flatten(0, 1) + (coefficients @ pack.up_bias)[:, None]
     weight = (coefficients[:, :, None] * pack.up_weight).flatten(1, 2)
     return torch.baddbmm((coefficients * pack.up_bias).sum(1)[:, None], hidden.flatten(2), weight)
-
-
-def pool_tokens(sequence: Tensor, query: Tensor, num_heads: int, mask: Tensor | None) -> Tensor:
-    """Each adapter's queries attend over themselves and the tokens: (B, K Q + L, D), (K, Q, D) -> (B, K, Q, D).
-
-    One attention call serves all adapters: the K Q queries stand in front of the tokens, and a block-diagonal mask
-    lets each see only its own adapter's. No projections; the scale is 1 / sqrt(D), not of the head size.
-    """
-    adapters, queries, size = query.shape
-    rows = split_heads(query.to(sequence.dtype).flatten(0, 1).expand(len(sequence), -1, -1), num_heads)
-    heads = split_heads(sequence, num_heads)
-    visible = _visible(sequence, adapters, queries, mask)
-    pooled = scaled_dot_product_attention(rows, heads, heads, attn_mask=visible, scale=1 / math.sqrt(size))
-    return pooled.transpose(1, 2).reshape(-1, *query.shape)
-
-
-def _visible(sequence: Tensor, adapters: int, queries: int, mask: Tensor | None) -> Tensor:
-    """What each query row sees, boolean: (B or 1, 1, K Q, K Q + L)."""
-    rows = adapters * queries
-    owner = torch.arange(adapters, device=sequence.device).repeat_interleave(queries)
-    own = (owner[:, None] == owner).expand(1 if mask is None else len(sequence), 1, -1, -1)
-    if mask is None:
-        tokens = own.new_ones(1, 1, rows, sequence.shape[1] - rows)
-    else:
-        tokens = mask.bool()[:, None, None].expand(-1, -1, rows, -1)
-    return torch.cat([own, tokens], dim=-1)
-
-
-def pool_adapted_tokens(
-    x: Tensor, hidden: Tensor, pack: Pack, query: Tensor, num_heads: int, mask: Tensor | None
-) -> Tensor:
-    """Like `pool_tokens`, but adapter i's queries attend over its own output `y = x + U_i h_i + u_i`.
-
-    Per head, the score `q . y` is `q . x + (U^T q) . h + q . u`, and the pooled `sum_l p_l y_l` is
-    `sum_l p_l x_l + U (sum_l p_l h_l) + u sum_l p_l`, so `y` itself is never made.
-
-    Shapes: x (B, L, D), hidden (B, L, K, r), query (K, Q, D) -> (B, K, Q, D). Inside, h counts heads, c channels of
-    a head.
-    """
-    _, queries, size = query.shape
-    x_heads, q, up, bias = (
-        tensor.unflatten(-1, (num_heads, -1)) for tensor in (x, query, pack.up_weight, pack.up_bias)
-    )
-    folded = torch.einsum("krhc,kqhc->khqr", up, q)
-    scores = torch.einsum("blhc,kqhc->bkhql", x_heads, q) + torch.einsum("blkr,khqr->bkhql", hidden, folded)
-    scores = scores + torch.einsum("khc,kqhc->khq", bias, q)[..., None]
-    if mask is not None:
-        scores = scores.masked_fill(~mask.bool()[:, None, None, None], -math.inf)
-    own = torch.einsum("kqhc,kphc->khqp", q, q).expand(len(x), -1, -1, -1, -1)
-    weights = (torch.cat([own, scores], dim=-1) / math.sqrt(size)).softmax(-1)
-    own, tokens = weights[..., :queries], weights[..., queries:]
-    pooled = torch.einsum("bkhqp,kphc->bkqhc", own, q) + torch.einsum("bkhql,blhc->bkqhc", tokens, x_heads)
-    narrow = torch.einsum("bkhql,blkr->bkhqr", tokens, hidden)
-    pooled = pooled + torch.einsum("bkhqr,krhc->bkqhc", narrow, up)
-    return (pooled + torch.einsum("bkhq,khc->bkqhc", tokens.sum(-1), bias)).flatten(-2)
-
-
-def split_heads(rows: Tensor, num_heads: int) -> Tensor:
-    """(B, N, D) -> (B, H, N, D / H)."""
-    return rows.unflatten(-1, (num_heads, -1)).transpose(1, 2)
-
-
-def compare(pooled: Tensor, key: Tensor, weighting: str) -> Tensor:
-    """`(cos(pooled, key) + 1) / 2`: (B, K, Q, D), (K, Q, D) -> (B, K), or (B, K, D) with the cosine over Q."""
-    axis = -1 if weighting == "adapter" else -2
-    cosine = (normalize(pooled, dim=axis, eps=1e-8) * normalize(key, dim=axis, eps=1e-8)).sum(axis)
-    return (cosine.squeeze(-1) if weighting == "adapter" else cosine).add(1).div(2)
-
-
-def orthogonality(rows: Tensor) -> Tensor:
-    """`mean((T T^t - I)^2) / (n m)` of T (..., n, m): 0 when the rows are orthonormal. Shape (...)."""
-    count, size = rows.shape[-2:]
-    identity = torch.eye(count, dtype=rows.dtype, device=rows.device)
-    return (rows @ rows.mT - identity).square().mean((-2, -1)) / (count * size)

@@ -18,12 +18,20 @@ from transformers.modeling_outputs import ModelOutput
 from atlas_hf.model.persistence import SaveLoadMixin
 from atlas_hf.model.prediction import PredictionMixin
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner import AtlasConfig
-from atlas_hf.tuner.config import STAGES
-from atlas_hf.tuner.heads import head_arguments
-from atlas_hf.tuner.mixing import Mixture
-from atlas_hf.tuner.pooling import default_pooling, pool, pool_runs, pooled_size
-from atlas_hf.tuner.route import ROUTE, routed
+from atlas_hf.tuner import (
+    PARTS,
+    ROUTE,
+    STAGES,
+    AtlasConfig,
+    Mixture,
+    backbone_of,
+    count_by_part,
+    head_arguments,
+    pool,
+    pool_runs,
+    pooled_size,
+    routed,
+)
 
 BASE = "__base__"
 
@@ -134,7 +142,7 @@ class AtlasModel(SaveLoadMixin, PredictionMixin, PeftModel):
         if stage not in STAGES:
             raise ValueError(f"stage is {stage!r}; possible are {', '.join(STAGES)}.")
         if stage == "experience" and not self.peft_config[task].experience:
-            possible = ", ".join(STAGES[1:])
+            possible = ", ".join(name for name in STAGES if name != stage)
             raise ValueError(f"Task '{task}' reuses nothing, so it has no stage {stage!r}; possible are {possible}.")
         users = [name for name in self.tasks if task in self.peft_config[name].experience]
         if stage == "expansion" and users:
@@ -261,7 +269,7 @@ class AtlasModel(SaveLoadMixin, PredictionMixin, PeftModel):
 
     def _pooling(self, task: str) -> str | None:
         config = self.task_config if task == BASE else self.peft_config[task]
-        return config.pooling or default_pooling(self.get_base_model().config)
+        return config.pooling or backbone_of(self.get_base_model()).pooling
 
     def _mixture(self, tasks: Sequence[str]) -> Mixture:
         self._check_known([task for task in tasks if task != BASE])
@@ -292,12 +300,9 @@ class AtlasModel(SaveLoadMixin, PredictionMixin, PeftModel):
     def count_parameters(self, task: str) -> dict[str, int]:
         """Parameters that a task owns, by part: adapter, key, queries, head."""
         self._check_known([task])
-        parts = {"down": "adapter", "up": "adapter", "key": "key", "query": "queries", "experience_query": "queries"}
-        counts = dict.fromkeys([*parts.values(), "head"], 0)
-        for name, parameter in self.named_parameters():
-            for suffix, part in [*parts.items(), ("head", "head")]:
-                if f".atlas_{suffix}.{task}." in f"{name}.":
-                    counts[part] += parameter.numel()
+        counts = dict.fromkeys(("adapter", "key", "queries", "head"), 0)
+        for part, count in count_by_part(self, task).items():
+            counts[PARTS[part].group] += count
         return counts
 
     @property

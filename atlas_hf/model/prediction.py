@@ -12,7 +12,7 @@ from torch import nn
 
 from atlas_hf.data.collator import AtlasCollator, Encoder, example_rows
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner.pooling import LAST_TOKEN
+from atlas_hf.tuner import backbone_of
 
 
 class PredictionMixin:
@@ -22,13 +22,13 @@ class PredictionMixin:
     def encoder(self) -> Encoder:
         if self.processor is None:
             raise ValueError("This AtlasModel has no processor; pass processor=AutoProcessor.from_pretrained(...).")
-        config = self.get_base_model().config
+        backbone = self.get_base_model()
         limits = [
-            getattr(config.get_text_config(), "max_position_embeddings", None),
+            getattr(backbone.config.get_text_config(), "max_position_embeddings", None),
             getattr(self._tokenizer(), "model_max_length", None),
         ]
         limits = [limit for limit in limits if limit is not None and limit < 1_000_000]
-        return Encoder(self.processor, min(limits) if limits else None, config.model_type in LAST_TOKEN)
+        return Encoder(self.processor, min(limits) if limits else None, backbone_of(backbone).fixed_length)
 
     def _tokenizer(self) -> Any:
         return Encoder(self.processor).tokenizer

@@ -17,7 +17,6 @@ from atlas_hf.data.collator import AtlasCollator
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.model.prediction import evaluating
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner.layer import AtlasLayer
 
 EXAMPLES, BATCH_SIZE = 256, 64
 MIN_GAIN = 0.05  # of the error; below it a difference between adapters is taken for chance
@@ -40,15 +39,13 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
     Returns:
         The opened tasks, the most useful first.
     """
-    starts = {site: _starts(site, task) for site in model.base_model.sites_of(task).values()}
+    starts = {site: site.query_starts(task) for site in model.base_model.sites_of(task).values()}
     spec = model.specs[task]
     batches, labels = _batches(model, spec, dataset, seed)
 
     def start(opened: Collection[int]) -> None:
-        for site, (closed, normal) in starts.items():
-            rows = [(normal if k in opened else closed)[k] for k in range(len(closed))]
-            with torch.no_grad():
-                site.atlas_experience_query[task].copy_(torch.stack(rows))
+        for site, queries in starts.items():
+            site.start_queries(task, queries.opened(opened))
 
     def error(opened: Collection[int]) -> float:
         start(opened)
@@ -126,12 +123,6 @@ def _error(
     with torch.no_grad(), evaluating(model):
         pooled = torch.cat([model.pooled(task, **batch) for batch in batches])
     return probe_error(*_regression(spec, pooled.double().cpu(), labels.cpu()))
-
-
-def _starts(site: AtlasLayer, task: str) -> tuple[Tensor, Tensor]:
-    """The task's queries over its experience at a site, (K, Q, D) each: opposed, as drawn, and from N(0, 1)."""
-    closed = site.atlas_experience_query[task].detach().clone()
-    return closed, 2 * (closed + site.keys(task).detach())
 
 
 def _batches(

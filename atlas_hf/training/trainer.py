@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,7 @@ from atlas_hf.training.checkpoints import CheckpointMixin, progress_of
 from atlas_hf.training.divergence import check_loss
 from atlas_hf.training.screening import open_useful
 from atlas_hf.training.task_trainer import TaskTrainer
-
-STAGE_TITLES = {"experience": "experience-based learning", "expansion": "novel knowledge expansion"}
-_PARTS = {
-    "atlas_experience_query": "queries over the experience",
-    "atlas_query": "own query",
-    "atlas_key": "own key",
-    "atlas_down": "adapter, down",
-    "atlas_up": "adapter, up",
-    "atlas_head": "head",
-}
+from atlas_hf.tuner import PARTS, STAGES, part_and_task
 
 
 class AtlasTrainer(CheckpointMixin, TaskTrainer):
@@ -163,14 +153,12 @@ class AtlasTrainer(CheckpointMixin, TaskTrainer):
     def _check_trainable(self) -> dict[str, Tensor]:
         """The tensors that this stage must not touch. A stray trainable one is an error that names it."""
         trainable = [name for name, p in self.model.named_parameters() if p.requires_grad]
-        wanted = {"experience": ("atlas_experience_query", "atlas_head")}.get(
-            self.stage, tuple(part for part in _PARTS if part != "atlas_experience_query")
-        )
-        stray = [n for n in trainable if not re.search(rf"\.({'|'.join(wanted)})\.{re.escape(self.task)}(\.|$)", n)]
+        wanted = STAGES[self.stage].trained
+        stray = [name for name in trainable if part_and_task(name) not in {(part, self.task) for part in wanted}]
         if stray:
             raise RuntimeError(
                 f"Stage '{self.stage}' of task '{self.task}' would train {stray[:5]}, which it must not: only "
-                f"{', '.join(_PARTS[part] for part in wanted)} of '{self.task}'. Freeze it: "
+                f"{', '.join(PARTS[part].title for part in wanted)} of '{self.task}'. Freeze it: "
                 "parameter.requires_grad_(False)."
             )
         return self._frozen()
@@ -178,16 +166,16 @@ class AtlasTrainer(CheckpointMixin, TaskTrainer):
     def stage_table(self) -> str:
         """What the current stage trains, as text: parts, tensors, parameters."""
         experience = self.model.peft_config[self.task].experience
-        number, title = self.stages.index(self.stage) + 1, STAGE_TITLES[self.stage]
+        number, title = self.stages.index(self.stage) + 1, STAGES[self.stage].title
         reused = f", reuses {', '.join(experience)}" if experience else ""
         reused += f" (begins with {', '.join(self.opened)})" if self.opened else ""
         rows = [f"{self.task}: stage {number} of {len(self.stages)}, {title}{reused}"]
         rows.append(f"  {'trains':<30}{'tensors':>8}{'parameters':>12}")
         trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
-        for part, label in _PARTS.items():
+        for part, (title, _) in PARTS.items():
             sizes = [p.numel() for n, p in trained.items() if f".{part}." in n]
             if sizes:
-                rows.append(f"  {label:<30}{len(sizes):>8,}{sum(sizes):>12,}")
+                rows.append(f"  {title:<30}{len(sizes):>8,}{sum(sizes):>12,}")
         total = sum(p.numel() for p in self.model.parameters())
         count = sum(p.numel() for p in trained.values())
         rows.append(f"  {'all':<30}{len(trained):>8,}{count:>12,}  of {total:,}")

@@ -1,10 +1,11 @@
-"""What is known of each architecture: where its adapters sit, how many heads pool, and which ones cannot be used."""
+"""What is known of each architecture, one record each, and which ones cannot be used."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import nn
 from transformers.models.auto.modeling_auto import (
@@ -12,19 +13,55 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-# The attention output and the MLP output projection of each layer.
-TARGET_MODULES: dict[str, list[str] | str] = {
-    **dict.fromkeys(("vilt", "bert", "roberta", "xlm-roberta", "electra", "deberta", "deberta-v2"), ["output.dense"]),
+
+@dataclass(frozen=True)
+class Backbone:
+    """What is known of one `model_type`. Without arguments: a plain encoder of one sequence.
+
+    Args:
+        target_modules: the default sites, the attention output and the MLP output projection of each layer.
+        pooling: of `POOLINGS`; None for the first that the outputs offer (see `atlas_hf.tuner.pooling.pool`).
+        mask: where the sites learn which tokens are padding. `"call"`: from the `attention_mask` of the call, for all
+            layers. `"embeddings"`: they return the mask of a joint sequence beside the tokens. `"towers"`: each
+            encoder is called with the mask of its own sequence, or with none. `"found"`: whichever of these there is.
+        windows: do layers cut a sequence into windows? Its adapters see it in one piece.
+        fixed_length: are texts padded to the length of pretraining, whatever is in the batch? Where the text's vector
+            is that of the last token, padding or not.
+        random_patches: are an image's patches drawn in random order, with torch's global generator, in evaluation
+            mode too?
+    """
+
+    target_modules: list[str] | str | None = None
+    pooling: str | None = None
+    mask: Literal["call", "embeddings", "towers", "found"] = "call"
+    windows: bool = False
+    fixed_length: bool = False
+    random_patches: bool = False
+
+
+_DENSE, _VISION = ["output.dense"], ["o_proj", "fc2"]
+# SigLIP's pooling head has an out_proj and an fc2 of its own, outside the layers.
+_TOWERS = r".*\.layers\.\d+\.(self_attn\.out_proj|mlp\.fc2)"
+# BLIP's text layers also hold a cross-attention, which no forward call of the encoder passes.
+_BLIP = r".*\.\d+\.(attention\.output\.dense|output\.dense|self_attn\.projection|mlp\.fc2)"
+# A new backbone is one entry here.
+BACKBONES: dict[str, Backbone] = {
+    "vilt": Backbone(_DENSE, mask="embeddings", random_patches=True),
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta"), Backbone(_DENSE)),
+    # They return no pooled vector, and transformers' own classification heads on them read the first token.
+    **dict.fromkeys(("electra", "deberta", "deberta-v2"), Backbone(_DENSE, pooling="cls")),
+    "distilbert": Backbone(["out_lin", "lin2"], pooling="cls"),
     # ALIGN's vision tower is convolutional: it stays as it is.
-    **dict.fromkeys(("flava", "align"), ["output.dense"]),
-    **dict.fromkeys(("vit", "dinov2", "swin"), ["o_proj", "fc2"]),
-    "distilbert": ["out_lin", "lin2"],
-    # SigLIP's pooling head has an out_proj and an fc2 of its own, outside the layers.
-    **dict.fromkeys(("clip", "siglip"), r".*\.layers\.\d+\.(self_attn\.out_proj|mlp\.fc2)"),
-    # BLIP's text layers also hold a cross-attention, which no forward call of the encoder passes.
-    "blip": r".*\.\d+\.(attention\.output\.dense|output\.dense|self_attn\.projection|mlp\.fc2)",
-    "whisper": r"(.*\.)?layers\.\d+\.(self_attn\.out_proj|fc2)",
+    **dict.fromkeys(("flava", "align"), Backbone(_DENSE, mask="towers")),
+    **dict.fromkeys(("vit", "dinov2"), Backbone(_VISION)),
+    "swin": Backbone(_VISION, windows=True),
+    "clip": Backbone(_TOWERS, mask="towers"),
+    "siglip": Backbone(_TOWERS, mask="towers", fixed_length=True),
+    "blip": Backbone(_BLIP, mask="towers"),
+    "whisper": Backbone(r"(.*\.)?layers\.\d+\.(self_attn\.out_proj|fc2)"),
 }
+UNKNOWN = Backbone(mask="found", windows=True)
+TARGET_MODULES = {name: known.target_modules for name, known in BACKBONES.items() if known.target_modules}
 _HEADS = ("num_attention_heads", "n_heads", "num_heads", "encoder_attention_heads")
 # XLNet and BertGeneration generate too, but what AutoModel loads of them sees both sides of a token.
 _GENERATES = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - {*MODEL_FOR_MASKED_LM_MAPPING_NAMES, "bert-generation", "xlnet"}
@@ -32,6 +69,11 @@ _REASON = (
     "ATLAS needs an encoder: its coefficients read the whole sequence, so that in a decoder a token would see those "
     "that come after it."
 )
+
+
+def backbone_of(model: nn.Module) -> Backbone:
+    """What is known of a model by the `model_type` of its configuration; `UNKNOWN` if there is nothing."""
+    return BACKBONES.get(str(getattr(getattr(model, "config", None), "model_type", None)), UNKNOWN)
 
 
 def attention_heads(model_config: Mapping[str, Any]) -> int:

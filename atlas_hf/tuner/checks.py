@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -11,12 +11,13 @@ from torch import nn
 from atlas_hf.tuner.config import AtlasConfig
 from atlas_hf.tuner.heads import HEAD_PARTS
 
+# What a task and those that it reuses have in common.
 AGREED = ("target_modules", "exclude_modules", "layers_to_transform", "weighting", "num_queries")
 
 
 def check_name(name: str, taken: Set[str]) -> None:
     """PEFT finds an adapter's tensors by `.name.` in their paths, so a name must not be part of another path."""
-    taken = taken.union(HEAD_PARTS, ("atlas_head", "base_layer"))
+    taken = taken | {*HEAD_PARTS, "atlas_head", "base_layer"}
     attribute = hasattr(nn.ModuleDict(), name) or hasattr(nn.ParameterDict(), name)
     if name in taken or attribute or name.isdigit() or "." in name:
         raise ValueError(
@@ -29,24 +30,25 @@ def check_name(name: str, taken: Set[str]) -> None:
 def check_sites(sites: Mapping[str, nn.Module], config: AtlasConfig) -> None:
     """The modules to adapt, by path, are linear, and `num_heads` divides their widths."""
     for path, module in sites.items():
-        base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+        base: Any = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
         if not (hasattr(base, "in_features") and hasattr(base, "out_features")):
             raise ValueError(
                 f"The site '{path}' is a {type(base).__name__}; a site must be a linear module. Name linear "
                 f"modules in target_modules (given: {config.target_modules!r})."
             )
-        check_heads(base.out_features, config.num_heads)
+        check_heads(base.out_features, config.pooling_heads)
 
 
 def check_heads(size: int, num_heads: int) -> None:
+    """The pooling attention's heads divide a site's width."""
     if size % num_heads:
         raise ValueError(
             f"num_heads is {num_heads}, which does not divide the site's width {size}; give one that does."
         )
 
 
-def check_experience(name: str, configs: Mapping[str, AtlasConfig], digest_of: Callable[[str], str]) -> None:
-    """Every reused task is here, fits, and is what it was when this task was learned."""
+def check_experience(name: str, configs: Mapping[str, AtlasConfig]) -> None:
+    """Every reused task is here, and fits."""
     config, others = configs[name], [task for task in configs if task != name]
     missing = [task for task in config.experience if task not in others]
     if missing:
@@ -56,11 +58,16 @@ def check_experience(name: str, configs: Mapping[str, AtlasConfig], digest_of: C
         )
     for task in config.experience:
         _check_fits(name, config, task, configs[task])
-        digest = digest_of(task)
-        if config.experience_sha256.setdefault(task, digest) != digest:
+
+
+def check_digests(name: str, config: AtlasConfig, digests: Mapping[str, str]) -> None:
+    """Every reused task is what it was when this task was learned."""
+    for task, then in config.experience_sha256.items():
+        now = digests.get(task, then)
+        if now != then:
             raise ValueError(
-                f"Task '{name}' was learned on another version of '{task}': sha256 {digest[:12]}... now, "
-                f"{config.experience_sha256[task][:12]}... then. Restore the '{task}' it was learned with."
+                f"Task '{name}' was learned on another version of '{task}': sha256 {now[:12]}... now, "
+                f"{then[:12]}... then. Restore the '{task}' it was learned with."
             )
 
 

@@ -10,8 +10,8 @@ from peft import PeftConfig
 
 from atlas_hf.fusion import VARIANTS, WEIGHTINGS
 from atlas_hf.tuner.patterns import check_patterns
+from atlas_hf.tuner.stages import STAGES
 
-STAGES = ("experience", "expansion", "complete")
 QUERY_INITS = ("screened", "opposed", "normal")
 CHANNEL_QUERIES = 24
 # What each way to pool reads of the backbone's outputs.
@@ -73,7 +73,7 @@ class AtlasConfig(PeftConfig):
     num_queries: int | None = field(default=None, metadata={"help": "Rows of each query and key."})
     experience: list[str] = field(default_factory=list, metadata={"help": "Earlier tasks that are reused."})
     experience_sha256: dict[str, str] = field(default_factory=dict, metadata={"help": "Digests of what is reused."})
-    stage: str = field(default="expansion", metadata={"help": f"One of {STAGES}."})
+    stage: str = field(default="expansion", metadata={"help": f"One of {tuple(STAGES)}."})
     head: dict[str, Any] | None = field(default=None, metadata={"help": "Arguments of build_head."})
     init_queries: str | None = field(default=None, metadata={"help": f"One of {QUERY_INITS}."})
     pooling: str | None = field(default=None, metadata={"help": f"One of {tuple(POOLINGS)}."})
@@ -82,8 +82,7 @@ class AtlasConfig(PeftConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = AtlasPeftType.ATLAS
-        if self.num_queries is None:
-            self.num_queries = 1 if self.weighting == "adapter" else CHANNEL_QUERIES
+        self.num_queries = self.query_rows if self.num_queries is None else self.num_queries
         if self.init_queries is None:
             self.init_queries = "screened" if self.variant == "paper" else "normal"
         self._check_choices()
@@ -121,6 +120,18 @@ class AtlasConfig(PeftConfig):
             raise ValueError(f"experience_sha256 is {digests!r}; give a digest by the name of each reused task.")
         if self.stage == "experience" and not names:
             raise ValueError("stage='experience' needs an experience; a first task begins with stage='expansion'.")
+
+    @property
+    def pooling_heads(self) -> int:
+        """`num_heads`, which the tuner sets where it was left to the backbone."""
+        if self.num_heads is None:
+            raise ValueError("num_heads is None; give a number, or let AtlasTuner take the backbone's.")
+        return self.num_heads
+
+    @property
+    def query_rows(self) -> int:
+        """Q, the rows of each query and key."""
+        return self.num_queries or (1 if self.weighting == "adapter" else CHANNEL_QUERIES)
 
     def check_patterns(self) -> None:
         """For a config that somebody else wrote: no regex that takes for ever. Raises `ValueError`."""

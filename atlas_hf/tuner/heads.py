@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
-from atlas_hf.tasks import TaskSpec
+if TYPE_CHECKING:
+    from atlas_hf.tasks import TaskSpec
 
-# The modules of every head: no task may have such a name (see `AtlasTuner._check_name`).
+# The modules of every head: no task may have such a name (see `atlas_hf.tuner.checks.check_name`).
 HEAD_PARTS = ("dense", "norm", "out")
 
 
@@ -40,6 +42,7 @@ class Head(nn.Module):
         return self.out(nn.functional.gelu(self.norm(self.dense(rows))))
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits (B, C) and the labels of the head's kind -> a scalar, the mean over the examples."""
         raise NotImplementedError
 
     def scores(self, logits: Tensor) -> Tensor:
@@ -51,6 +54,7 @@ class ClassificationHead(Head):
     """One of C classes; labels (B,), whole numbers."""
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy."""
         return cross_entropy(logits.float(), labels)
 
 
@@ -59,6 +63,7 @@ class PairHead(ClassificationHead):
 
     @property
     def joined_rows(self) -> int:
+        """All of an example."""
         return self.rows_per_example
 
 
@@ -71,15 +76,14 @@ class MultipleChoiceHead(ClassificationHead):
 
 
 class MultiLabelHead(Head):
-    """A score for each of C answers; labels (B, C), soft scores in [0, 1] (VQA).
-
-    The loss is binary cross-entropy summed over the answers: the mean times C, as in the released code.
-    """
+    """A score for each of C answers; labels (B, C), soft scores in [0, 1] (VQA)."""
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Binary cross-entropy summed over the answers: the mean times C, as in the released code."""
         return binary_cross_entropy_with_logits(logits.float(), labels.float()) * logits.shape[-1]
 
     def scores(self, logits: Tensor) -> Tensor:
+        """A sigmoid of each logit."""
         return logits.float().sigmoid()
 
 
@@ -87,9 +91,11 @@ class RegressionHead(Head):
     """A number; labels (B,)."""
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Squared error."""
         return mse_loss(logits.float().squeeze(-1), labels.float())
 
     def scores(self, logits: Tensor) -> Tensor:
+        """The numbers themselves."""
         return logits.float()
 
 
@@ -120,8 +126,3 @@ def build_head(problem_type: str, in_features: int, num_labels: int, rows_per_ex
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000_000:
             raise ValueError(f"A head's {name} is {value!r}; give a whole number from 1 to 1,000,000.")
     return HEADS[problem_type](in_features, num_labels, rows_per_example)
-
-
-def predictions(logits: Tensor) -> Tensor:
-    """The index of the best class or choice of each example: (B, C) -> (B,)."""
-    return torch.as_tensor(logits).argmax(-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 import torch
@@ -43,6 +43,7 @@ class Mixture:
 
     @property
     def size(self) -> int:
+        """How many rows the batch has."""
         return sum(map(len, self.rows.values()))
 
     def ordered(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,3 +58,17 @@ class Mixture:
         """Rows in the order of `ordered`, back in the order in which they were given."""
         order = torch.tensor(list(chain.from_iterable(self.rows.values())), device=ordered.device)
         return ordered[order.argsort()]
+
+
+def runs_of(names: Sequence[str], known: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """PEFT's `adapter_names`, one per row of a batch, as task and number of rows, one run after another.
+
+    Raises:
+        ValueError: they are no list of known names.
+    """
+    if isinstance(names, str) or not names or not set(names) <= set(known):
+        raise ValueError(
+            f"adapter_names is {names!r}; give a list with a name for each row: "
+            f"{', '.join(name for name in known if name != '__base__')}, or '__base__' for none."
+        )
+    return tuple((name, len(list(rows))) for name, rows in groupby(names))

@@ -7,38 +7,29 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-from atlas_hf.fusion.bottlenecks import Pack, compute_dtype
+from atlas_hf.fusion import Pack, compute_dtype, widened
 
 MAX_PACKS = 4
 
 
 class Site(Protocol):
-    """What has adapters by name, see `AtlasLayer.reusable`."""
+    """What has adapters by name."""
 
-    def reusable(self, task: str) -> tuple[Tensor, ...]: ...
+    def reusable(self, task: str) -> tuple[Tensor, ...]:
+        """See `TaskParameters.reusable`."""
 
 
 def pack(site: Site, names: Sequence[str]) -> tuple[Pack, Tensor]:
-    """The adapters of these names as one `Pack`, and their keys (K, Q, D).
-
-    Narrower bottlenecks are filled up with zeros, which add nothing: silu(0) = 0.
-    """
+    """The adapters of these names as one `Pack`, and their keys (K, Q, D)."""
     rows = [site.reusable(name) for name in names]
-    width = max(len(down_bias) for _, down_bias, *_ in rows)
-    rows = [_widened(row, width - len(row[1])) for row in rows]
-    down_weight, down_bias, up_weight, up_bias, keys = (
-        torch.stack(tensors) if len(tensors) > 1 else tensors[0][None] for tensors in zip(*rows, strict=True)
-    )
-    return Pack(down_weight, down_bias, up_weight.mT, up_bias), keys
+    single = widened([Pack(down, down_bias, up.mT, up_bias) for down, down_bias, up, up_bias, _ in rows])
+    return Pack(*map(_stacked, zip(*single, strict=True))), _stacked([key for *_, key in rows])
 
 
-def _widened(row: tuple[Tensor, ...], gap: int) -> tuple[Tensor, ...]:
-    if not gap:
-        return row
-    down_weight, down_bias, up_weight, up_bias, key = row
-    return pad(down_weight, (0, 0, 0, gap)), pad(down_bias, (0, gap)), pad(up_weight, (0, gap)), up_bias, key
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """On a new first axis; a single tensor is not copied."""
+    return torch.stack(list(tensors)) if len(tensors) > 1 else tensors[0][None]
 
 
 class Stamp(NamedTuple):
@@ -53,14 +44,18 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, parameter: Tensor) -> Stamp:
-        return cls(parameter, parameter.detach(), parameter._version)
+        """As it is now."""
+        return cls(parameter, parameter.detach(), parameter._version)  # noqa: SLF001
 
     def holds(self, parameter: Tensor) -> bool:
-        same = parameter is self.parameter and parameter._version == self.version
+        """Is it still what it was?"""
+        same = parameter is self.parameter and parameter._version == self.version  # noqa: SLF001
         return same and parameter.data_ptr() == self.alias.data_ptr()
 
 
 class Entry(NamedTuple):
+    """What was packed, and of which parameters."""
+
     names: tuple[str, ...]
     dtype: torch.dtype
     width: int
@@ -91,6 +86,7 @@ class PackCache:
         return len(self._entries)
 
     def clear(self) -> None:
+        """Pack anew when asked next."""
         self._entries = ()
 
     def get(self, site: Site, names: Sequence[str]) -> tuple[Pack, Tensor]:

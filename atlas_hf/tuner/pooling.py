@@ -11,12 +11,6 @@ from transformers.modeling_outputs import ModelOutput
 
 from atlas_hf.tuner.config import POOLINGS
 
-# They return no pooled vector, and transformers' own classification heads on them read the first token.
-FIRST_TOKEN = ("deberta", "deberta-v2", "distilbert", "electra")
-
-# Their text embedding is that of the last token, padding or not: texts must all have the length of pretraining.
-LAST_TOKEN = ("siglip",)
-
 
 def pooled_size(config: PreTrainedConfig) -> int:
     """D of what `pool` gives for a backbone of this configuration."""
@@ -24,11 +18,6 @@ def pooled_size(config: PreTrainedConfig) -> int:
         width = getattr(config, "projection_dim", None)
         return 2 * width if width else config.text_config.projection_size + config.vision_config.hidden_size
     return getattr(config, "multimodal_config", config).hidden_size
-
-
-def default_pooling(config: PreTrainedConfig) -> str | None:
-    """The pooling of a backbone of this configuration; None if its outputs tell (see `pool`)."""
-    return "cls" if config.model_type in FIRST_TOKEN else None
 
 
 def pool(outputs: ModelOutput, mask: Tensor | None, pooling: str | None = None) -> Tensor:

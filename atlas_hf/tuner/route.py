@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
-from atlas_hf.fusion.bottlenecks import Pack
+from atlas_hf.fusion import Pack
 
 
 @dataclass
@@ -24,7 +23,7 @@ class Route:
         runs: instead, the tasks of the batch's rows: task and number of rows, one run after another.
         padding: (B, L), the `attention_mask` of the call.
         mask: (B, L) of the sequence that is in the layers now, non-zero where a token is not padding.
-        sequences: how many sequences are in the layers now; None if nobody knows.
+        sequences: how many sequences are in the layers now, of a backbone that cuts them into windows.
         coefficients: where the sites leave theirs, (B, K) or (B, K, D), if a dict is given.
         operands: what the sites compute with, looked up before the call. A compiled backbone then holds no task's
             name, and serves every task of the same shapes.
@@ -56,6 +55,7 @@ class CurrentRoute(threading.local):
     value: Route | None = None
 
     def get(self) -> Route | None:
+        """None outside of a call."""
         return self.value
 
 
@@ -86,43 +86,12 @@ def _compute_routed(route: Route, layer: Any, *args: Any, **kwargs: Any) -> Any:
         return layer(*args, **kwargs)
 
 
-def share_masks(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        if name.rpartition(".")[2] == "embeddings":
-            module.register_forward_hook(_share_mask, with_kwargs=True)
-        elif name and isinstance(module, PreTrainedModel):
-            module.register_forward_pre_hook(_share_given_mask, with_kwargs=True)
+def route_checkpoints(modules: Iterable[Any]) -> None:
+    """Let the layers of these modules be computed again on the route of their call.
 
-
-def _share_given_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """An encoder of joined sequences (FLAVA) has no embeddings; its mask is the one that it is called with."""
-    route = ROUTE.get()
-    if route is not None and "attention_mask" in kwargs:
-        mask = kwargs["attention_mask"]
-        route.mask = mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
-
-
-def _share_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-    """Tell the sites how many sequences these embeddings begin, and which of their tokens are padding.
-
-    Multi-modal encoders (ViLT) make the mask of the joint sequence in their embeddings. Where each modality has an
-    encoder of its own (CLIP), the call's attention mask is that of the text, even if there are as many patches.
+    Gradient checkpointing can be turned on at any time, so this is asked at each call in training mode.
     """
-    route = ROUTE.get()
-    if route is None:
-        return
-    tokens, mask = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
-    route.sequences = len(tokens) if isinstance(tokens, Tensor) else None
-    if isinstance(mask, Tensor) and isinstance(tokens, Tensor) and mask.shape == tokens.shape[:2]:
-        route.mask = mask
-    else:
-        has_pixels = any(isinstance(value, Tensor) and value.dim() == 4 for value in (*args, *kwargs.values()))
-        route.mask = None if has_pixels else route.padding
-
-
-def route_checkpoints(modules: list[nn.Module]) -> None:
-    """Gradient checkpointing can be turned on at any time, so this is asked at each call in training mode."""
     for module in modules:
         checkpoint = getattr(module, "_gradient_checkpointing_func", None)
         if checkpoint is not None and getattr(checkpoint, "func", None) is not checkpoint_routed:
-            module._gradient_checkpointing_func = partial(checkpoint_routed, checkpoint)
+            module._gradient_checkpointing_func = partial(checkpoint_routed, checkpoint)  # noqa: SLF001

@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from torch.nn.functional import linear, silu
 
-from atlas_hf.fusion import bottlenecks, fusing
-from atlas_hf.fusion.bottlenecks import Pack, add_adapters
+from atlas_hf.fusion import Pack, bottleneck, bottlenecks, fusing
+from atlas_hf.fusion.bottlenecks import add_adapters
 
 B, L, D = 2, 5, 6
 
@@ -25,7 +24,7 @@ def inputs(adapters, dtype=torch.float64):
 def plain(x, coefficients, packs):
     """As the formula reads."""
     adapters = [row for one in packs for row in zip(*one, strict=True)]
-    updates = [silu(linear(x, down, bias)) @ up + up_bias for down, bias, up, up_bias in adapters]
+    updates = [bottleneck(x, down, bias, up.T, up_bias) for down, bias, up, up_bias in adapters]
     weights = coefficients.T[:, :, None, None]
     return x + sum(weight * update for weight, update in zip(weights, updates, strict=True))
 

@@ -1,17 +1,16 @@
 """What a site computes, what trains, and what one call tells another: nothing."""
 
 import copy
-import math
 import pickle
 import threading
 
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
-from torch.nn.functional import silu
 from transformers import AutoModel
 
 from atlas_hf import AtlasConfig, AtlasModel
+from atlas_hf.fusion import fuse_loop
 from atlas_hf.tuner.route import ROUTE
 from shared.comparing import seeded, tensor_digests
 from shared.tiny import randomize, splits, text_spec
@@ -46,27 +45,11 @@ def of(names, task):
 
 
 def slow_site(site, x, mask, task):
-    """One example, one adapter, one head at a time, over the tokens that are no padding."""
-    config, outputs, weights = site.atlas_config[task], [], []
-    for tokens, seen in zip(x, mask, strict=True):
-        total, row = tokens if config.variant == "paper" else torch.zeros_like(tokens), []
-        for name, query in zip(site.members(task), site.queries(task), strict=True):
-            update = site.atlas_up[name](silu(site.atlas_down[name](tokens)))
-            attended = tokens if config.variant == "paper" else tokens + update
-            heads = []
-            for q, rows in zip(
-                query.chunk(config.num_heads, -1),
-                torch.cat([query, attended[seen.bool()]]).chunk(config.num_heads, -1),
-                strict=True,
-            ):
-                heads.append((q @ rows.T / math.sqrt(x.shape[-1])).softmax(-1) @ rows)
-            dim = 1 if config.weighting == "adapter" else 0
-            cosine = torch.cosine_similarity(torch.cat(heads, -1), site.atlas_key[name], dim=dim)
-            total = total + (cosine + 1) / 2 * (update if config.variant == "paper" else attended)
-            row.append(((cosine + 1) / 2).squeeze(0))
-        outputs.append(total)
-        weights.append(torch.stack(row))
-    return torch.stack(outputs), torch.stack(weights)
+    """As the formulas read, over the tokens that are no padding."""
+    config = site.atlas_config[task]
+    *weights, keys = zip(*map(site.reusable, site.members(task)), strict=True)
+    options = {"num_heads": config.num_heads, "variant": config.variant, "weighting": config.weighting}
+    return fuse_loop(x, *weights, site.queries(task), keys, **options, mask=mask)
 
 
 @pytest.mark.parametrize("variant", ["paper", "reference"])

@@ -12,6 +12,7 @@ from atlas_hf.benchmark.methods.base import Cost, LoadedTask, Method, Setting, q
 from atlas_hf.benchmark.methods.steps import total_steps
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.trainer import AtlasTrainer
+from atlas_hf.tuner import REUSED, STAGES, count_by_part
 
 
 class FusionTrainer(AtlasTrainer):
@@ -79,12 +80,12 @@ class Fusion(Atlas):
     def parameters(self) -> dict[str, int]:
         """Of a task: its queries and head; of a source: its adapter and key."""
         first = self.sources[0]
-        fused = [self._count(task, "atlas_experience_query", "atlas_head") for task in self.fused]
-        sources = sum(self._count(task, "atlas_down", "atlas_up", "atlas_key") for task in self.sources)
-        own = self._count(first, "atlas_query", "atlas_head")
+        fused = [self._count(task, STAGES["experience"].trained) for task in self.fused]
+        sources = sum(self._count(task, REUSED) for task in self.sources)
+        own = self._count(first, ("atlas_query", "atlas_head"))
         alone = sum(self.model.count_parameters(first).values())
         return {"trained": fused[-1] if fused else alone, "stored": sum(fused) + sources + own}
 
-    def _count(self, task: str, *parts: str) -> int:
-        names = tuple(f".{part}.{task}." for part in parts)
-        return sum(p.numel() for n, p in self.model.named_parameters() if any(name in f"{n}." for name in names))
+    def _count(self, task: str, parts: Sequence[str]) -> int:
+        counts = count_by_part(self.model, task)
+        return sum(counts[part] for part in parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -11,9 +10,10 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity, linear, scaled_dot_product_attention, silu
+from torch.nn.functional import linear
 
 from atlas_hf.benchmark.speed.peft_ways import fresh, lora, xlora
+from atlas_hf.fusion import fuse_loop
 from atlas_hf.model.atlas_model import BASE, AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig
@@ -137,17 +137,12 @@ def _floor(site: AtlasLayer) -> Replacement:
 
 
 def _loop(site: AtlasLayer, x: Tensor) -> Tensor:
-    """One adapter after the other, as the formulas read."""
-    config, output = site.atlas_config[TASK], x if site.atlas_config[TASK].variant == "paper" else 0
-    for name, query in zip(site.members(TASK), site.queries(TASK), strict=True):
-        update = site.atlas_up[name](silu(site.atlas_down[name](x)))
-        adapted = x if config.variant == "paper" else x + update
-        rows = torch.cat([query.expand(len(x), -1, -1), adapted], dim=1).unflatten(-1, (config.num_heads, -1))
-        rows, scale = rows.transpose(1, 2), 1 / math.sqrt(x.shape[-1])
-        pooled = scaled_dot_product_attention(rows[:, :, :1], rows, rows, scale=scale).transpose(1, 2).flatten(1)
-        weight = (cosine_similarity(pooled, site.atlas_key[name]) + 1) / 2
-        output = output + weight[:, None, None] * (update if config.variant == "paper" else adapted)
-    return output
+    """One adapter after the other."""
+    config = site.atlas_config[TASK]
+    *weights, keys = zip(*map(site.reusable, site.members(TASK)), strict=True)
+    heads, variant, weighting = config.pooling_heads, config.variant, config.weighting
+    queries = site.queries(TASK)
+    return fuse_loop(x, *weights, queries, keys, num_heads=heads, variant=variant, weighting=weighting)[0]
 
 
 REPLACEMENTS: dict[str, Callable[[AtlasLayer], Replacement]] = {
