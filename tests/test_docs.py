@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas_hf.cli.commands import main
+from atlas_hf.cli import main
 from shared.hub_server import client_env, loopback_hub
 
 ROOT = Path(__file__).parent.parent

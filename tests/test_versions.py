@@ -52,7 +52,7 @@ def pins(name, python):
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="importlib.metadata finds only some packages by their modules")
 def test_what_is_imported_is_listed_and_what_is_listed_is_imported():
     distributions = packages_distributions()
-    names = set(imported_packages()) - sys.stdlib_module_names - {"atlas_hf", "atlas_hf_command"} - ELSEWHERE
+    names = set(imported_packages()) - sys.stdlib_module_names - {"atlas_hf"} - ELSEWHERE
     assert {canonicalize_name(distributions[name][0]) for name in names} == {*NEEDED, *DEMO} - NOT_IMPORTED
 
 

@@ -1,6 +1,7 @@
 """The demo: ask a model, see what it reuses, see that it forgets nothing. `atlas-hf demo`, or a Space on the Hub.
 
-In the order of imports: `places`, where a model is, and the ones loaded last; `questions`, checked inputs;
+In the order of imports: `shipped`, the model that comes with the package; `waiting`, a page until the demo is
+ready; `places`, where a model is, and the ones loaded last; `questions`, checked inputs;
 `examples` and `comparison`, data that comes with the demo; `pictures` and `views`, HTML; `actions`, what can be done,
 for the page and the API alike; `api`; `page`; `app`, which starts it; `space`, the same as files of a Space.
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from atlas_hf.demo.places import DIGITS_MODEL, DIGITS_MODEL_ID
+from atlas_hf.demo.shipped import DIGITS_MODEL, DIGITS_MODEL_ID
 
 __all__ = ["DIGITS_MODEL", "DIGITS_MODEL_ID", "launch"]
 

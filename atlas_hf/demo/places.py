@@ -12,14 +12,12 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from atlas_hf import hub
+from atlas_hf.demo.shipped import DIGITS_MODEL, DIGITS_MODEL_ID
 from atlas_hf.hub.retry import until_done
 from atlas_hf.hub.sources import is_repository
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.card_source import CardTask, Source, read_source
 
-# The model that comes with the package: `atlas-hf learn --stream digits --order multi-first --downstream`.
-DIGITS_MODEL = Path(__file__).parent / "digits_model"
-DIGITS_MODEL_ID = "atlas-hf/digits-atlas"
 KEPT_MODELS = 4
 BRIEF = hub.Retry(tries=2, patience=10)
 

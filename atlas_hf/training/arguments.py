@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
 
 
 @dataclass
@@ -37,11 +38,17 @@ class AtlasTrainingArguments(TrainingArguments):
         default=0.0,
         metadata={"help": "No clipping, as in the released code: the penalty's gradient would shrink the task's."},
     )
-    lr_scheduler_type: str = field(default="linear", metadata={"help": "Linear to 0 after the warm-up."})
+    lr_scheduler_type: SchedulerType | str = field(
+        default="linear", metadata={"help": "Linear to 0 after the warm-up."}
+    )
     warmup_steps: float = field(default=0.1, metadata={"help": "Steps, or below 1 the share of all steps."})
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate during a stage."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to write a checkpoint during a stage."})
-    logging_strategy: str = field(default="epoch", metadata={"help": "When to log during a stage."})
+    eval_strategy: IntervalStrategy | str = field(
+        default="epoch", metadata={"help": "When to evaluate during a stage."}
+    )
+    save_strategy: SaveStrategy | str = field(
+        default="epoch", metadata={"help": "When to write a checkpoint during a stage."}
+    )
+    logging_strategy: IntervalStrategy | str = field(default="epoch", metadata={"help": "When to log during a stage."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept per stage."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Each stage ends with its best state."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator reads the data set's columns."})

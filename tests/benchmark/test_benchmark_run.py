@@ -17,7 +17,7 @@ import pytest
 from atlas_hf.benchmark.learning.cells import Cell, CellError, Key, read_cells
 from atlas_hf.benchmark.learning.run import run
 from atlas_hf.benchmark.methods import METHODS
-from atlas_hf.cli.commands import main
+from atlas_hf.cli import main
 from atlas_hf.streams import digits
 from shared.benchmark_standins import STANDINS, UPSTREAM, calls, make_plan
 from shared.comparing import file_digests

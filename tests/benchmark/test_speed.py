@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from atlas_hf.benchmark.speed import command as speed
+from atlas_hf.benchmark.speed import run as speed
 from atlas_hf.benchmark.speed import startup
 from atlas_hf.benchmark.speed import ways as speed_ways
 from atlas_hf.benchmark.speed.adapters_worker import peak_bytes
@@ -99,7 +99,7 @@ def test_the_command_writes_json_and_markdown(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_command_line():
-    command = [sys.executable, "-m", "atlas_hf.cli.commands", "benchmark-speed", "--batch", "1", "--tokens", "8"]
+    command = [sys.executable, "-m", "atlas_hf.cli", "benchmark-speed", "--batch", "1", "--tokens", "8"]
     command += ["--adapters", "1", "--repeats", "1", "--measures", "forward"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "| bert-4 | paper | 1 | forward | fused |" in run.stdout

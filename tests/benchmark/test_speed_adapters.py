@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from atlas_hf.benchmark.speed import adapters_worker
-from atlas_hf.benchmark.speed import command as speed
+from atlas_hf.benchmark.speed import run as speed
 from atlas_hf.benchmark.speed import ways as speed_ways
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}

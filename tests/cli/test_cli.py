@@ -1,14 +1,11 @@
 """The command line, as a user calls it."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from atlas_hf import AtlasModel
-from atlas_hf.cli.commands import COMMANDS, main
+from atlas_hf.cli import main
 from shared.tiny import picture
 
 TINY = ["--smoke", "--train_size", "32", "--disable_tqdm", "True"]
@@ -41,11 +38,23 @@ tasks: [vqa, text-choice]
 smoke: true
 train_size: 32
 disable_tqdm: true
+backbone: null
 """)
     assert main(["learn", str(tmp_path / "run.yaml")]) == 0
     assert "average accuracy" in capsys.readouterr().out
     assert main(["learn", "missing.yaml"]) == 2
     assert "There is no file missing.yaml" in capsys.readouterr().err
+
+
+def test_the_settings_of_the_adapters(tmp_path):
+    settings = ["--r", "4", "--num_heads", "2", "--pooling", "mean", "--layers-to-transform", "0", "1"]
+    sites = ["--target_modules", "output.dense", "attention.output.dense"]
+    options = ["--output", str(tmp_path / "out"), "--tasks", "text-choice", "--max_steps", "1", *TINY]
+    assert main(["learn", *options, *settings, *sites]) == 0
+    config = json.loads((tmp_path / "out" / "text-choice" / "adapter_config.json").read_text())
+    assert [config[name] for name in ("r", "num_heads", "pooling", "variant")] == [4, 2, "mean", "paper"]
+    assert config["layers_to_transform"] == [0, 1]
+    assert sorted(config["target_modules"]) == ["attention.output.dense", "output.dense"]
 
 
 def test_evaluate_repeats_the_matrix(learned, capsys):
@@ -94,16 +103,3 @@ def test_errors_about_a_task(learned, capsys):
     assert "There is no task 'nothing'; there are ['text-choice', 'vqa']" in capsys.readouterr().err
     assert main(["predict", str(learned), "--task", "vqa", "--text", "x"]) == 2
     assert "Task 'vqa' takes images and texts; given were texts." in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_shows_an_example(command, capsys):
-    with pytest.raises(SystemExit, match="0"):
-        main([command, "--help"])
-    text = capsys.readouterr().out
-    assert f"atlas-hf {command}" in text and "Example:" in text
-
-
-def test_the_installed_command_runs():
-    run = subprocess.run([Path(sys.executable).parent / "atlas-hf"], capture_output=True, text=True, check=True)
-    assert all(f"  {command} " in run.stdout for command in COMMANDS)

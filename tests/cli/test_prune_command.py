@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from atlas_hf import AtlasModel
-from atlas_hf.cli.commands import main
+from atlas_hf.cli import main
 from atlas_hf.folder import Index
 
 TINY = ["--smoke", "--train_size", "32", "--disable_tqdm", "True"]
@@ -59,7 +59,7 @@ def test_everything_agrees_with_the_pruned_model(learned, tmp_path, capsys):
     index = Index.load(new)
     assert index.tasks[last].experience == [] and index.tasks[last].metrics["random_baseline"] > 0
     assert AtlasModel.from_pretrained(new, tasks=[last]).tasks == [last]
-    assert [one for one in new.parent.iterdir()] == [new], "nothing half written is left"
+    assert list(new.parent.iterdir()) == [new], "nothing half written is left"
     assert main(["evaluate", str(new), "--tasks", last]) == 0
     assert f" {pruned['after']:.4f} " in capsys.readouterr().out
     assert learn(new) == 0 and results_of(new)["tasks"] == results["tasks"], "learning goes on from there"

@@ -8,8 +8,8 @@ import yaml
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 
 from atlas_hf import TaskSpec
-from atlas_hf.cli.commands import main
-from atlas_hf.cli.own_command import OwnTask
+from atlas_hf.cli import main
+from atlas_hf.cli.own_tasks import OwnTask
 from atlas_hf.data.own_data import infer_spec, own_task
 from shared.tiny import picture
 
@@ -179,6 +179,12 @@ def test_the_command_learns_one_own_task_and_then_another(pets, vilt_folder, tmp
     assert results["tasks"][1]["experience"] == ["pets"] and len(results["matrix"][1]) == 2
     assert json.loads((output / "edited/task.json").read_text())["label_names"] == ["dog", "cat"]
     assert (output / "pets" / "adapter_model.safetensors").read_bytes() == first
+    capsys.readouterr()
+    assert main(["evaluate", str(output)]) == 0
+    scores = [
+        f"{name}: accuracy {score:.4f} " for name, score in zip(["pets", "edited"], results["matrix"][1], strict=True)
+    ]
+    assert all(score in line for score, line in zip(scores, capsys.readouterr().out.splitlines(), strict=True))
 
     before = (output / "pets.yaml").read_text()
     changed = ["--data", str(pets), "--image-column", "photo", "--label-column", "what", "--task", "pets"]

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from atlas_hf import hub
-from atlas_hf.cli.commands import main
+from atlas_hf.cli import main
 from atlas_hf.demo import DIGITS_MODEL, DIGITS_MODEL_ID, comparison, pictures, places, snippets, views
 from atlas_hf.demo.actions import Demo
 from atlas_hf.demo.examples import FOLDER, examples, fitting, write_examples

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from atlas_hf import hub
-from atlas_hf.cli.commands import main
+from atlas_hf.cli import main
 from atlas_hf.demo import DIGITS_MODEL, DIGITS_MODEL_ID
 from atlas_hf.demo.space import APP, CARD, REQUIREMENTS, package_files, space_files
 from atlas_hf.demo.space_repository import push_space

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from atlas_hf import AtlasConfig, AtlasModel, hub, learn_sequence
-from atlas_hf.cli.commands import main
+from atlas_hf.cli import main
 from shared.hub_server import loopback_hub
 from shared.tiny import quick, splits, text_spec
 

@@ -67,8 +67,7 @@ def learn(argv: list[str], **kill) -> int:
     from huggingface_hub.utils import get_session
     from transformers import Trainer, TrainerState
 
-    from atlas_hf import AtlasModel, AtlasTrainer, hub
-    from atlas_hf.cli import commands as cli
+    from atlas_hf import AtlasModel, AtlasTrainer, cli, hub
     from atlas_hf.folder import Index
     from atlas_hf.training import sequence
 
@@ -115,7 +114,8 @@ def run(cpu: float | None = None, **request) -> tuple[int, float]:
 def serve() -> None:
     import matplotlib.backends.backend_agg  # noqa: F401 (once, not in every process)
 
-    import atlas_hf.cli.commands  # noqa: F401
+    import atlas_hf.cli.learned
+    import atlas_hf.training.sequence  # noqa: F401
     from atlas_hf.streams import digits
 
     digits.load("multi-first", **digits.SMOKE_SIZES)  # reads its images, once

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from atlas_hf import streams
-from atlas_hf.cli.commands import main
+from atlas_hf.cli import main
 from atlas_hf.data.own_data import own_task
 from atlas_hf.streams import climb
 from atlas_hf.streams.climb.tasks import ANSWERS_ID, TASKS

@@ -2,7 +2,7 @@
 
 import sys
 
-from atlas_hf.benchmark.speed.command import STARTUP, main
-from atlas_hf.benchmark.speed.compare import MEASURES
+from atlas_hf.benchmark.speed.arguments import MEASURES, STARTUP
+from atlas_hf.benchmark.speed.run import main
 
 main(sys.argv[1:], [*MEASURES, STARTUP])

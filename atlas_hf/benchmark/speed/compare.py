@@ -32,10 +32,9 @@ from torch import Tensor
 from atlas_hf.benchmark.speed import figures
 from atlas_hf.benchmark.speed.adapters_library import AdaptersWorker
 from atlas_hf.benchmark.speed.adapters_worker import elapsed, peak_bytes
-from atlas_hf.benchmark.speed.ways import BACKBONES, TASK, WAYS, Way, build
+from atlas_hf.benchmark.speed.arguments import MEASURES, WAYS
+from atlas_hf.benchmark.speed.ways import BACKBONES, TASK, Way, build
 from atlas_hf.model.atlas_model import AtlasModel
-
-MEASURES = {"forward": {"full"}, "experience": {"mixed"}, "expansion": {"mixed", "xlora", "adapters"}}  # without them
 
 
 def compare(

@@ -20,8 +20,8 @@ from typing import Any
 
 from gradio_client import Client, handle_file
 
-import atlas_hf_command
 from atlas_hf.demo.examples import Example, examples
+from atlas_hf.demo.waiting import READY
 from atlas_hf.report.text import table
 
 ROUNDS = 5
@@ -33,7 +33,7 @@ def main() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     began = time.perf_counter()
-    command = [sys.executable, atlas_hf_command.__file__, "demo", "--port", str(port)]
+    command = [sys.executable, "-m", "atlas_hf.cli", "demo", "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{port}/"
@@ -56,7 +56,7 @@ def _header(url: str) -> str | bool | None:
     """What the reply says of itself; None from the demo; False if there is no reply."""
     try:
         with urllib.request.urlopen(url, timeout=10) as reply:
-            return reply.headers.get(atlas_hf_command.READY)
+            return reply.headers.get(READY)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
 

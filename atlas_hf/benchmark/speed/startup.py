@@ -41,7 +41,7 @@ def import_seconds(statement: str) -> float:
 def command_seconds(line: str) -> float:
     """Of the whole process, the interpreter's own start included."""
     start = time.perf_counter()
-    _output("-m", "atlas_hf_command", *line.split()[1:])
+    _output("-m", "atlas_hf.cli", *line.split()[1:])
     return time.perf_counter() - start
 
 

@@ -23,7 +23,6 @@ from atlas_hf.tuner.pooling import pool
 Replacement = Callable[[Tensor], Tensor]
 TASK = "measured"
 MIXED = [TASK, *(f"{TASK}-{index}" for index in range(1, 4))]
-WAYS = ("bare", "floor", "fused", "loop", "mixed", "lora", "xlora", "full")
 TEXT = {"input_ids": lambda batch, tokens: torch.randint(5, 1000, (batch, tokens))}
 IMAGE = {"pixel_values": lambda batch, tokens: torch.randn(batch, 3, 224, 224)}
 # Configuration, and what makes the inputs. ViLT's 224 x 224 pixels are 49 patches, and the text fills up the tokens.
@@ -71,7 +70,7 @@ class Way:
 
     Args:
         model: from `build`, with the stage of `TASK` set.
-        name: of `WAYS`.
+        name: of `WAYS` in `arguments`.
     """
 
     def __init__(self, model: AtlasModel, name: str) -> None:

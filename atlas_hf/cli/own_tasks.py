@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 from datasets import DatasetDict
 
+from atlas_hf.cli.learn_options import OwnDataArguments
 from atlas_hf.data.own_data import own_task
 from atlas_hf.folder import INDEX, Index
 from atlas_hf.tasks import TaskSpec, check_task_name
 
 Loaded = tuple[TaskSpec, DatasetDict]
-
-
-@dataclass
-class OwnDataArguments:
-    """Options of `atlas-hf learn` for a task of one's own."""
-
-    data: str | None = field(
-        default=None, metadata={"help": "Learn from a folder of images and CSV, or a data set on the Hub, instead."}
-    )
-    task: str | None = field(default=None, metadata={"help": "Its name; by default that of the data."})
-    image_column: list[str] | None = field(default=None, metadata={"help": "By default every column of images."})
-    text_column: list[str] | None = field(default=None, metadata={"help": "By default every column of strings."})
-    label_column: str | None = field(default=None, metadata={"help": "By default 'label', or the only class column."})
-    choices_column: str | None = field(default=None, metadata={"help": "Lists of strings to choose from."})
-    problem_type: str | None = field(default=None, metadata={"help": "By default what the label looks like."})
-    spec: str | None = field(default=None, metadata={"help": "YAML file that says what the task is, edited."})
-    spec_only: bool = field(default=False, metadata={"help": "Show and write the YAML file, and learn nothing."})
-
-    @property
-    def given(self) -> bool:
-        return bool(self.data or self.spec)
 
 
 @dataclass(frozen=True)
@@ -51,6 +32,7 @@ class OwnTask:
     seed: int = 0
 
     def load(self) -> Loaded:
+        """The task with its data, checked as `own_task` checks them."""
         return own_task(self.data, self.spec.name, spec=self.spec, seed=self.seed)
 
     def to_yaml(self) -> str:
@@ -100,8 +82,9 @@ def _asked_for(options: OwnDataArguments, seed: int) -> tuple[OwnTask, Loaded]:
         task = OwnTask.read(Path(options.spec))
         task = replace(task, data=_absolute(options.data or task.data))
         return task, task.load()
+    assert options.data is not None, "one of both is given"
     name = check_task_name(options.task or Path(options.data).name.lower().replace(" ", "-"))
-    columns = {"image_columns": options.image_column, "text_columns": options.text_column}
+    columns: dict[str, Any] = {"image_columns": options.image_column, "text_columns": options.text_column}
     columns |= {key: getattr(options, key) for key in ("label_column", "choices_column", "problem_type")}
     loaded = own_task(options.data, name, seed=seed, **columns)
     return OwnTask(loaded[0], _absolute(options.data), seed), loaded

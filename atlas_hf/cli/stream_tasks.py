@@ -67,7 +67,8 @@ def stream_options(sources: Mapping[str, str] | None) -> dict[str, Any]:
 
 def read_sources(items: Sequence[str] | None, stream: str) -> dict[str, str]:
     """`TASK=PLACE` ... as a dict; a `ValueError` for anything else, or a stream that is not from the Hub."""
-    pairs = [item.partition("=") for item in items or ()]
+    items = list(items or ())
+    pairs = [item.partition("=") for item in items]
     wrong = [name + sign + place for name, sign, place in pairs if not (name and place)]
     if wrong or (pairs and stream != "climb"):
         raise ValueError(

@@ -1,14 +1,10 @@
-"""`atlas-hf`, the installed command.
-
-Outside of the package, because importing that takes seconds (torch, transformers, gradio): while `atlas-hf demo` is
-getting ready, its address already shows a page, which turns into the demo by itself.
+"""While the demo is getting ready (gradio and torch take seconds to import), its address already shows a page, which
+turns into the demo by itself. Imports the standard library only.
 """
 
 from __future__ import annotations
 
-import argparse
 import socket
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -57,35 +53,3 @@ def free_port() -> int:
             if probe.connect_ex(("127.0.0.1", port)):
                 return port
     raise OSError(f"The ports {PORTS.start} to {PORTS.stop - 1} are all taken; choose one with --port.")
-
-
-_waiting: list[WaitingPage] = []
-
-
-def waiting() -> WaitingPage | None:
-    """The page that is being shown; None if the demo was started in another way."""
-    return _waiting[0] if _waiting else None
-
-
-def main() -> int:
-    """Run the command; see `atlas_hf.cli.commands.main`."""
-    argv = sys.argv[1:]
-    if argv[:1] == ["demo"] and not {"-h", "--help"} & {*argv}:
-        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        parser.add_argument("--host")
-        parser.add_argument("--port", type=int)
-        known, _ = parser.parse_known_args(argv)
-        try:
-            _waiting.append(WaitingPage(known.host, known.port))
-        except OSError as error:
-            print(f"atlas-hf demo: {error}", file=sys.stderr)
-            return 2
-    from atlas_hf.cli.commands import main as run
-
-    return run(argv)
-
-
-if __name__ == "__main__":
-    import atlas_hf_command  # the module that the demo knows, not this second copy of it
-
-    sys.exit(atlas_hf_command.main())

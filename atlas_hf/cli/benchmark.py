@@ -1,25 +1,23 @@
-"""`atlas-hf benchmark` and `atlas-hf report`."""
+"""`atlas-hf benchmark`."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from atlas_hf import streams
-from atlas_hf.benchmark.learning import dataset
-from atlas_hf.benchmark.learning.cells import read_cells
-from atlas_hf.benchmark.learning.plan import Plan, choose_methods
-from atlas_hf.benchmark.learning.report import write_report
-from atlas_hf.benchmark.learning.run import Done, run
-from atlas_hf.benchmark.methods import METHODS
-from atlas_hf.hub import check_access
+from atlas_hf.cli import report
+from atlas_hf.cli.choices import check_names, methods, streams
+from atlas_hf.cli.commands import command_parser
 
-BENCHMARK_HELP = """Measure methods on a stream, over orders and seeds, and report.
+if TYPE_CHECKING:
+    from atlas_hf.benchmark.learning.plan import Plan
+    from atlas_hf.benchmark.learning.run import Done
 
-Example:
+HELP = """Example:
   atlas-hf benchmark --output runs/benchmark
   atlas-hf benchmark --stream digits --order multi-first mono-first --seeds 5 --low-shot 16 64 256 full \\
       --output runs/benchmark-full
@@ -27,57 +25,58 @@ Example:
 
 Run again with the same folder, it measures only what is missing."""
 
-REPORT_HELP = """Draw the report of a benchmark's folder anew.
-
-Example:
-  atlas-hf report runs/benchmark
-  atlas-hf report runs/benchmark --push-to me/digits-benchmark"""
-
 LOW_SHOT_METHODS = ("adapter", "adapter_two_stage", "atlas")  # what the claims compare
 SEEDS, OTHER_SEEDS = 5, 1
 SEEDS_HELP = f"{SEEDS} of the methods with low-shot sizes, {OTHER_SEEDS} of the others"
 SMOKE_STEPS = {"max_steps": 2, "experience_max_steps": 2}
 
 
-def benchmark(argv: Sequence[str]) -> None:
-    """Exits with status 1 if a cell failed, 130 if it was interrupted."""
-    parser = _parser("benchmark", BENCHMARK_HELP)
-    parser.add_argument("--stream", default="digits", help=f"one of: {', '.join(streams.STREAMS)}")
+def parse(argv: Sequence[str]) -> Namespace:
+    """See `atlas_hf.cli.commands.Command`."""
+    parser = command_parser("benchmark", HELP)
+    parser.add_argument("--stream", default="digits", help=f"one of: {', '.join(streams())}")
     parser.add_argument("--order", nargs="+", help="orders of the stream; by default all")
-    parser.add_argument("--methods", nargs="+", help=f"by default all: {', '.join(METHODS)}")
+    parser.add_argument("--methods", nargs="+", help=f"by default all: {', '.join(methods())}")
     parser.add_argument("--seeds", type=int, metavar="N", help=f"seeds 0 to N - 1; by default {SEEDS_HELP}")
     parser.add_argument("--low-shot", nargs="*", metavar="N", help="examples, or full; by default the stream's")
     parser.add_argument("--low-shot-methods", nargs="*", help=f"by default {', '.join(LOW_SHOT_METHODS)}")
     parser.add_argument("--output", type=Path, required=True, help="folder of the cells and the report")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cells at a time, by default one per CPU")
     parser.add_argument("--smoke", action="store_true", help="one order, seed and low-shot size, tiny; learns nothing")
-    _add_push(parser)
+    report.add_push(parser)
     options = parser.parse_args(argv)
+    check_names("stream", [options.stream], streams())
+    if options.seeds is not None and options.seeds < 1:
+        raise ValueError(f"--seeds is {options.seeds}; give how many, 1 or more.")
+    check_names("method", options.methods or (), methods())
+    check_names("order", options.order or (), streams()[options.stream].ORDERS)
+    return options
+
+
+def run(options: Namespace) -> None:
+    """Exits with status 1 if a cell failed, 130 if it was interrupted."""
+    from atlas_hf.benchmark.learning.run import run as run_cells
+    from atlas_hf.hub import check_access
+
     plan = make_plan(options)
     if options.push_to:  # asked before hours of training, not after them
         check_access(options.push_to, repo_type="dataset")
     try:
-        done = run(plan, options.output, options.jobs)
+        done = run_cells(plan, options.output, options.jobs)
     except KeyboardInterrupt:
         print("\natlas-hf benchmark: stopped. Finished cells stay; run again to go on.", file=sys.stderr)
         sys.exit(130)
     if len(done.failed) < len(plan.keys):
-        _report(options)
+        report.run(options)
     _exit_if_failed(done)
 
 
-def report(argv: Sequence[str]) -> None:
-    parser = _parser("report", REPORT_HELP)
-    parser.add_argument("output", type=Path, help="folder of a benchmark")
-    _add_push(parser)
-    _report(parser.parse_args(argv))
-
-
-def make_plan(options: argparse.Namespace) -> Plan:
+def make_plan(options: Namespace) -> Plan:
     """The plan of the options; what they leave open is the stream's own, or tiny for a smoke run."""
+    from atlas_hf import streams
+    from atlas_hf.benchmark.learning.plan import Plan, choose_methods
+
     stream, smoke = streams.get(options.stream), options.smoke
-    if options.seeds is not None and options.seeds < 1:
-        raise ValueError(f"--seeds is {options.seeds}; give how many, 1 or more.")
     orders = list(stream.ORDERS)[:1] if smoke else list(stream.ORDERS)
     low_shot = [str(size) for size in stream.LOW_SHOT_SIZES][: 1 if smoke else None]
     low_shot = low_shot if options.low_shot is None else options.low_shot
@@ -98,23 +97,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def _report(options: argparse.Namespace) -> None:
-    print(f"Written to {write_report(options.output)}")
-    if options.push_to:
-        print(f"Pushed to {dataset.push(read_cells(options.output), options.push_to)}")
-
-
 def _exit_if_failed(done: Done) -> None:
     if done.failed:
         listed = "".join(f"\n  {key}: {log}" for key, log in done.failed.items())
         sys.exit(f"atlas-hf benchmark: {len(done.failed)} cells failed; run again to try them again.{listed}")
-
-
-def _add_push(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--push-to", metavar="REPO", help="push the results to this data set repository")
-
-
-def _parser(name: str, description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        prog=f"atlas-hf {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )

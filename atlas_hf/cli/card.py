@@ -1,0 +1,33 @@
+"""`atlas-hf card`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from atlas_hf.cli.commands import command_parser
+
+HELP = """Example:
+  atlas-hf card runs/digits --repo-id me/digits-atlas
+  atlas-hf card runs/digits --tasks vqa"""
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """See `atlas_hf.cli.commands.Command`."""
+    parser = command_parser("card", HELP)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--repo-id", help="the repository that the code in the card loads from")
+    parser.add_argument("--tasks", nargs="+", help="cards of these tasks, in their folders, instead")
+    return parser.parse_args(argv)
+
+
+def run(options: Namespace) -> None:
+    """Prints what was written."""
+    from atlas_hf.report.card import write_card, write_task_card
+
+    if options.tasks:
+        written = [write_task_card(options.folder, task, options.repo_id) for task in options.tasks]
+    else:
+        written = [write_card(options.folder, options.repo_id)]
+    print("\n".join(map(str, written)))

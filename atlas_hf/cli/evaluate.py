@@ -1,0 +1,40 @@
+"""`atlas-hf evaluate`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from atlas_hf.cli.commands import command_parser
+
+HELP = """Example:
+  atlas-hf evaluate runs/digits --tasks vqa entailment"""
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """See `atlas_hf.cli.commands.Command`."""
+    parser = command_parser("evaluate", HELP)
+    parser.add_argument("model", help="folder or Hub repository")
+    parser.add_argument("--tasks", nargs="+", help="by default all")
+    parser.add_argument("--revision", help="commit, branch or tag, for a repository")
+    parser.add_argument("--sources", nargs="+", metavar="TASK=PLACE", help="as they were for learn, if local folders")
+    return parser.parse_args(argv)
+
+
+def run(options: Namespace) -> None:
+    """A line per task."""
+    from atlas_hf.cli.learned import learned_folder, scored_on
+    from atlas_hf.folder import Results
+    from atlas_hf.model.atlas_model import AtlasModel
+    from atlas_hf.training.arguments import AtlasTrainingArguments
+    from atlas_hf.training.sequence import evaluate_task
+
+    model = AtlasModel.from_pretrained(options.model, options.revision, options.tasks)
+    folder = learned_folder(options.model, options.revision)
+    about = Results.load(folder).description
+    args = AtlasTrainingArguments(output_dir=".", report_to="none")
+    for name in options.tasks or model.tasks:
+        spec, data = scored_on(folder, about, name, options.sources)
+        metrics = evaluate_task(model, name, data, args)
+        metric = str(spec.metric)  # a spec that was made has one
+        print(f"{name}: {metric} {metrics[metric]:.4f}  loss {metrics['loss']:.4f}", flush=True)

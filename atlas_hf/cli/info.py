@@ -1,0 +1,36 @@
+"""`atlas-hf info`."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+
+from atlas_hf.cli.commands import command_parser
+
+HELP = """Example:
+  atlas-hf info runs/digits"""
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """See `atlas_hf.cli.commands.Command`."""
+    parser = command_parser("info", HELP)
+    parser.add_argument("model", help="folder or Hub repository")
+    parser.add_argument("--revision", help="commit, branch or tag, for a repository")
+    parser.add_argument("--json", action="store_true", help="atlas.json and results.json as one JSON object")
+    return parser.parse_args(argv)
+
+
+def run(options: Namespace) -> None:
+    """As text, or as JSON."""
+    from atlas_hf.cli.learned import learned_folder
+    from atlas_hf.folder import INDEX, RESULTS, Index, Results, read_json
+    from atlas_hf.report.text import format_info
+
+    folder = learned_folder(options.model, options.revision)
+    index = Index.load(folder)
+    if options.json:
+        results = read_json(folder / RESULTS) if (folder / RESULTS).is_file() else None
+        print(json.dumps({"index": read_json(folder / INDEX), "results": results}, indent=2, ensure_ascii=False))
+    else:
+        print(format_info(index, Results.load(folder)))

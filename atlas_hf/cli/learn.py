@@ -1,0 +1,72 @@
+"""`atlas-hf learn`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from atlas_hf.cli.choices import check_names, streams
+from atlas_hf.cli.learn_options import adapter_settings, learn_parser, light_parser, take_file
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """The options as far as they are known without torch, and `argv`, which `run` reads again with it."""
+    parser = light_parser()
+    options = parser.parse_args(take_file(parser, argv))
+    check_names("stream", [options.stream], streams())
+    orders = streams()[options.stream].ORDERS
+    if not (options.data or options.spec) and options.order not in orders:
+        raise ValueError(f"Order {options.order!r} does not exist; possible are {', '.join(orders)}.")
+    options.argv = list(argv)
+    return options
+
+
+def run(options: Namespace) -> None:
+    """Learn, or go on learning; print the results."""
+    import torch
+
+    from atlas_hf import streams
+    from atlas_hf.cli.own_tasks import own_tasks
+    from atlas_hf.cli.stream_tasks import load_stream
+    from atlas_hf.folder import INDEX, RESULTS, Results
+    from atlas_hf.model.atlas_model import AtlasModel
+    from atlas_hf.report.text import format_results
+    from atlas_hf.training.sequence import learn_sequence
+    from atlas_hf.tuner import AtlasConfig
+
+    stream, is_own = streams.get(options.stream), bool(options.data or options.spec)
+    options, own, adapter, args = _with_defaults(options, {} if is_own else stream.TRAINING, stream.SMOKE_TRAINING)
+    if options.push_to:
+        args.push_to_hub, args.hub_model_id = True, options.push_to
+    torch.set_num_threads(options.threads or (torch.get_num_threads() if is_own else stream.THREADS))
+    downstream: list[Any] = []
+    description: dict[str, Any] = {}
+    if is_own:
+        upstream = own_tasks(own, options.output, options.stream_seed)
+        if own.spec_only:
+            return
+        if not options.backbone:
+            raise ValueError("--data needs --backbone: a folder or Hub id, for example dandelin/vilt-b32-mlm.")
+    else:
+        upstream, downstream, description = load_stream(stream, options)
+    config = AtlasConfig(**({} if is_own else {"r": stream.WIDTH}) | adapter_settings(adapter))
+    model = AtlasModel.from_pretrained(options.backbone or stream.BACKBONE_ID, config=config)
+    learn_sequence(
+        model, upstream, args, options.output, downstream, reuse=not options.independent, description=description,
+        max_experience=options.max_experience,
+    )  # fmt: skip
+    if args.process_index:
+        return
+    print(format_results(Results.load(Path(options.output))))
+    print(f"\nWritten to {options.output}: {INDEX}, {RESULTS}, accuracy_matrix.png, reuse.png")
+
+
+def _with_defaults(options: Namespace, training: dict[str, Any], smoke: dict[str, Any]) -> tuple[Any, ...]:
+    """The dataclasses of the line, with the stream's own defaults for what it leaves open."""
+    from atlas_hf.training.arguments import AtlasTrainingArguments
+
+    parser = learn_parser(AtlasTrainingArguments)
+    parser.set_defaults(report_to="none", **training | (smoke if options.smoke else {}))
+    return parser.parse_args_into_dataclasses(take_file(parser, options.argv))

@@ -1,0 +1,35 @@
+"""`atlas-hf predict`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from atlas_hf.cli.commands import command_parser
+
+HELP = """Example:
+  atlas-hf predict runs/digits --task vqa --images scene.png --text "what digit is at the top left ?"
+  atlas-hf predict runs/digits --task text-choice --text "which is larger ?" --choices seven three"""
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """See `atlas_hf.cli.commands.Command`."""
+    parser = command_parser("predict", HELP)
+    parser.add_argument("model", help="folder or Hub repository")
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--images", nargs="+", help="one image file, or two for a task about pairs")
+    parser.add_argument("--text", nargs="+", help="one text, or one per text column")
+    parser.add_argument("--choices", nargs="+")
+    parser.add_argument("--top-k", type=int, default=5)
+    parser.add_argument("--revision", help="commit, branch or tag, for a repository")
+    return parser.parse_args(argv)
+
+
+def run(options: Namespace) -> None:
+    """A line per answer."""
+    from atlas_hf.model.atlas_model import AtlasModel
+
+    model = AtlasModel.from_pretrained(options.model, options.revision, [options.task])
+    images, texts = (tuple(value) if value else None for value in (options.images, options.text))
+    for answer in model.predict(options.task, images, texts, options.choices, top_k=options.top_k):
+        print(f"{answer['score']:.4f}  {answer['label']}")

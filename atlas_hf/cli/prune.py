@@ -1,0 +1,102 @@
+"""`atlas-hf prune`: learned tasks without the adapters that they hardly use, as a folder of its own."""
+
+from __future__ import annotations
+
+import shutil
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from atlas_hf.cli.commands import command_parser
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from atlas_hf.folder import Index, Results
+    from atlas_hf.model.atlas_model import AtlasModel
+    from atlas_hf.training.pruning import Pruned
+    from atlas_hf.tuner import AtlasConfig
+
+HELP = """Example:
+  atlas-hf prune runs/digits --tasks vqa --threshold 0.01 --output runs/pruned
+
+What each reused adapter adds, and the task's metric before and after, are measured on the test data of the stream or
+of the task's own data. The folder itself, and every other task, stays as it is."""
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """See `atlas_hf.cli.commands.Command`."""
+    parser = command_parser("prune", HELP)
+    parser.add_argument("folder", type=Path, help="what `atlas-hf learn` wrote")
+    parser.add_argument("--tasks", nargs="+", required=True)
+    parser.add_argument("--threshold", type=float, default=0.01, help="drop what adds a smaller share; default 0.01")
+    parser.add_argument("--output", type=Path, required=True, help="a new folder")
+    parser.add_argument("--sources", nargs="+", metavar="TASK=PLACE", help="as they were for learn, if local folders")
+    options = parser.parse_args(argv)
+    if not options.threshold >= 0:
+        raise ValueError(
+            f"--threshold is {options.threshold}; give a share of the vectors that an adapter adds to, 0 or more."
+        )
+    if options.output.exists():
+        raise ValueError(f"{options.output} exists already; give --output a new folder.")
+    return options
+
+
+def run(options: Namespace) -> None:
+    """A table per task, and the new folder."""
+    from atlas_hf.cli.learned import scored_on
+    from atlas_hf.folder import CHECKPOINTS, HISTORY, Index, Results, replacing
+    from atlas_hf.model.atlas_model import AtlasModel
+    from atlas_hf.report.card import write_card
+    from atlas_hf.training.pruning import prune_experience
+    from atlas_hf.training.resuming import write_results
+
+    names, folder = list(dict.fromkeys(options.tasks)), options.folder
+    _check(Index.load(folder), names)
+    results = Results.load(folder)
+    data = {name: scored_on(folder, results.description, name, options.sources)[1] for name in names}
+    model = AtlasModel.from_pretrained(folder)
+    for name in names:
+        pruned = prune_experience(model, name, data[name], options.threshold)
+        print(format_pruned(model, name, pruned), flush=True)
+        _record(results, model, name, pruned, data[name], options.threshold)
+    with replacing(options.output) as temporary:
+        shutil.copytree(folder, temporary, ignore=shutil.ignore_patterns(HISTORY, CHECKPOINTS))
+        model.save_pretrained(temporary, tasks=names)
+        write_results(results, temporary)
+        write_card(temporary)
+    print(f"\nWritten to {options.output}; {folder} is as it was.")
+
+
+def format_pruned(model: AtlasModel, task: str, pruned: Pruned) -> str:
+    """A table of what a task reused, and its metric before and after."""
+    from atlas_hf.report.text import table
+
+    rows = [
+        [name, f"{share:.4f}", "dropped" if name in pruned.dropped else "kept"]
+        for name, share in pruned.contributions.items()
+    ]
+    change = f"{pruned.before:.4f} before, {pruned.after:.4f} after ({pruned.after - pruned.before:+.4f})"
+    return f"\n{task}: {model.specs[task].metric} {change}\n{table(['reused', 'contribution', ''], rows)}"
+
+
+def _check(index: Index, names: Sequence[str]) -> None:
+    """Tasks that cannot be pruned are an error before anything is loaded or measured."""
+    index.closure(list(names))
+    reusing = [name for name, record in index.tasks.items() if record.experience]
+    alone = [name for name in names if name not in reusing]
+    if alone:
+        raise ValueError(f"{alone} reuse no other task, so there is nothing to prune; those that do are {reusing}.")
+
+
+def _record(results: Results, model: AtlasModel, name: str, pruned: Pruned, data: Dataset, threshold: float) -> None:
+    """Bring what `results.json` says of the present model up to date; earlier rows of the matrix are history."""
+    from atlas_hf.training.sequence import mean_coefficients
+
+    record = results.rescore(name, pruned.after)
+    record.experience = list(cast("AtlasConfig", model.peft_config[name]).experience)
+    record.parameters = model.count_parameters(name)
+    record.coefficients = mean_coefficients(model, name, data)
+    record.pruned = {"threshold": threshold} | asdict(pruned)

@@ -1,0 +1,36 @@
+"""`atlas-hf push`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from atlas_hf.cli.commands import command_parser
+
+HELP = """Example:
+  atlas-hf push runs/digits me/digits-atlas
+
+What is there already is not sent; safe to run again after any interruption."""
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """See `atlas_hf.cli.commands.Command`."""
+    parser = command_parser("push", HELP)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("repo_id", help="name or owner/name; made if it is not there")
+    parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
+    parser.add_argument("--token", help="by default the one of `hf auth login` or HF_TOKEN")
+    return parser.parse_args(argv)
+
+
+def run(options: Namespace) -> None:
+    """A line per task."""
+    from atlas_hf import hub
+    from atlas_hf.report.card import write_cards
+
+    repo_id = hub.check_access(options.repo_id, private=options.private, token=options.token)
+    write_cards(options.folder, repo_id)
+    for task in hub.push(options.folder, repo_id, private=options.private, token=options.token):
+        kept = f", left alone as edited on the Hub: {', '.join(task.kept)}" if task.kept else ""
+        print(f"{task.tag}  {task.commit[:12]}  {'pushed' if task.new else 'was there'}{kept}")

@@ -1,0 +1,37 @@
+"""`atlas-hf report`; `atlas-hf benchmark` ends with it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from atlas_hf.cli.commands import command_parser
+
+HELP = """Example:
+  atlas-hf report runs/benchmark
+  atlas-hf report runs/benchmark --push-to me/digits-benchmark"""
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """See `atlas_hf.cli.commands.Command`."""
+    parser = command_parser("report", HELP)
+    parser.add_argument("output", type=Path, help="folder of a benchmark")
+    add_push(parser)
+    return parser.parse_args(argv)
+
+
+def add_push(parser: ArgumentParser) -> None:
+    """The option `--push-to`."""
+    parser.add_argument("--push-to", metavar="REPO", help="push the results to this data set repository")
+
+
+def run(options: Namespace) -> None:
+    """Write the report of the folder `options.output`, and push it if `options.push_to` says where to."""
+    from atlas_hf.benchmark.learning import dataset
+    from atlas_hf.benchmark.learning.cells import read_cells
+    from atlas_hf.benchmark.learning.report import write_report
+
+    print(f"Written to {write_report(options.output)}")
+    if options.push_to:
+        print(f"Pushed to {dataset.push(read_cells(options.output), options.push_to)}")

@@ -1,0 +1,123 @@
+"""The options of `atlas-hf learn`: the same without torch as with it, and the same as lines of YAML."""
+
+import argparse
+
+import pytest
+
+from atlas_hf import AtlasConfig, AtlasTrainingArguments
+from atlas_hf.cli.learn_options import adapter_settings, learn_parser, light_parser, take_file
+
+NOT_KNOWN = {"parallelism_config"}  # a class of accelerate; a word of a command line is neither
+
+
+def about(action):
+    """What decides how an option is read, and what help shows of it; a default is that of the dataclass."""
+    kind = getattr(action.type, "__qualname__", action.type) if action.dest not in NOT_KNOWN else None
+    choices = action.choices and list(action.choices)
+    shown = (action.help, action.metavar, action.required, action.nargs, action.const)
+    return tuple(action.option_strings), action.dest, type(action), kind, choices, shown
+
+
+def test_the_light_parser_is_the_real_one():
+    light, real = light_parser(), learn_parser(AtlasTrainingArguments)
+    assert [about(action) for action in light._actions] == [about(action) for action in real._actions]
+    assert light.format_help() == real.format_help()
+    assert sum(action.choices is not None for action in light._actions) > 12
+
+
+def read(argv):
+    parser = learn_parser(AtlasTrainingArguments)
+    return parser.parse_args(take_file(parser, argv))
+
+
+def yaml_line(tmp_path, text):
+    (tmp_path / "run.yaml").write_text(text)
+    return str(tmp_path / "run.yaml")
+
+
+def test_values_of_yaml_are_those_of_the_options(tmp_path):
+    path = yaml_line(
+        tmp_path,
+        """
+output: out
+tasks: [vqa, text-choice]
+downstream_tasks: nlvr2
+smoke: true
+learning-rate: 5e-4
+num_train_epochs: 3
+eval_strategy: steps
+lr_scheduler_kwargs: {min_lr: 0.5}
+""",
+    )
+    line = ["--output", "out", "--tasks", "vqa", "text-choice", "--downstream_tasks", "nlvr2", "--smoke"]
+    line += ["--learning-rate", "5e-4", "--num_train_epochs", "3", "--eval_strategy", "steps"]
+    options = read([path])
+    assert vars(options) == vars(read(line)) | {"lr_scheduler_kwargs": {"min_lr": 0.5}}
+    assert options.learning_rate == 5e-4 and isinstance(options.num_train_epochs, float)
+
+
+def test_null_is_none_and_an_empty_list_stays_one(tmp_path):
+    path = yaml_line(tmp_path, "output: x\nbackbone: null\nsave_total_limit: ~\ntasks: []\n")
+    options = read([path])
+    assert (options.backbone, options.save_total_limit, options.tasks) == (None, None, [])
+    assert read(["--output", "x"]).save_total_limit == 1
+
+
+def test_what_the_line_says_counts(tmp_path):
+    path = yaml_line(tmp_path, "output: x\nsave_total_limit: null\ntasks: [vqa]\nsmoke: true\n")
+    options = read([path, "--output", "y", "--save_total_limit", "3", "--tasks", "a", "b", "--smoke", "false"])
+    assert (options.output, options.save_total_limit, options.tasks, options.smoke) == ("y", 3, ["a", "b"], False)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("nonsense: 1\noutput: x\n", r"run.yaml has 'nonsense', no option of atlas-hf learn; `atlas-hf learn --help`"),
+        ("[", "run.yaml is no YAML: "),
+        ("", "run.yaml holds no `option: value` lines"),
+        ("- output\n", "run.yaml holds no `option: value` lines"),
+    ],
+)
+def test_a_file_that_says_nothing_of_use(tmp_path, text, error):
+    with pytest.raises(ValueError, match=error):
+        take_file(light_parser(), [yaml_line(tmp_path, text)])
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("train_size: many\noutput: x\n", "argument --train_size/--train-size: invalid int value: 'many'"),
+        ("stream: [digits, climb]\noutput: x\n", "unrecognized arguments: climb"),
+        ("output: null\n", "the following arguments are required: --output"),
+        ("variant: mine\noutput: x\n", "argument --variant: invalid choice: 'mine'"),
+    ],
+)
+def test_wrong_values_of_a_file(tmp_path, text, error, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        read([yaml_line(tmp_path, text)])
+    assert error in capsys.readouterr().err
+
+
+def test_a_file_and_the_files_options(tmp_path):
+    assert take_file(light_parser(), ["--output", "run.yaml"]) == ["--output", "run.yaml"]
+    with pytest.raises(ValueError, match="There is no file none.yaml. Give a YAML file of options, or the options"):
+        take_file(light_parser(), ["none.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("line", "settings"),
+    [
+        ([], {}),
+        (["--r", "4", "--init-weights", "false"], {"r": 4, "init_weights": False}),
+        (["--target_modules", "query"], {"target_modules": ["query"]}),
+        (["--target_modules", r".*\.query"], {"target_modules": r".*\.query"}),
+        (["--exclude_modules", "a.b", "c"], {"exclude_modules": ["a.b", "c"]}),
+        (["--layers_to_transform", "0", "2"], {"layers_to_transform": [0, 2]}),
+        (["--pooling", "cls", "--num-heads", "2"], {"pooling": "cls", "num_heads": 2}),
+    ],
+)
+def test_settings_of_the_adapters(line, settings):
+    names = ["r", "target_modules", "exclude_modules", "layers_to_transform", "init_weights", "pooling", "num_heads"]
+    options = vars(read(["--output", "x", *line]))
+    assert adapter_settings(argparse.Namespace(**{name: options[name] for name in names})) == settings
+    AtlasConfig(**settings)
