@@ -19,18 +19,20 @@ Needs gradio: pip install 'atlas_hf[demo]'"""
 
 
 def parse(argv: Sequence[str]) -> Namespace:
-    """See `atlas_hf.cli.commands.Command`."""
+    """The options, and the page that waits, which is there before anything is imported."""
     parser = command_parser("demo", HELP)
     parser.add_argument("model", nargs="?", default=DIGITS_MODEL_ID, help="folder or Hub repository")
     parser.add_argument("--revision", help="commit, branch or tag, for a repository")
     parser.add_argument("--host", help="by default 127.0.0.1, which only this machine can reach")
     parser.add_argument("--port", type=int, help="by default the first free one from 7860")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    options.page = WaitingPage(options.host, options.port)
+    return options
 
 
 def run(options: Namespace) -> None:
-    """A page that waits, at once; then the demo, at the same address, until the process is stopped."""
-    with closing(WaitingPage(options.host, options.port)) as page:
-        from atlas_hf.demo import launch
+    """The demo, at the address of the page, until the process is stopped."""
+    from atlas_hf.demo import launch
 
+    with closing(options.page) as page:
         launch(options.model, options.revision, host=page.host, port=page.port, before=page.close)

@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 
+from atlas_hf.benchmark.speed import arguments
 from atlas_hf.benchmark.speed import run as speed
 from atlas_hf.benchmark.speed import startup
 from atlas_hf.benchmark.speed import ways as speed_ways
@@ -36,7 +37,7 @@ def inputs(batch=4, tokens=7):
 def test_the_loop_computes_what_the_fused_sites_do(variant, adapters):
     model, batch = speed_ways.build("bert", adapters, variant, width=4).eval(), inputs()
     with torch.no_grad():
-        found = {way: speed_ways.Way(model, way).forward(batch) for way in speed_ways.WAYS}
+        found = {way: speed_ways.Way(model, way).forward(batch) for way in arguments.WAYS}
     torch.testing.assert_close(found["loop"], found["fused"], atol=1e-5, rtol=1e-5)
     assert (found["bare"] - found["fused"]).abs().max() > 1e-3
     assert (found["floor"] - found["bare"]).abs().max() > 1e-3
