@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from shared.benchmark_history import NAMES, SETTING, TASKS, history, settings
-from shared.comparing import tensor_digests
 from torch import nn
 
 from atlas_hf.benchmark.methods import METHODS
@@ -15,6 +13,8 @@ from atlas_hf.benchmark.methods.plain import PlainTrainer
 from atlas_hf.benchmark.methods.plain_model import sites
 from atlas_hf.model.prediction import evaluating
 from atlas_hf.streams import digits
+from shared.benchmark_history import NAMES, SETTING, TASKS, history, settings
+from shared.comparing import tensor_digests
 
 
 def test_heads_learn_at_the_full_rate_and_the_backbone_at_its_share():

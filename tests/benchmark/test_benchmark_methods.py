@@ -6,13 +6,13 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from shared.benchmark_history import EPOCHS, NAMES, SETTING, STEPS, TASKS, count_steps, history, logits, settings
-from shared.comparing import tensor_digests
 from torch import nn
 
 from atlas_hf.benchmark.methods import METHODS
 from atlas_hf.benchmark.methods.lora import equal_rank
 from atlas_hf.benchmark.methods.steps import epoch_steps, total_steps
+from shared.benchmark_history import EPOCHS, NAMES, SETTING, STEPS, TASKS, count_steps, history, logits, settings
+from shared.comparing import tensor_digests
 
 ATLAS = {"atlas", "atlas_reference"}
 SEQUENTIAL = {"sequential_ft", "freeze_bottom", "ewc", "lwf", "experience_replay"}

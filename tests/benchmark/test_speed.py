@@ -10,9 +10,8 @@ import pytest
 import torch
 import transformers
 
-from atlas_hf.benchmark.speed import arguments
+from atlas_hf.benchmark.speed import arguments, startup
 from atlas_hf.benchmark.speed import run as speed
-from atlas_hf.benchmark.speed import startup
 from atlas_hf.benchmark.speed import ways as speed_ways
 from atlas_hf.benchmark.speed.adapters_worker import peak_bytes
 
@@ -173,7 +172,8 @@ def test_start_up_is_measured_in_turns_and_compared_with_peft(tmp_path, monkeypa
 
     def seconds(start):
         order.append(start)
-        return 2.0 if start == startup.BASE else float(next(clock))
+        wall = 2.0 if start == startup.BASE else float(next(clock))
+        return wall, wall / 2
 
     monkeypatch.setattr(startup, "import_seconds", seconds)
     monkeypatch.setattr(startup, "command_seconds", seconds)
@@ -184,10 +184,13 @@ def test_start_up_is_measured_in_turns_and_compared_with_peft(tmp_path, monkeypa
     assert report["records"] == [] and [record["start"] for record in report["startup"]] == starts
     second = report["startup"][1]
     assert second["seconds"] == [6, 11, 16, 21, 26], "the first round does not count"
+    assert second["cpu_seconds"] == [3, 5.5, 8, 10.5, 13]
     assert second["to_peft"]["median"] == 8 and report["startup"][0]["to_peft"]["median"] == 1
     lines = (tmp_path / "speed.md").read_text().splitlines()
-    assert lines[0] == "| start | seconds | middle half | / `import peft` | middle half |"
-    assert lines[3] == "| `import atlas_hf` | 16.00 | 8.50-23.50 | 8.00 | 4.25-11.75 |"
+    assert lines[0].startswith("| start | seconds | middle half | / `import peft` | middle half | CPU seconds |")
+    ratio = "8.00 | 4.25-11.75"
+    assert lines[3] == f"| `import atlas_hf` | 16.00 | 8.50-23.50 | {ratio} | 8.00 | 4.25-11.75 | {ratio} |"
+    assert all(line.count("|") == 10 for line in lines)
     assert len(lines) == 2 + len(starts) and lines[3] in capsys.readouterr().out
 
 
@@ -202,7 +205,10 @@ def test_start_up_is_asked_for_by_name_or_by_the_module(monkeypatch):
 
 
 def test_the_seconds_of_an_import_are_those_of_a_fresh_interpreter():
-    assert 0 < startup.import_seconds("import this") < 5
+    wall, cpu = startup.import_seconds("import this")
+    assert 0 < cpu < 5 and wall > 0
+    wall, cpu = startup.import_seconds("time.sleep(0.2)")
+    assert cpu < 0.1 < 0.2 <= wall
     with pytest.raises(RuntimeError, match="(?s)ended with status 1:.*No module named 'no_such_module'"):
         startup.import_seconds("import no_such_module")
 

@@ -13,9 +13,7 @@ from transformers import PreTrainedModel
 from atlas_hf.data.collator import AtlasCollator
 from atlas_hf.model.atlas_model import BASE, AtlasModel, AtlasOutput
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner import AtlasConfig
-from atlas_hf.tuner.backbones import TARGET_MODULES
-from atlas_hf.tuner.heads import Head, build_head, head_arguments
+from atlas_hf.tuner import TARGET_MODULES, AtlasConfig, Head, build_head, head_arguments
 
 
 @dataclass
@@ -48,7 +46,7 @@ class PlainModel(nn.Module):
 
     @property
     def backbone(self) -> PreTrainedModel:
-        return cast(PreTrainedModel, self.bare.get_base_model())
+        return self.bare.get_base_model()
 
     @property
     def device(self) -> torch.device:
@@ -56,7 +54,8 @@ class PlainModel(nn.Module):
 
     def add_task(self, spec: TaskSpec) -> None:
         """Add a head for the task, weights drawn from torch's global generator, and make the task the active one."""
-        self.heads[spec.name] = build_head(**head_arguments(spec, self.bare.pooled_size)).to(self.device)
+        arguments: dict[str, Any] = head_arguments(spec, self.bare.pooled_size)
+        self.heads[spec.name] = build_head(**arguments).to(self.device)
         self.specs[spec.name] = spec
         self.set_task(spec.name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -16,9 +16,7 @@ from atlas_hf.benchmark.speed.peft_ways import fresh, lora, xlora
 from atlas_hf.fusion import fuse_loop
 from atlas_hf.model.atlas_model import BASE, AtlasModel
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner import AtlasConfig
-from atlas_hf.tuner.layer import AtlasLayer
-from atlas_hf.tuner.pooling import pool
+from atlas_hf.tuner import AtlasConfig, AtlasLayer, Head, pool
 
 Replacement = Callable[[Tensor], Tensor]
 TASK = "measured"
@@ -80,7 +78,7 @@ class Way:
         for path, site in model.base_model.sites.items():
             if name in REPLACEMENTS:
                 self.replaced[site.base_layer] = REPLACEMENTS[name](site)
-            elif name == "lora":
+            elif name == "lora" and self.other is not None:
                 self.replaced[self.other.get_submodule(f"base_model.model.{path}.base_layer")] = _nothing(site)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -98,7 +96,7 @@ class Way:
 
     def step(self, inputs: dict[str, Tensor], labels: Tensor) -> None:
         """One training step, without the optimizer's."""
-        head = self.model.base_model.atlas_head[TASK]
+        head = cast(Head, self.model.base_model.atlas_head[TASK])
         loss = head.loss(head(self.forward(inputs)), labels)
         if self.name == "fused":
             loss = loss + 1e-7 * self.model.base_model.orthogonality(TASK)
@@ -130,22 +128,21 @@ def _nothing(site: AtlasLayer) -> Replacement:
 
 def _floor(site: AtlasLayer) -> Replacement:
     with torch.no_grad():
-        down = torch.cat([site.atlas_down[name].weight for name in site.members(TASK)])
-        up = torch.cat([site.atlas_up[name].weight for name in site.members(TASK)], dim=1)
+        downs, _, ups, *_ = zip(*map(site.reusable, site.members(TASK)), strict=True)
+        down, up = torch.cat(downs), torch.cat(ups, dim=1)
     return lambda x: x + linear(linear(x, down), up)
 
 
-def _loop(site: AtlasLayer, x: Tensor) -> Tensor:
+def _loop(site: AtlasLayer) -> Replacement:
     """One adapter after the other."""
     config = site.atlas_config[TASK]
-    *weights, keys = zip(*map(site.reusable, site.members(TASK)), strict=True)
-    heads, variant, weighting = config.pooling_heads, config.variant, config.weighting
-    queries = site.queries(TASK)
-    return fuse_loop(x, *weights, queries, keys, num_heads=heads, variant=variant, weighting=weighting)[0]
+    compute = partial(fuse_loop, num_heads=config.pooling_heads, variant=config.variant, weighting=config.weighting)
+    down, down_bias, up, up_bias, keys = zip(*map(site.reusable, site.members(TASK)), strict=True)
+    return lambda x: compute(x, down, down_bias, up, up_bias, site.queries(TASK), keys)[0]
 
 
 REPLACEMENTS: dict[str, Callable[[AtlasLayer], Replacement]] = {
-    "bare": _nothing, "floor": _floor, "loop": lambda site: partial(_loop, site),
+    "bare": _nothing, "floor": _floor, "loop": _loop,
 }  # fmt: skip
 OTHERS: dict[str, Callable[[AtlasModel], nn.Module]] = {
     "lora": partial(lora, task=TASK), "xlora": partial(xlora, task=TASK), "full": fresh,
