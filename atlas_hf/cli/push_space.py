@@ -34,7 +34,7 @@ def run(options: Namespace) -> None:
 
     model_id = pushed_model(options.model, options.repo_id, options.token)
     files = package_files() | space_files(model_id)
-    filled = space_repository.push_space(files, options.space_id, private=options.private, token=options.token)
+    filled = space.push_space(files, options.space_id, private=options.private, token=options.token)
     kept = f", left alone as edited on the Hub: {', '.join(filled.kept)}" if filled.kept else ""
     print(f"{filled.repo_id}  {filled.commit[:12]}  {len(filled.new) or 'no'} files changed{kept}")
 

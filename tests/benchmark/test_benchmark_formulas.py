@@ -10,7 +10,7 @@ from atlas_hf.benchmark.methods.adapter import Bottleneck
 from atlas_hf.benchmark.methods.joint import MixedBatches
 from atlas_hf.benchmark.methods.lwf import distillation
 from atlas_hf.benchmark.methods.plain import PlainTrainer
-from atlas_hf.benchmark.methods.sites import sites
+from atlas_hf.benchmark.methods.plain_model import sites
 from atlas_hf.model.prediction import evaluating
 from atlas_hf.streams import digits
 from shared.benchmark_history import NAMES, SETTING, TASKS, history, settings

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from atlas_hf.benchmark.methods import METHODS
-from atlas_hf.benchmark.methods.base import epoch_steps, total_steps
 from atlas_hf.benchmark.methods.lora import equal_rank
+from atlas_hf.benchmark.methods.steps import epoch_steps, total_steps
 from shared.benchmark_history import EPOCHS, NAMES, SETTING, STEPS, TASKS, count_steps, history, logits, settings
 from shared.comparing import tensor_digests
 

@@ -1,6 +1,7 @@
 """The benchmark of speed: that its ways compute what they say, and that it reports what it measured."""
 
 import json
+import runpy
 import subprocess
 import sys
 from functools import partial
@@ -9,9 +10,10 @@ import pytest
 import torch
 import transformers
 
-from atlas_hf.benchmark.speed import arguments
+from atlas_hf.benchmark.speed import arguments, startup
 from atlas_hf.benchmark.speed import run as speed
 from atlas_hf.benchmark.speed import ways as speed_ways
+from atlas_hf.benchmark.speed.adapters_worker import peak_bytes
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
 
@@ -70,15 +72,13 @@ def test_peak_bytes_counts_what_was_held_at_once():
     def together():
         return torch.ones(4 * mib), torch.ones(4 * mib)
 
-    assert speed.peak_bytes(one_after_the_other, torch.device("cpu")) == pytest.approx(4 * 2**20, rel=0.01)
-    assert speed.peak_bytes(together, torch.device("cpu")) == pytest.approx(8 * 2**20, rel=0.01)
+    assert peak_bytes(one_after_the_other, torch.device("cpu")) == pytest.approx(4 * 2**20, rel=0.01)
+    assert peak_bytes(together, torch.device("cpu")) == pytest.approx(8 * 2**20, rel=0.01)
 
 
 def test_the_command_writes_json_and_markdown(tmp_path, capsys):
-    speed.main(
-        ["--backbones", "bert", "--adapters", "1", "2", "--batch", "4", "--tokens", "6", "--repeats", "2", "--output"]
-        + [str(tmp_path)]
-    )
+    options = ["--backbones", "bert", "--adapters", "1", "2", "--batch", "4", "--tokens", "6", "--repeats", "2"]
+    speed.main([*options, "--output", str(tmp_path)])
     report = json.loads((tmp_path / "speed.json").read_text())
     records = report["records"]
     assert len(records) == 2 * (7 + 6 + 5)
@@ -165,3 +165,54 @@ def test_full_fine_tuning_trains_every_weight_and_no_adapter(monkeypatch):
 
 def _adapters(model):
     return [name for name, _ in model.get_base_model().named_parameters() if ".atlas_" in name]
+
+
+def test_start_up_is_measured_in_turns_and_compared_with_peft(tmp_path, monkeypatch, capsys):
+    clock, order = iter(range(1, 1000)), []
+
+    def seconds(start):
+        order.append(start)
+        wall = 2.0 if start == startup.BASE else float(next(clock))
+        return wall, wall / 2
+
+    monkeypatch.setattr(startup, "import_seconds", seconds)
+    monkeypatch.setattr(startup, "command_seconds", seconds)
+    speed.main(["--measures", "startup", "--repeats", "5", "--output", str(tmp_path)])
+    starts = [*startup.IMPORTS, *startup.COMMANDS]
+    assert order == starts * 6
+    report = json.loads((tmp_path / "speed.json").read_text())
+    assert report["records"] == [] and [record["start"] for record in report["startup"]] == starts
+    second = report["startup"][1]
+    assert second["seconds"] == [6, 11, 16, 21, 26], "the first round does not count"
+    assert second["cpu_seconds"] == [3, 5.5, 8, 10.5, 13]
+    assert second["to_peft"]["median"] == 8 and report["startup"][0]["to_peft"]["median"] == 1
+    lines = (tmp_path / "speed.md").read_text().splitlines()
+    assert lines[0].startswith("| start | seconds | middle half | / `import peft` | middle half | CPU seconds |")
+    ratio = "8.00 | 4.25-11.75"
+    assert lines[3] == f"| `import atlas_hf` | 16.00 | 8.50-23.50 | {ratio} | 8.00 | 4.25-11.75 | {ratio} |"
+    assert all(line.count("|") == 10 for line in lines)
+    assert len(lines) == 2 + len(starts) and lines[3] in capsys.readouterr().out
+
+
+def test_start_up_is_asked_for_by_name_or_by_the_module(monkeypatch):
+    monkeypatch.setattr(startup, "measure", lambda repeats: pytest.fail("start-up was not asked for"))
+    speed.main(["--adapters", "1", "--batch", "1", "--tokens", "4", "--repeats", "1", "--backbones", "bert"])
+    asked = []
+    monkeypatch.setattr(speed, "main", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(sys, "argv", ["speed", "--repeats", "3"])
+    runpy.run_module("atlas_hf.benchmark.speed", run_name="__main__")
+    assert asked == [(["--repeats", "3"], ["forward", "experience", "expansion", "startup"])]
+
+
+def test_the_seconds_of_an_import_are_those_of_a_fresh_interpreter():
+    wall, cpu = startup.import_seconds("import this")
+    assert 0 < cpu < 5 and wall > 0
+    wall, cpu = startup.import_seconds("time.sleep(0.2)")
+    assert cpu < 0.1 < 0.2 <= wall
+    with pytest.raises(RuntimeError, match="(?s)ended with status 1:.*No module named 'no_such_module'"):
+        startup.import_seconds("import no_such_module")
+
+
+@pytest.mark.slow
+def test_every_start_works():
+    assert all(record["seconds"][0] > 0 for record in startup.measure(repeats=1))

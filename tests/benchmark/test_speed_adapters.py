@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -102,6 +103,6 @@ assert all(p.grad is not None for p in fusion.head.parameters())
 
 
 def test_the_worker_knows_nothing_of_the_package():
-    text = open(adapters_worker.__file__).read()
+    text = Path(adapters_worker.__file__).read_text()
     assert "atlas_hf." not in text and "import atlas_hf" not in text
     assert adapters_worker.peak_bytes(lambda: torch.ones(2**20), torch.device("cpu")) == pytest.approx(2**22, rel=0.01)

@@ -1,7 +1,8 @@
 """The methods that the benchmark compares, one file each.
 
 All of them have the same backbone, Trainer, data, seeds, batches, optimizer steps and heads; they differ in what
-trains and in what is added to the loss. A method more is a subclass of `Method` and an entry in `METHODS`.
+trains and in what is added to the loss. One method more is a file with a subclass of `Method`, and a line in `METHODS`
+(with its import). May import every room below the benchmark.
 """
 
 from __future__ import annotations
@@ -20,12 +21,24 @@ from atlas_hf.benchmark.methods.lora import Lora
 from atlas_hf.benchmark.methods.lwf import LwF
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
 
+# By name, in the order of tables.
 METHODS: dict[str, type[Method]] = {
     method.name: method
     for method in (
-        SequentialFT, FreezeEncoder, FreezeBottom, Adapter, AdapterTwoStage, Fusion, Lora, EWC, LwF, ExperienceReplay,
-        Joint, Atlas, AtlasReference,
+        SequentialFT,
+        FreezeEncoder,
+        FreezeBottom,
+        Adapter,
+        AdapterTwoStage,
+        Fusion,
+        Lora,
+        EWC,
+        LwF,
+        ExperienceReplay,
+        Joint,
+        Atlas,
+        AtlasReference,
     )
-}  # fmt: skip
+}
 
 __all__ = ["METHODS", "Cost", "LoadedTask", "Method", "Setting"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atlas_hf.benchmark.methods.adapter import Adapter
-from atlas_hf.benchmark.methods.base import LoadedTask, stage_steps, train_quietly
+from atlas_hf.benchmark.methods.base import LoadedTask, train_quietly
 from atlas_hf.benchmark.methods.plain import PlainTrainer
+from atlas_hf.benchmark.methods.steps import stage_steps
 from atlas_hf.training.arguments import AtlasTrainingArguments
 
 
@@ -19,11 +20,9 @@ class AdapterTwoStage(Adapter):
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
         ((spec, data),) = tasks
-        first, second = stage_steps(args, len(data["train"]))
         self.model.add_task(spec)
-        for args.max_steps, parameters in (
-            (first, self.model.heads[spec.name].parameters()),
-            (second, self.trained_parameters(spec.name)),
-        ):
+        trained = (self.model.heads[spec.name].parameters(), self.trained_parameters(spec.name))
+        for parameters, length in zip(trained, stage_steps(args, len(data["train"])), strict=True):
+            args.max_steps = length
             self.unfreeze(parameters)
             train_quietly(PlainTrainer(self, self.model, args, spec.name, data["train"]))

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass
-from math import ceil
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import ClassVar
@@ -15,9 +14,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
-from torch import nn
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, set_seed
 
+from atlas_hf.benchmark.methods.plain_model import PlainModel
+from atlas_hf.benchmark.methods.steps import epoch_steps, total_steps
+from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.model.prediction import evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
@@ -60,21 +62,23 @@ class Method(ABC):
         uses_order: whether the result of a task depends on the tasks learned before it.
         together: whether all tasks are learned in one call of `learn`.
         model: the backbone and the heads of the tasks so far.
+        args: the settings of the last `learn`.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     uses_order: ClassVar[bool] = True
     together: ClassVar[bool] = False
+    model: AtlasModel | PlainModel
+    args: AtlasTrainingArguments
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
-        self.args: AtlasTrainingArguments | None = None
         set_seed(setting.seed)
         self.model = self.build()
 
     @abstractmethod
-    def build(self) -> nn.Module:
+    def build(self) -> AtlasModel | PlainModel:
         """The model before the first task."""
 
     @abstractmethod
@@ -113,38 +117,19 @@ class Method(ABC):
 
     def pooled(self, task: str, dataset: Dataset) -> np.ndarray:
         """What the task's head sees of a split: (examples x rows per example, D)."""
-        collate, size = self.model.collator(task), self.args.per_device_eval_batch_size
-        found = []
+        collate, size = self.model.collator(task).inputs, self.args.per_device_eval_batch_size
+        # A generator of its own: the loader draws a seed, which would move the order of ViLT's patches.
+        batches = DataLoader(dataset, size, collate_fn=collate, generator=torch.Generator())
         with torch.no_grad(), evaluating(self.model):
-            for start in range(0, len(dataset), size):
-                inputs = collate.inputs([dataset[i] for i in range(start, min(start + size, len(dataset)))])
-                inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
-                found.append(self.model.pooled(task, **inputs).float().cpu())
-        return torch.cat(found).numpy()
+            pooled = [
+                self.model.pooled(task, **{name: tensor.to(self.model.device) for name, tensor in inputs.items()})
+                for inputs in batches
+            ]
+        return torch.cat(pooled).float().cpu().numpy()
 
     def fork(self) -> Method:
         """A copy that learns on by itself."""
         return deepcopy(self)
-
-
-def epoch_steps(args: AtlasTrainingArguments, examples: int) -> int:
-    """Optimizer steps of one pass over the examples, as Trainer counts them."""
-    return ceil(ceil(examples / args.train_batch_size) / args.gradient_accumulation_steps)
-
-
-def stage_steps(args: AtlasTrainingArguments, examples: int) -> tuple[int, int]:
-    """Optimizer steps of ATLAS's two stages."""
-    stages = [args.for_stage("task", stage) for stage in ("experience", "expansion")]
-    first, second = (
-        stage.max_steps if stage.max_steps > 0 else ceil(stage.num_train_epochs * epoch_steps(args, examples))
-        for stage in stages
-    )
-    return first, second
-
-
-def total_steps(args: AtlasTrainingArguments, examples: int) -> int:
-    """Optimizer steps that every method trains a task: those of ATLAS's two stages together."""
-    return sum(stage_steps(args, examples))
 
 
 @contextmanager
@@ -160,6 +145,7 @@ def quiet(args: AtlasTrainingArguments) -> Iterator[AtlasTrainingArguments]:
 
 
 def train_quietly(trainer: Trainer) -> None:
+    """Train, and print nothing."""
     for printing in (PrinterCallback, StageTable):
         trainer.remove_callback(printing)
     trainer.train()

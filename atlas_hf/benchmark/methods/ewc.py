@@ -22,18 +22,6 @@ class EWC(SequentialFT):
 
     Kirkpatrick et al. 2017, equation 3, for the backbone. F is the diagonal of the Fisher information, summed over
     the tasks so far; the anchor is the backbone after the last one (Huszar 2018 gives the reason for one anchor).
-
-    Weights tried (digits stream, vqa, then entailment, 1,000 examples and 128 steps each, one seed, validation of
-    both afterwards; sequential fine-tuning 0.640 and 0.890, vqa alone 0.666):
-
-    | weight | vqa | entailment |
-    |---|---|---|
-    | 1e3 | 0.659 | 0.856 |
-    | 1e4 | 0.670 | 0.820 |
-    | 1e5 | 0.666 | 0.798 |
-
-    At a backbone rate of 0.05 of the head's, where fine-tuning forgets more (0.546 and 0.818, vqa alone 0.777), they
-    were 0.717 and 0.860 at 1e2, 0.781 and 0.844 at 1e4, 0.779 and 0.792 at 1e6.
     """
 
     name = "ewc"
@@ -63,11 +51,10 @@ class EWC(SequentialFT):
 
     def _gradients(self, task: str, data: Dataset) -> Iterator[dict[str, Tensor]]:
         """Of the loss of each example, by parameter of the backbone. Labels are the true ones, not the model's."""
-        collate = self.model.collator(task)
         weights = {name: p for name, p in self.model.backbone.named_parameters() if p.requires_grad}
         for row in data:
-            batch = {name: tensor.to(self.model.device) for name, tensor in collate([row]).items()}
-            found = torch.autograd.grad(self.model(task, **batch).loss, list(weights.values()), allow_unused=True)
+            loss = self.model(task, **self.batch(task, [row])).loss
+            found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
             yield {name: gradient for name, gradient in zip(weights, found, strict=True) if gradient is not None}
 
     def parameters(self) -> dict[str, int]:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from transformers import set_seed
 
 from atlas_hf.benchmark.methods.atlas import Atlas
-from atlas_hf.benchmark.methods.base import Cost, LoadedTask, Setting, quiet, total_steps, train_quietly
+from atlas_hf.benchmark.methods.base import Cost, LoadedTask, Method, Setting, quiet, train_quietly
+from atlas_hf.benchmark.methods.steps import total_steps
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.trainer import AtlasTrainer
 from atlas_hf.tuner import REUSED, STAGES, count_by_part
@@ -44,7 +45,7 @@ class Fusion(Atlas):
         self.learn_source()
         return super().learn(tasks, args)
 
-    def fork(self) -> Fusion:
+    def fork(self) -> Method:
         """Learns the pending adapter first, so that not every copy has to."""
         self.learn_source()
         return super().fork()

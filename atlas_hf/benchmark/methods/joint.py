@@ -11,7 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from atlas_hf.benchmark.methods.base import LoadedTask, Setting, train_quietly
-from atlas_hf.benchmark.methods.plain import PlainModel, PlainTrainer
+from atlas_hf.benchmark.methods.plain import PlainTrainer
+from atlas_hf.benchmark.methods.plain_model import PlainModel
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
 from atlas_hf.training.arguments import AtlasTrainingArguments
 
@@ -62,7 +63,7 @@ class JointTrainer(PlainTrainer):
     def get_train_dataloader(self) -> DataLoader:
         sizes = [len(data["train"]) for _, data in self.tasks]
         batches = MixedBatches(sizes, self.args.train_batch_size, self.args.seed)
-        return DataLoader(MixedTasks(self.model, self.tasks), sampler=batches, batch_size=None)
+        return DataLoader(MixedTasks(self.method.model, self.tasks), sampler=batches, batch_size=None)
 
 
 class Joint(SequentialFT):

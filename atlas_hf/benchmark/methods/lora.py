@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from atlas_hf.benchmark.methods.plain import PlainMethod, PlainModel
-from atlas_hf.benchmark.methods.sites import sites
+from atlas_hf.benchmark.methods.plain import PlainMethod
+from atlas_hf.benchmark.methods.plain_model import PlainModel, sites
 from atlas_hf.tasks import TaskSpec
 
 
@@ -21,7 +21,7 @@ class LoraModel(PlainModel):
     def __init__(self, backbone: str, width: int) -> None:
         super().__init__(backbone)
         linear = sites(self.backbone)
-        self.rank = equal_rank(list(linear.values()), width)
+        self.rank = equal_rank(linear.values(), width)
         self.paths = list(linear)
 
     def add_task(self, spec: TaskSpec) -> None:
@@ -42,34 +42,24 @@ class LoraModel(PlainModel):
 
 
 class Lora(PlainMethod):
-    """Hu et al. 2021: a low-rank update of the site's weight per task, and a head.
-
-    Rates tried (one task, 1,000 examples of the digits stream, 128 steps, rate of the head 5e-3,
-    validation; seed 0, on vqa seeds 0, 1, 2):
-
-    | rate | entailment | vqa |
-    |---|---|---|
-    | 0.1 | 0.804 | 0.506, 0.520, 0.506 |
-    | 0.3 | 0.856 | 0.710, 0.712, 0.694 |
-    | 1 | 0.772 | 0.256, 0.093, 0.076 |
-    | 2 | 0.750 | 0.049 |
-    """
+    """Hu et al. 2021: a low-rank update of the site's weight per task, and a head. Rates tried: docs/benchmark.md."""
 
     name = "lora"
     summary = "an independent LoRA per task, as many parameters as an adapter"
     uses_order = False
     rate = 0.3
+    model: LoraModel
 
     def build(self) -> LoraModel:
         return LoraModel(self.setting.backbone, self.setting.width)
 
     def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
         for layer in self.model.lora():
-            yield from (layer.lora_A[task].weight, layer.lora_B[task].weight)
+            yield from (*layer.lora_A[task].parameters(), *layer.lora_B[task].parameters())
         yield from self.model.heads[task].parameters()
 
 
-def equal_rank(linear: list[nn.Module], width: int) -> int:
+def equal_rank(linear: Collection[nn.Linear], width: int) -> int:
     """The rank at which LoRA is nearest to bottlenecks of a width.
 
     A bottleneck has (2 out + 1) width + out parameters, LoRA (in + out) rank.

@@ -1,77 +1,18 @@
-"""The model and the Trainer of the methods that are not ATLAS, and what these methods share."""
+"""What the methods that are not ATLAS share: a Trainer that takes what a method adds to the loss."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-import torch
+from datasets import Dataset
 from torch import Tensor, nn
 
 from atlas_hf.benchmark.methods.base import LoadedTask, Method, Setting, train_quietly
-from atlas_hf.data import AtlasCollator
-from atlas_hf.model import BASE, AtlasModel, AtlasOutput
+from atlas_hf.benchmark.methods.plain_model import PlainModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.task_trainer import TaskTrainer
-from atlas_hf.tuner.heads import build_head, head_arguments
-
-
-@dataclass
-class PlainOutput(AtlasOutput):
-    """In training mode also `pooled`, (rows, D): what the head saw."""
-
-    pooled: Tensor | None = None
-
-
-class PlainModel(nn.Module):
-    """A backbone and one of the project's heads per task; the method says what of it trains.
-
-    The backbone is that of an `AtlasModel` without tasks, which pools it, knows its padding and its processor.
-
-    Args:
-        backbone: folder or id.
-    """
-
-    def __init__(self, backbone: str) -> None:
-        super().__init__()
-        self.bare = AtlasModel.from_pretrained(backbone)
-        self.heads = nn.ModuleDict()
-        self.specs: dict[str, TaskSpec] = {}
-        self.task: str | None = None
-
-    @property
-    def backbone(self) -> nn.Module:
-        return self.bare.get_base_model()
-
-    @property
-    def device(self) -> torch.device:
-        return self.bare.device
-
-    def add_task(self, spec: TaskSpec) -> None:
-        """Add a head for the task, weights drawn from torch's global generator, and make the task the active one."""
-        self.heads[spec.name] = build_head(**head_arguments(spec, self.bare.pooled_size)).to(self.device)
-        self.specs[spec.name] = spec
-        self.set_task(spec.name)
-
-    def set_task(self, task: str) -> None:
-        self.task = task
-
-    def collator(self, task: str) -> AtlasCollator:
-        return AtlasCollator(self.specs[task], self.bare.encoder)
-
-    def pooled(self, task: str, **inputs: Any) -> Tensor:
-        """The pooled vectors that the task's head sees, (rows, D)."""
-        return self.bare.pooled(BASE, **inputs)
-
-    def forward(self, task: str | None = None, labels: Tensor | None = None, **inputs: Any) -> PlainOutput:
-        """Logits of a task (by default the active one), and its loss if labels are given."""
-        task = task or self.task
-        head, pooled = self.heads[task], self.pooled(task, **inputs)
-        logits = head(pooled)
-        loss = None if labels is None else head.loss(logits, labels)
-        return PlainOutput(loss, logits, pooled if self.training else None)
 
 
 class PlainTrainer(TaskTrainer):
@@ -100,12 +41,12 @@ class PlainMethod(Method):
         rate: the learning rate of everything but heads, as a multiple of `args.learning_rate`.
     """
 
-    rate: ClassVar[float] = 1.0
+    rate: float = 1.0
     model: PlainModel
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        self.backbone_size = count(self.model.backbone)
+        self.backbone_size = count(self.model.backbone.parameters())
         self.trained = 0
 
     def build(self) -> PlainModel:
@@ -120,7 +61,7 @@ class PlainMethod(Method):
         """What is added to the loss of a training batch."""
         return 0.0
 
-    def after_task(self, spec: TaskSpec, data: Any, args: AtlasTrainingArguments) -> None:
+    def after_task(self, spec: TaskSpec, data: Dataset, args: AtlasTrainingArguments) -> None:
         """What is done once a task is learned."""
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
@@ -131,18 +72,21 @@ class PlainMethod(Method):
         train_quietly(PlainTrainer(self, self.model, args, spec.name, data["train"]))
         self.after_task(spec, data["train"], args)
 
-    def unfreeze(self, parameters: Iterator[nn.Parameter]) -> None:
+    def unfreeze(self, parameters: Iterable[nn.Parameter]) -> None:
         """Let these parameters train, and nothing else."""
         self.model.requires_grad_(False)
-        self.trained = 0
-        for parameter in parameters:
+        for parameter in (chosen := list(parameters)):
             parameter.requires_grad_(True)
-            self.trained += parameter.numel()
+        self.trained = count(chosen)
+
+    def batch(self, task: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """Rows of a task's data set as `model` takes them, on its device."""
+        return {name: tensor.to(self.model.device) for name, tensor in self.model.collator(task)(rows).items()}
 
     def parameters(self) -> dict[str, int]:
-        return {"trained": self.trained, "stored": count(self.model) - self.backbone_size}
+        return {"trained": self.trained, "stored": count(self.model.parameters()) - self.backbone_size}
 
 
-def count(module: nn.Module) -> int:
-    """How many parameters a module has."""
-    return sum(parameter.numel() for parameter in module.parameters())
+def count(parameters: Iterable[nn.Parameter]) -> int:
+    """How many numbers they are."""
+    return sum(parameter.numel() for parameter in parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,9 @@ class AdaptersWorker:
         self.process.communicate()
 
     def _ask(self, **request: Any) -> dict[str, Any]:
-        try:
+        with suppress(BrokenPipeError):  # it has ended: there is no answer either
             print(json.dumps(request), file=self.process.stdin, flush=True)
-        except BrokenPipeError:  # it has ended: there is no answer either
-            pass
-        line = self.process.stdout.readline()
+        line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:
             raise ValueError(f"the process ended with status {self.process.wait()}; its message is above")
         answer = json.loads(line)

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 def elapsed(function: Callable[[], Any], device: torch.device) -> float:
     """Seconds of the processor's time, or of the device's."""
     if device.type != "cuda":
-        start = time.process_time()
+        began = time.process_time()
         function()
-        return time.process_time() - start
+        return time.process_time() - began
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
     function()
@@ -83,9 +83,7 @@ class Fusion:
             self.model.add_adapter(name, config=sites)
         self.model.add_adapter_fusion(Fuse(*names))
         self.model.train_adapter_fusion(Fuse(*names))
-        self.head = nn.Sequential(
-            nn.Linear(size, 2 * size), nn.LayerNorm(2 * size), nn.GELU(), nn.Linear(2 * size, 2)
-        )
+        self.head = nn.Sequential(nn.Linear(size, 2 * size), nn.LayerNorm(2 * size), nn.GELU(), nn.Linear(2 * size, 2))
         self.inputs = {
             name: torch.randint(5, 1000, shape) if name == "input_ids" else torch.randn(shape)
             for name, shape in shapes.items()
@@ -104,7 +102,7 @@ class Fusion:
         """One training step, without the optimizer's; the loss has the library's penalty on the fusion."""
         self.model.train()
         logits = self.head(self.forward())
-        loss = nn.functional.cross_entropy(logits, torch.zeros(len(logits), dtype=int))
+        loss = nn.functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
         (loss + self.model.get_fusion_regularization_loss()).backward()
         for module in (self.model, self.head):
             module.zero_grad()
@@ -116,6 +114,7 @@ def serve(requests: Iterable[str], answers: TextIO) -> None:
     for line in requests:
         request = json.loads(line)
         call = request.pop("call", None)
+        answer: dict[str, Any]
         try:
             if call == "build":
                 fusion = Fusion(**request)

@@ -8,11 +8,13 @@ from pathlib import Path
 BACKBONES = ("bert-4", "bert", "vit", "vilt")
 WAYS = ("bare", "floor", "fused", "loop", "mixed", "lora", "xlora", "full")
 MEASURES = {"forward": {"full"}, "experience": {"mixed"}, "expansion": {"mixed", "xlora", "adapters"}}  # without them
+STARTUP = "startup"
 HELP = """Example:
   atlas-hf benchmark-speed --output runs/speed
   atlas-hf benchmark-speed --backbones vilt bert vit --adapters 4 16 --output runs/speed-full
   atlas-hf benchmark-speed --adapters_python other-venv/bin/python
-  atlas-hf benchmark-speed --backbones vilt --batch 128 --device cuda --bf16 --ways fused full"""
+  atlas-hf benchmark-speed --backbones vilt --batch 128 --device cuda --bf16 --ways fused full
+  atlas-hf benchmark-speed --measures startup"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -23,7 +25,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     ways = [*WAYS[2:-1], "adapters"]
     parser.add_argument("--ways", nargs="+", default=ways, choices=[*ways, "full"], help="beside bare and floor")
     parser.add_argument("--adapters_python", help="Python of an environment with the adapters library, to measure it")
-    parser.add_argument("--measures", nargs="+", default=list(MEASURES), choices=MEASURES)
+    names, more = list(MEASURES), f"{STARTUP}: imports, and the command line"
+    parser.add_argument("--measures", nargs="+", default=names, choices=[*names, STARTUP], help=more)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=185, help="per example; ViT has 197 whatever is given")
     parser.add_argument("--dropout", type=float, help="of the backbone in training; by default its configuration's")

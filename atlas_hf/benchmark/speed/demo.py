@@ -8,7 +8,6 @@ waits for, upload and queue included.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from typing import Any
 from gradio_client import Client, handle_file
 
 from atlas_hf.demo.examples import Example, examples
-from atlas_hf.demo.waiting import READY
+from atlas_hf.demo.waiting import READY, free_port
 from atlas_hf.report.text import table
 
 ROUNDS = 5
@@ -29,9 +28,7 @@ PATIENCE = 300  # seconds
 
 
 def main() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     began = time.perf_counter()
     command = [sys.executable, "-m", "atlas_hf.cli", "demo", "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -52,7 +49,7 @@ def main() -> None:
         process.wait()
 
 
-def _header(url: str) -> str | None | bool:
+def _header(url: str) -> str | bool | None:
     """What the reply says of itself; None from the demo; False if there is no reply."""
     try:
         with urllib.request.urlopen(url, timeout=10) as reply:

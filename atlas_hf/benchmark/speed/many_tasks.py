@@ -32,8 +32,8 @@ COLUMNS = {
 
 def spec(number: int) -> TaskSpec:
     return TaskSpec(
-        f"task-{number}", "single_label_classification", image_columns=["image"], text_columns=["text"],
-        label_names=["no", "yes"],
+        f"task-{number}", "single_label_classification", image_columns=("image",), text_columns=("text",),
+        label_names=("no", "yes"),
     )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def measure(model: AtlasModel, config: ViltConfig, tasks: int) -> dict[str, floa
     model.eval()
     inputs = {
         "input_ids": torch.ones(1, 40, dtype=torch.long), "attention_mask": torch.ones(1, 40, dtype=torch.long),
-        "pixel_values": torch.zeros(1, 3, config.image_size, config.image_size),
+        "pixel_values": torch.zeros(1, 3, 384, 384),
     }  # fmt: skip
     with torch.inference_mode():
         found["forward_ms"] = milliseconds(lambda: model(task=model.tasks[-1], **inputs))

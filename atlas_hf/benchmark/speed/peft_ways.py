@@ -6,9 +6,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import transformers
 from peft import LoraConfig, PeftModel, XLoraConfig, get_peft_model
 from torch import nn
+from transformers import AutoModel, PreTrainedModel
 
 from atlas_hf.model.atlas_model import AtlasModel
 
@@ -16,7 +16,7 @@ from atlas_hf.model.atlas_model import AtlasModel
 class Nested(nn.Module):
     """A backbone under the name `model`: X-LoRA finds the weights of its adapters nowhere else (PEFT 0.21)."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model, self.config = model, model.config
         self.config.use_cache = False  # X-LoRA asks for that
@@ -25,14 +25,13 @@ class Nested(nn.Module):
         return self.model(**inputs)
 
 
-def fresh(model: AtlasModel) -> nn.Module:
+def fresh(model: AtlasModel) -> PreTrainedModel:
     """The backbone anew, with all of its weights training."""
-    return transformers.AutoModel.from_config(model.get_base_model().config).to(model.device)
+    return AutoModel.from_config(model.get_base_model().config).to(model.device)
 
 
 def lora(model: AtlasModel, task: str) -> PeftModel:
-    """As many LoRA adapters as the task adds up, of the same width and at the same sites, all active; only its own one
-    trains."""
+    """As many LoRA adapters as the task adds up, of its width, at its sites, all active; only its own one trains."""
     members = model.members(task)
     other = _with_lora(model, task, fresh(model), members)
     other.base_model.set_adapter(members)
@@ -42,8 +41,11 @@ def lora(model: AtlasModel, task: str) -> PeftModel:
 
 
 def xlora(model: AtlasModel, task: str) -> PeftModel:
-    """X-LoRA over as many adapters: a classifier on the backbone's last hidden state, which a first pass computes,
-    weights them per token and site (arXiv 2402.07148); only the classifier trains."""
+    """X-LoRA over as many adapters (arXiv 2402.07148).
+
+    A classifier on the backbone's last hidden state, which a first pass computes, weights them per token and site;
+    only the classifier trains.
+    """
     names = [str(index) for index in range(len(model.members(task)))]  # other names are loaded, but not computed
     with TemporaryDirectory() as folder:
         _with_lora(model, task, Nested(fresh(model)), names, init_lora_weights=False).save_pretrained(folder)

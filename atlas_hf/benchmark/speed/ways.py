@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -16,10 +16,9 @@ from atlas_hf.benchmark.speed.peft_ways import fresh, lora, xlora
 from atlas_hf.fusion import fuse_loop
 from atlas_hf.model import BASE, AtlasModel
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner import AtlasConfig
-from atlas_hf.tuner.layer import AtlasLayer
-from atlas_hf.tuner.pooling import pool
+from atlas_hf.tuner import AtlasConfig, AtlasLayer, Head, pool
 
+Replacement = Callable[[Tensor], Tensor]
 TASK = "measured"
 MIXED = [TASK, *(f"{TASK}-{index}" for index in range(1, 4))]
 TEXT = {"input_ids": lambda batch, tokens: torch.randint(5, 1000, (batch, tokens))}
@@ -47,15 +46,21 @@ def build(
         transformers.AutoModel.from_config(config),
         config=AtlasConfig(r=width, variant=variant, init_weights=False),
     )
-    spec = partial(TaskSpec, problem_type="single_label_classification", random_baseline=0.5, label_names=["a", "b"])
-    columns = {"image_columns": ["image"]} if "pixel_values" in BACKBONES[backbone][1] else {"text_columns": ["text"]}
+    images = "pixel_values" in BACKBONES[backbone][1]
     for index in range(adapters):
-        model.add_task(spec(f"task-{index}", **columns), experience=())
+        model.add_task(_spec(f"task-{index}", images), experience=())
         model.set_stage(f"task-{index}", "complete")
     reused = model.tasks
     for name in MIXED:
-        model.add_task(spec(name, **columns), experience=reused)
+        model.add_task(_spec(name, images), experience=reused)
     return model
+
+
+def _spec(name: str, images: bool) -> TaskSpec:
+    return TaskSpec(
+        name, "single_label_classification", label_names=("a", "b"), random_baseline=0.5,
+        image_columns=("image",) if images else (), text_columns=() if images else ("text",),
+    )  # fmt: skip
 
 
 class Way:
@@ -68,30 +73,30 @@ class Way:
 
     def __init__(self, model: AtlasModel, name: str) -> None:
         self.model, self.name = model, name
-        make = {"bare": lambda site: lambda x: x, "floor": _floor, "loop": lambda site: partial(_loop, site)}.get(name)
-        sites = model.base_model.sites
-        self.replaced = {site.base_layer: make(site) for site in sites.values()} if make else {}
-        others = {"lora": partial(lora, task=TASK), "xlora": partial(xlora, task=TASK), "full": fresh}
-        self.other = others[name](model) if name in others else None
-        if self.other is not None:
-            self.other.train(model.training)
-        if name == "lora":
-            linears = (self.other.get_submodule(f"base_model.model.{path}.base_layer") for path in sites)
-            self.replaced = {module: lambda x: x for module in linears}
+        self.other = OTHERS[name](model).train(model.training) if name in OTHERS else None
+        self.replaced: dict[nn.Module, Replacement] = {}
+        for path, site in model.base_model.sites.items():
+            if name in REPLACEMENTS:
+                self.replaced[site.base_layer] = REPLACEMENTS[name](site)
+            elif name == "lora" and self.other is not None:
+                self.replaced[self.other.get_submodule(f"base_model.model.{path}.base_layer")] = _nothing(site)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Pooled vectors, (B, D)."""
+        rows = len(next(iter(inputs.values())))
+        mixed = [MIXED[row % len(MIXED)] for row in range(rows)]
         with _outputs(self.replaced):
             if self.other is not None:
                 return pool(self.other(**inputs), inputs.get("attention_mask"))
-            rows = len(next(iter(inputs.values())))
-            mixed = [MIXED[row % len(MIXED)] for row in range(rows)]
-            task = {"fused": TASK, "mixed": mixed}.get(self.name, BASE)
-            return self.model.pooled(task, **inputs)
+            return self.model.pooled({"fused": TASK, "mixed": mixed}.get(self.name, BASE), **inputs)
+
+    @torch.no_grad()
+    def infer(self, inputs: dict[str, Tensor]) -> Tensor:
+        return self.forward(inputs)
 
     def step(self, inputs: dict[str, Tensor], labels: Tensor) -> None:
         """One training step, without the optimizer's."""
-        head = self.model.base_model.atlas_head[TASK]
+        head = cast(Head, self.model.base_model.atlas_head[TASK])
         loss = head.loss(head(self.forward(inputs)), labels)
         if self.name == "fused":
             loss = loss + 1e-7 * self.model.base_model.orthogonality(TASK)
@@ -101,7 +106,7 @@ class Way:
 
 
 @contextmanager
-def _outputs(replaced: dict[nn.Module, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+def _outputs(replaced: dict[nn.Module, Replacement]) -> Iterator[None]:
     """Within the block, modules give what these functions make of their outputs."""
     with ExitStack() as hooks:
         for module, function in replaced.items():
@@ -110,24 +115,35 @@ def _outputs(replaced: dict[nn.Module, Callable[[Tensor], Tensor]]) -> Iterator[
         yield
 
 
-def _replace_output(function: Callable[[Tensor], Tensor], module: nn.Module, args: Any, output: Tensor) -> Tensor:
+def _replace_output(function: Replacement, module: nn.Module, args: Any, output: Tensor) -> Tensor:
     """The gradient ends at the first site, as where only what is at the sites trains."""
     if torch.is_grad_enabled() and not output.requires_grad:
         output = output.detach().requires_grad_()
     return function(output)
 
 
-def _floor(site: AtlasLayer) -> Callable[[Tensor], Tensor]:
+def _nothing(site: AtlasLayer) -> Replacement:
+    return lambda x: x
+
+
+def _floor(site: AtlasLayer) -> Replacement:
     with torch.no_grad():
-        down = torch.cat([site.atlas_down[name].weight for name in site.members(TASK)])
-        up = torch.cat([site.atlas_up[name].weight for name in site.members(TASK)], dim=1)
+        downs, _, ups, *_ = zip(*map(site.reusable, site.members(TASK)), strict=True)
+        down, up = torch.cat(downs), torch.cat(ups, dim=1)
     return lambda x: x + linear(linear(x, down), up)
 
 
-def _loop(site: AtlasLayer, x: Tensor) -> Tensor:
+def _loop(site: AtlasLayer) -> Replacement:
     """One adapter after the other."""
     config = site.atlas_config[TASK]
-    *weights, keys = zip(*map(site.reusable, site.members(TASK)), strict=True)
-    heads, variant, weighting = config.pooling_heads, config.variant, config.weighting
-    queries = site.queries(TASK)
-    return fuse_loop(x, *weights, queries, keys, num_heads=heads, variant=variant, weighting=weighting)[0]
+    compute = partial(fuse_loop, num_heads=config.pooling_heads, variant=config.variant, weighting=config.weighting)
+    down, down_bias, up, up_bias, keys = zip(*map(site.reusable, site.members(TASK)), strict=True)
+    return lambda x: compute(x, down, down_bias, up, up_bias, site.queries(TASK), keys)[0]
+
+
+REPLACEMENTS: dict[str, Callable[[AtlasLayer], Replacement]] = {
+    "bare": _nothing, "floor": _floor, "loop": _loop,
+}  # fmt: skip
+OTHERS: dict[str, Callable[[AtlasModel], nn.Module]] = {
+    "lora": partial(lora, task=TASK), "xlora": partial(xlora, task=TASK), "full": fresh,
+}  # fmt: skip

@@ -1,0 +1,82 @@
+"""How long starting takes: an import in a fresh interpreter, and an answer of the command line that needs no model.
+
+Seconds of the clock, as a user waits for them, and of the processor, to which other programs on the machine do less.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from atlas_hf.benchmark.speed.figures import markdown, ratios, spread
+
+BASE = "import peft"
+IMPORTS = (BASE, "import atlas_hf", "import atlas_hf; from atlas_hf import AtlasModel")
+COMMANDS = ("atlas-hf --help", "atlas-hf learn --help", "atlas-hf learn --no-such-option")
+TIMED = """import time
+wall, cpu = time.perf_counter(), time.process_time()
+{}
+print(time.perf_counter() - wall, time.process_time() - cpu)"""
+
+
+def measure(repeats: int) -> list[dict[str, Any]]:
+    """A record per start: its seconds in each round, and their ratios to `import peft` in the same round.
+
+    Args:
+        repeats: rounds; in each round every start has its turn. One more round goes before them and is not counted: it
+            brings the files into memory.
+    """
+    found: dict[str, list[tuple[float, float]]] = {start: [] for start in IMPORTS + COMMANDS}
+    for _ in range(repeats + 1):
+        for start, times in found.items():
+            times.append(import_seconds(start) if start in IMPORTS else command_seconds(start))
+    seconds = {start: [list(kind) for kind in zip(*times[1:], strict=True)] for start, times in found.items()}
+    return [
+        {"start": start, "seconds": wall, "to_peft": ratios(wall, seconds[BASE][0])}
+        | {"cpu_seconds": cpu, "cpu_to_peft": ratios(cpu, seconds[BASE][1])}
+        for start, (wall, cpu) in seconds.items()
+    ]
+
+
+def import_seconds(statement: str) -> tuple[float, float]:
+    """Of the statement alone, in an interpreter that has imported nothing for it: the clock's, the processor's."""
+    wall, cpu = _output("-c", TIMED.format(statement)).split()[-2:]
+    return float(wall), float(cpu)
+
+
+def command_seconds(line: str) -> tuple[float, float]:
+    """Of the whole process, the interpreter's own start included: the clock's, the processor's."""
+    wall, cpu = time.perf_counter(), _cpu_of_children()
+    _output("-m", "atlas_hf.cli", *line.split()[1:])
+    return time.perf_counter() - wall, _cpu_of_children() - cpu
+
+
+def table(records: Sequence[dict[str, Any]]) -> str:
+    """The records as a Markdown table."""
+    header = ["start"]
+    for seconds in ("seconds", "CPU seconds"):
+        header += [seconds, "middle half", f"/ `{BASE}`", "middle half"]
+    rows = []
+    for record in records:
+        rows.append([f"`{record['start']}`"])
+        for kind in ("", "cpu_"):
+            for found in (spread(record[f"{kind}seconds"]), record[f"{kind}to_peft"]):
+                rows[-1] += [f"{found['median']:.2f}", f"{found['low']:.2f}-{found['high']:.2f}"]
+    return markdown(header, rows)
+
+
+def _output(*arguments: str) -> str:
+    """Raises a `RuntimeError` unless Python succeeds, or answers that the arguments are wrong (status 2)."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 2):
+        raise RuntimeError(f"python {' '.join(arguments)} ended with status {done.returncode}:\n{done.stderr}")
+    return done.stdout
+
+
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
