@@ -14,11 +14,8 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from atlas_hf.benchmark.learning.cells import FULL, Cell
 from atlas_hf.benchmark.learning.claims import ALONE, SUBJECTS
 from atlas_hf.benchmark.learning.scores import Results
-from atlas_hf.benchmark.learning.tables import mean_matrix
 from atlas_hf.folder.storage import replacing
 
-LOW_SHOT, PARAMETERS = "low_shot.png", "accuracy_parameters.png"
-MATRICES, REPRESENTATION = "accuracy_matrices.png", "representation.png"
 # Okabe and Ito's palette; the marker tells two methods of one colour apart.
 _RED, _BLUE = "#D55E00", "#0072B2"
 _OTHERS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#999999")
@@ -27,21 +24,26 @@ _MARKERS = "svDP^X<>p"
 _SMALL = 8
 
 
-def draw(results: Results, folder: Path) -> list[str]:
-    """Write every picture for which something was measured, and remove the others; the names of those written."""
-    found = {
-        LOW_SHOT: low_shot(results),
-        PARAMETERS: accuracy_parameters(results),
-        MATRICES: matrices(results),
-        REPRESENTATION: representation(results),
+def draw(results: Results, folder: Path) -> dict[str, str]:
+    """Write every picture for which something was measured, and remove the others; captions of those written."""
+    pictures = {
+        "low_shot.png": (low_shot(results), "Low-shot curves: mean over seeds, bars are standard errors"),
+        "accuracy_parameters.png": (
+            accuracy_parameters(results),
+            "Accuracy against parameters: bars are standard deviations over seeds",
+        ),
+        "accuracy_matrices.png": (matrices(results), "Accuracy matrices"),
+        "representation.png": (representation(results), "Representation before and after the upstream tasks"),
     }
-    for name, figure in found.items():
+    captions = {}
+    for name, (figure, caption) in pictures.items():
         if figure is None:
             (folder / name).unlink(missing_ok=True)
             continue
         with replacing(folder / name) as temporary:
             figure.savefig(temporary, dpi=110, metadata={"Software": None})
-    return [name for name, figure in found.items() if figure is not None]
+        captions[name] = caption
+    return captions
 
 
 def styles(methods: list[str]) -> dict[str, dict[str, Any]]:
@@ -64,11 +66,10 @@ def low_shot(results: Results) -> Figure | None:
     """Score of new tasks against the number of examples: upstream above, downstream below, a column per order."""
     kinds = {"new": "new upstream tasks", "downstream": "downstream tasks"}
     figure, axes = _grid(len(kinds), len(results.orders), 4.6, 3.0)
-    drawn = False
     for row, (kind, title) in zip(axes, kinds.items(), strict=True):
         for axis, order in zip(row, results.orders, strict=True):
             for method, style in styles(results.methods).items():
-                drawn |= _curve(axis, results, method, order, kind, style)
+                _curve(axis, results, method, order, kind, style)
             axis.set_title(f"{title}, {order}", fontsize=10)
             axis.set_xticks(range(len(results.sizes)), [*results.sizes[:-1], "all"])
             axis.set_xlim(-0.2, len(results.sizes) - 0.8)
@@ -76,35 +77,27 @@ def low_shot(results: Results) -> Figure | None:
         row[0].set_ylabel("mean score (points)", fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("training examples", fontsize=9)
-    _legend(figure, axes)
-    return figure if drawn else None
+    return figure if _legend(figure, axes) else None
 
 
-def _curve(axis: Axes, results: Results, method: str, order: str, kind: str, style: Mapping[str, Any]) -> bool:
-    """One method's mean over seeds with its standard error; False if it has no low-shot scores."""
+def _curve(axis: Axes, results: Results, method: str, order: str, kind: str, style: Mapping[str, Any]) -> None:
+    """One method's mean over seeds with its standard error, if it has low-shot scores."""
     found = [results.summary(method, order, f"{kind}_{size}") for size in results.sizes]
-    known = [(x, summary) for x, summary in enumerate(found) if summary.mean is not None]
-    if all(results.sizes[x] == FULL for x, _ in known):
-        return False
-    heights = [100 * summary.mean for _, summary in known]
-    errors = [100 * (summary.error or 0) for _, summary in known]
-    axis.errorbar([x for x, _ in known], heights, errors, label=method, capsize=2, markersize=5, **style)
-    return True
+    known = [(x, 100 * s.mean, 100 * (s.error or 0)) for x, s in enumerate(found) if s.mean is not None]
+    if any(results.sizes[x] != FULL for x, _, _ in known):
+        axis.errorbar(*zip(*known, strict=True), label=method, capsize=2, markersize=5, **style)
 
 
 def accuracy_parameters(results: Results) -> Figure | None:
     """Average accuracy after the last task against the parameters kept beside the backbone."""
     figure, axes = _grid(1, len(results.orders), 4.6, 3.6)
-    drawn = False
     for axis, order in zip(axes[0], results.orders, strict=True):
         for method, style in styles(results.methods).items():
             accuracy = results.summary(method, order, "average_accuracy")
             stored = results.summary(method, order, "stored_parameters").mean
-            if accuracy.mean is None or stored is None:
-                continue
-            drawn, error = True, 100 * (accuracy.deviation or 0)
-            point = style | {"linestyle": "none"}
-            axis.errorbar(stored, 100 * accuracy.mean, error, label=method, capsize=2, markersize=7, **point)
+            if accuracy.mean is not None and stored is not None:
+                point, error = {**style, "linestyle": "none"}, 100 * (accuracy.deviation or 0)
+                axis.errorbar(stored, 100 * accuracy.mean, error, label=method, capsize=2, markersize=7, **point)
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(EngFormatter())
@@ -113,24 +106,20 @@ def accuracy_parameters(results: Results) -> Figure | None:
         axis.set_xlabel("parameters stored beside the backbone", fontsize=9)
         axis.grid(alpha=0.3, which="both")
     axes[0][0].set_ylabel("average accuracy (points)", fontsize=9)
-    _legend(figure, axes)
-    return figure if drawn else None
+    return figure if _legend(figure, axes) else None
 
 
 def matrices(results: Results) -> Figure | None:
     """The mean accuracy matrix of every method in the first order."""
     order = results.orders[0]
-    methods = [method for method in results.methods if results.of(method, order)]
-    if not methods:
-        return None
+    methods, names = results.methods_in(order), results.upstream(order)
     columns = min(4, len(methods))
     figure, axes = _grid(-(-len(methods) // columns), columns, 2.5, 2.4)
-    names = results.upstream(order)
     for i, axis in enumerate(axes.flat):
         if i >= len(methods):
             axis.set_axis_off()
             continue
-        _heat_map(axis, mean_matrix(results, methods[i], order))
+        _heat_map(axis, results.mean_matrix(methods[i], order))
         axis.set_title(methods[i], fontsize=10)
         last_row, first_column = i + columns >= len(methods), i % columns == 0
         axis.set_xticks(range(len(names)), names if last_row else [], rotation=35, ha="right", fontsize=_SMALL)
@@ -189,11 +178,12 @@ def _grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure,
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _legend(figure: Figure, axes: Any) -> None:
-    """One legend for all panels, below them."""
+def _legend(figure: Figure, axes: Any) -> bool:
+    """One legend for all panels, below them; False if nothing was drawn."""
     entries: dict[str, Any] = {}
     for axis in axes.flat:
         handles, labels = axis.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
     if entries:
         figure.legend(entries.values(), entries, loc="outside lower center", ncols=4, fontsize=_SMALL)
+    return bool(entries)
