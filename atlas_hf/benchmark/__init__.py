@@ -1,6 +1,1 @@
-"""Measurements. `shortcuts` is a command of its own; the rest is the benchmark of methods, in the order of the data:
-
-`plan` (which cells) -> `run` (processes) -> `protocol` (one cell; `methods`, `representation`) -> `cells` (the files)
--> `scores` (figures of all cells) -> `statistics`, `claims` -> `tables`, `pictures` -> `report`; `dataset` (to the
-Hub); `command` (the command line).
-"""
+"""Measurements: how well methods learn, over orders and seeds (`methods`, `learning`), and how fast (`speed`)."""

@@ -55,6 +55,7 @@ class Key:
         return f"{self.method}/{self.order}/seed-{self.seed}"
 
     def path(self, output: Path) -> Path:
+        """Its file in the folder of a benchmark."""
         return output / "cells" / f"{self}.json"
 
 
@@ -79,11 +80,24 @@ class Cell:
 
     @property
     def key(self) -> Key:
+        """Which cell it is."""
         return Key(self.method, self.order, self.seed)
+
+    @property
+    def sizes(self) -> list[str]:
+        """The low-shot sizes, smallest first, and always the full one."""
+        return sorted({*self.settings["low_shot"]} - {FULL}, key=int) + [FULL]
 
     def names(self, role: str) -> list[str]:
         """The tasks of a role, in the order of learning."""
         return [task["name"] for task in self.tasks if task["role"] == role]
+
+    def score(self, task: str, size: str) -> float | None:
+        """The score of a task that was learned from so many examples; None if it was not measured."""
+        upstream = self.names(UPSTREAM)
+        if size == FULL and task in upstream:
+            return self.matrix[upstream.index(task)][upstream.index(task)]
+        return self.low_shot.get(task, {}).get(size)
 
     def write(self, output: Path) -> None:
         """Write the file, whole or not at all."""
@@ -101,17 +115,14 @@ class Cell:
         if missing or unknown:
             raise CellError(f"{path} lacks {missing} and has unknown {unknown}. Delete it to measure it again.")
         cell = cls(**values)
-        cell._check(path)
-        return cell
-
-    def _check(self, path: Path) -> None:
-        if list(path.parts[-3:]) != list(self.key.path(Path()).parts[-3:]):
-            raise CellError(f"{path} says that it is {self.key}. Move it to its place, or delete it.")
-        if not all(isinstance(task, Mapping) and set(task) >= _TASK_FIELDS for task in self.tasks):
+        if path.parts[-3:] != cell.key.path(Path()).parts[-3:]:
+            raise CellError(f"{path} says that it is {cell.key}. Move it to its place, or delete it.")
+        if not all(isinstance(task, Mapping) and set(task) >= _TASK_FIELDS for task in cell.tasks):
             raise CellError(f"{path}: a task lacks one of {sorted(_TASK_FIELDS)}. Delete it to measure it again.")
-        size = len(self.names(UPSTREAM))
-        if [len(row) for row in self.matrix] != [size] * size:
+        size = len(cell.names(UPSTREAM))
+        if [len(row) for row in cell.matrix] != [size] * size:
             raise CellError(f"{path}: the matrix of {size} upstream tasks is not {size} x {size}. Delete the file.")
+        return cell
 
 
 def read_cells(output: Path) -> list[Cell]:

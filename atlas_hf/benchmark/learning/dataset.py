@@ -16,7 +16,7 @@ FEATURES = Features({name: Value(KINDS.get(name, "string")) for name in COLUMNS}
 
 
 def push(cells: Sequence[Cell], repo_id: str) -> str:
-    """Push one row per cell and figure (see `Results.long`), null where a cell has no such figure, as the split `train`
+    """Push one row per cell and figure (see `Results.long`; null where a cell has no such figure) as the split `train`
     of a data set repository, made if it is not there; the commit's address.
 
     Raises a `HubError` if that cannot be done, `HubUnavailableError` after many tries.

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
 
-from scipy.stats import ttest_rel
-
 CONFIDENCE = 0.95
 
 
@@ -53,7 +51,7 @@ def summarise(values: Sequence[float | None]) -> Summary:
     """Summary of the values that are not None."""
     known = [value for value in values if value is not None]
     if len(known) < 2:
-        return Summary(len(known), *known or [None])
+        return Summary(len(known), known[0] if known else None)
     deviation = stdev(known)
     return Summary(len(known), fmean(known), deviation, deviation / sqrt(len(known)))
 
@@ -70,6 +68,8 @@ def paired(a: Sequence[float | None], b: Sequence[float | None]) -> Paired:
         return Paired(found.n, found.mean, reason="one seed" if pairs else "no seed that both have")
     if found.error < 1e-12:
         return Paired(found.n, found.mean, 0.0, found.mean, found.mean, reason="the same difference at every seed")
+    from scipy.stats import ttest_rel  # only a report needs it, not the processes that measure
+
     test = ttest_rel(*zip(*pairs, strict=True))
     low, high = map(float, test.confidence_interval(CONFIDENCE))
     return Paired(found.n, found.mean, found.error, low, high, float(test.pvalue))

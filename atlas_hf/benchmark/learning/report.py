@@ -61,7 +61,8 @@ def _setup(results: Results) -> str:
             f"- {len(results.cells)} cells, seeds {seeds}; together {minutes:.1f} minutes of one process each.",
             f"- Backbone {settings['backbone']}, adapters of width {settings['width']}. Examples per task: {sizes}; "
             f"low-shot sizes {low_shot}.",
-            f"- Training: {_listed(settings['training'])}. Low-shot training: {_listed(settings['low_shot_training'])}.",
+            f"- Training: {_listed(settings['training'])}. "
+            f"Low-shot training: {_listed(settings['low_shot_training'])}.",
             f"- Environment: {_listed(cell.environment)}.",
             *(["\nMethods:\n", *methods] if methods else []),
         ]
@@ -69,9 +70,8 @@ def _setup(results: Results) -> str:
 
 
 def _missing(results: Results) -> str:
-    missing = ", ".join(map(str, results.missing()))
-    count = len(results.missing())
-    return f"**{count} cells are missing**; figures are of the others: {missing}." if missing else ""
+    keys = [str(key) for key in results.missing()]
+    return f"**{len(keys)} cells are missing**; figures are of the others: {', '.join(keys)}." if keys else ""
 
 
 def _pairs(results: Results, order: str) -> list[str]:
@@ -80,7 +80,7 @@ def _pairs(results: Results, order: str) -> list[str]:
         "Paired over seeds, in points, ± 2 standard errors; p of the two-sided paired t-test, not corrected for the "
         f"number of comparisons; bold: more than 2 standard errors. Order {order}, `%s`:"
     )
-    subjects = [method for method in SUBJECTS if results.others(method, order)]
+    subjects = [method for method in results.methods_in(order) if method in SUBJECTS and len(results.methods) > 1]
     return [part for method in subjects for part in (text % method, tables.pairs_table(results, order, method))]
 
 

@@ -90,7 +90,7 @@ def _measure(plan: Plan, output: Path, jobs: int, bar: tqdm[Any], pending: list[
                 bar.update()
             free = (key for key in pending.copy() if _is_free(_lock(output, key)))
             for key in islice(free, jobs - len(running)):
-                process = context.Process(target=work, args=(plan, key, upstream, downstream, output))
+                process: BaseProcess = context.Process(target=work, args=(plan, key, upstream, downstream, output))
                 process.start()
                 pending.remove(key)
                 running[key] = process

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from atlas_hf import streams
-from atlas_hf.benchmark.learning.cells import ANY_ORDER, DOWNSTREAM, FULL, UPSTREAM, Cell, Key
+from atlas_hf.benchmark.learning.cells import ANY_ORDER, DOWNSTREAM, UPSTREAM, Cell, Key
 from atlas_hf.benchmark.learning.over_seeds import Paired, Summary, paired, summarise
 from atlas_hf.benchmark.methods import METHODS
 from atlas_hf.metrics import continual
@@ -31,23 +31,11 @@ def arrange(cell: Cell, order: str, names: Sequence[str]) -> Cell:
     return replace(cell, order=order, matrix=matrix, tasks=[*(cell.tasks[j] for j in places), *downstream])
 
 
-def score(cell: Cell, task: str, size: str) -> float | None:
-    """The score of a task that was learned from so many examples; None if it was not measured."""
-    upstream = cell.names(UPSTREAM)
-    if size == FULL and task in upstream:
-        return cell.matrix[upstream.index(task)][upstream.index(task)]
-    return cell.low_shot.get(task, {}).get(size)
-
-
-def mean(scores: Sequence[float | None]) -> float | None:
+def mean(scores: Iterable[float | None]) -> float | None:
     """None if there are none, or one of them was not measured."""
-    known = [score for score in scores if score is not None]
-    return fmean(known) if known and len(known) == len(scores) else None
-
-
-def mean_score(cell: Cell, tasks: Sequence[str], size: str) -> float | None:
-    """Mean over tasks, each learned from so many examples."""
-    return mean([score(cell, task, size) for task in tasks])
+    found = list(scores)
+    known = [score for score in found if score is not None]
+    return fmean(known) if known and len(known) == len(found) else None
 
 
 def figures(cell: Cell) -> Figures:
@@ -65,18 +53,13 @@ def figures(cell: Cell) -> Figures:
         "relative_forgetting": continual.relative_forgetting(cell.matrix, chance),
         "backward_transfer": continual.backward_transfer(cell.matrix),
     }
-    for size in sizes(cell):
-        found[f"new_{size}"] = mean_score(cell, cell.names(UPSTREAM)[1:], size)
-        found[f"downstream_{size}"] = mean_score(cell, cell.names(DOWNSTREAM), size)
+    for size in cell.sizes:
+        found[f"new_{size}"] = mean(cell.score(task, size) for task in cell.names(UPSTREAM)[1:])
+        found[f"downstream_{size}"] = mean(cell.score(task, size) for task in cell.names(DOWNSTREAM))
     found |= {f"{name}_parameters": count for name, count in cell.parameters.items()} | dict(cell.cost)
     for when, state in (cell.representation or {}).items():
         found |= {f"{name}_{when}": state[name] for name in ("effective_rank", "dispersion")}
     return found
-
-
-def sizes(cell: Cell) -> list[str]:
-    """The low-shot sizes, smallest first, and always the full one."""
-    return sorted({*cell.settings["low_shot"], FULL} - {FULL}, key=int) + [FULL]
 
 
 @dataclass(frozen=True)
@@ -99,13 +82,13 @@ class Results:
 
     @cached_property
     def seeds(self) -> list[int]:
-        """Of any method, smallest first."""
+        """Those of any cell, smallest first."""
         return sorted({cell.seed for cell in self.cells})
 
     @property
     def sizes(self) -> list[str]:
-        """The low-shot sizes and the full one."""
-        return sizes(self.cells[0])
+        """The low-shot sizes, smallest first, and always the full one."""
+        return self.cells[0].sizes
 
     def upstream(self, order: str) -> list[str]:
         """The upstream tasks of an order."""
@@ -116,8 +99,8 @@ class Results:
         """Every cell in every order that it stands in."""
         return {
             Key(cell.method, order, cell.seed): arrange(cell, order, self.upstream(order))
-            for cell in self.cells
             for order in self.orders
+            for cell in self.cells
             if cell.order in (order, ANY_ORDER)
         }
 
@@ -134,10 +117,6 @@ class Results:
     def methods_in(self, order: str) -> list[str]:
         """The methods of which there are cells in an order."""
         return [method for method in self.methods if self.of(method, order)]
-
-    def others(self, method: str, order: str) -> list[str]:
-        """The methods to compare a method with in an order."""
-        return [other for other in self.methods_in(order) if other != method] if self.of(method, order) else []
 
     def places(self, methods: Sequence[str]) -> list[tuple[str, str]]:
         """Every method and order of which there are cells."""
@@ -166,7 +145,7 @@ class Results:
     def learned(self, method: str, order: str, tasks: Sequence[str], size: str) -> list[float | None]:
         """The mean score over tasks, each learned from so many examples, one value per seed as in `values`."""
         found = (self.arranged.get(Key(method, order, seed)) for seed in self.seeds)
-        return [None if cell is None else mean_score(cell, tasks, size) for cell in found]
+        return [mean(cell.score(task, size) for task in tasks) if cell else None for cell in found]
 
     def summary(self, method: str, order: str, figure: str) -> Summary:
         """Mean and spread of a figure over seeds."""
@@ -177,10 +156,9 @@ class Results:
         return paired(self.values(method, order, figure), self.values(baseline, order, figure))
 
     def mean_matrix(self, method: str, order: str) -> list[list[float | None]]:
-        """The accuracy matrix (T x T), mean over seeds; None where a seed has none."""
-        matrices = [cell.matrix for cell in self.of(method, order)]
-        stacks = ([list(values) for values in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True))
-        return [[mean(values) for values in row] for row in stacks]
+        """The accuracy matrix (T x T), mean over seeds."""
+        stacks = zip(*(cell.matrix for cell in self.of(method, order)), strict=True)  # T of (seeds, T)
+        return [[mean(values) for values in zip(*rows, strict=True)] for rows in stacks]
 
     def long(self) -> Iterator[dict[str, Any]]:
         """One row per cell and figure; for scores also which task, after which, from how many examples."""
@@ -188,9 +166,8 @@ class Results:
             place = {"stream": cell.stream, **vars(key), "task": None, "after": None, "examples": None}
             for name, value in self.figures[key].items():
                 yield place | {"figure": name, "value": value}
-            upstream = cell.names(UPSTREAM)
-            for after, row in zip(upstream, cell.matrix, strict=True):
-                for task, value in zip(upstream, row, strict=True):
+            for after, row in zip(cell.names(UPSTREAM), cell.matrix, strict=True):
+                for task, value in zip(cell.names(UPSTREAM), row, strict=True):
                     yield place | {"figure": "score", "task": task, "after": after, "value": value}
             for task, found in cell.low_shot.items():
                 for size, value in found.items():

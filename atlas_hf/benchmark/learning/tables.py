@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from statistics import fmean
 from typing import Any
 
@@ -50,23 +51,18 @@ def main_table(results: Results, order: str) -> str:
     scores = SCORES | compared(results)
     costs = [figure for figure in COSTS if figure not in ("steps", "eval_seconds")]
     header = ["method", "seeds", *scores.values(), *(COSTS[figure][0].removeprefix("peak ") for figure in costs)]
-    rows = [
-        [
-            method,
-            str(len(results.of(method, order))),
-            *(spread(results.summary(method, order, figure)) for figure in scores),
-            *(_cost(results, method, order, figure) for figure in costs),
-        ]
-        for method in results.methods_in(order)
-    ]
+    rows = []
+    for method in results.methods_in(order):
+        spreads = [spread(results.summary(method, order, figure)) for figure in scores]
+        taken = [_cost(results, method, order, figure) for figure in costs]
+        rows.append([method, str(len(results.of(method, order))), *spreads, *taken])
     return markdown(header, rows)
 
 
 def cost_table(results: Results, order: str) -> str:
     """Method by cost."""
-    header = ["method", *(heading for heading, _, _ in COSTS.values())]
     rows = [[name, *(_cost(results, name, order, figure) for figure in COSTS)] for name in results.methods_in(order)]
-    return markdown(header, rows)
+    return markdown(["method", *(heading for heading, _, _ in COSTS.values())], rows)
 
 
 def _cost(results: Results, method: str, order: str, figure: str) -> str:
@@ -81,9 +77,9 @@ def pairs(results: Results) -> list[dict[str, Any]]:
         {"order": order, "figure": figure, "method": method, "baseline": other}
         | vars(results.compare(method, other, order, figure))
         for order in results.orders
-        for method in SUBJECTS
-        for other in results.others(method, order)
+        for method, other in permutations(results.methods_in(order), 2)
         for figure in [*compared(results), "forgetting"]
+        if method in SUBJECTS
     ]
 
 
@@ -92,7 +88,8 @@ def pairs_table(results: Results, order: str, method: str) -> str:
     scores = compared(results)
     rows = [
         [other, *(difference(results.compare(method, other, order, figure)) for figure in scores)]
-        for other in results.others(method, order)
+        for other in results.methods_in(order)
+        if other != method
     ]
     return markdown([f"{method} minus", *scores.values()], rows)
 
@@ -107,14 +104,11 @@ def matrix_table(results: Results, method: str, order: str) -> str:
 def coefficient_table(results: Results, method: str, order: str) -> str:
     """Task by adapter: the mean coefficient over seeds; empty for a method without coefficients."""
     found = [cell.coefficients for cell in results.of(method, order) if cell.coefficients]
-    names = results.upstream(order)
-
-    def mean(task: str, adapter: str) -> str:
-        known = [tasks[task][adapter] for tasks in found if adapter in tasks[task]]
-        return f"{fmean(known):.3f}" if known else NOTHING
-
-    rows = [[task, *(mean(task, adapter) for adapter in names)] for task in names]
-    return markdown(["in task", *names], rows) if found else ""
+    names, rows = results.upstream(order), []
+    for task in names if found else ():
+        known = [[seed[task][name] for seed in found if name in seed[task]] for name in names]
+        rows.append([task, *(f"{fmean(values):.3f}" if values else NOTHING for values in known)])
+    return markdown(["in task", *names], rows) if rows else ""
 
 
 def claim_table(claim: Claim) -> str:
