@@ -73,8 +73,10 @@ def _drops(cell: Cell) -> list[float]:
 
 
 def reuse_helps(results: Results) -> Claim:
-    """(b): a new upstream task with reuse before expansion, against the same task alone, at each low-shot size. With
-    `ALONE_IN_STAGES` as the baseline, what is left of a gain does not come from training the head first."""
+    """(b): a new upstream task with reuse before expansion, against the same task alone, at each low-shot size.
+
+    With `ALONE_IN_STAGES` as the baseline, what is left of a gain does not come from training the head first.
+    """
     rows = []
     for method, order in results.places(SUBJECTS):
         tasks = results.upstream(order)[1:]
@@ -105,9 +107,11 @@ def upstream_helps(results: Results) -> Claim:
 
 
 def _transfer(results: Results, method: str, order: str, tasks: Sequence[Mapping[str, Any]], size: str) -> Row:
-    """CLiMB's `metrics.continual.low_shot_transfer`, of each task's mean over seeds: of single seeds it would be as
-    good as divided by zero wherever one is near chance. Mean over the tasks for which it is defined
-    (`transfer_tasks`): those that the bare backbone learns better than chance."""
+    """CLiMB's `metrics.continual.low_shot_transfer`, of each task's mean over seeds.
+
+    Of single seeds it would be as good as divided by zero wherever one is near chance. Mean over the tasks for which
+    it is defined (`transfer_tasks`): those that the bare backbone learns better than chance.
+    """
     found = []
     for task in tasks:
         sides = (results.learned(side, order, [task["name"]], size) for side in (method, ALONE))

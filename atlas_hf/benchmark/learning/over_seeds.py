@@ -25,8 +25,10 @@ class Summary:
 
 @dataclass(frozen=True)
 class Paired:
-    """Mean difference of n pairs, its standard error, its 95 % confidence interval (Student's t with n - 1 degrees of
-    freedom) and the p-value of the two-sided paired t-test. What is not defined is None, and `reason` says why."""
+    """Mean difference of n pairs, its standard error and 95 % confidence interval, and p of the paired t-test.
+
+    The test is two-sided. What is not defined is None, and `reason` says why.
+    """
 
     n: int
     difference: float | None

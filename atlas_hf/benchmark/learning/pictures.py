@@ -137,8 +137,10 @@ def _heat_map(axis: Axes, rows: list[list[float | None]]) -> None:
 
 
 def representation(results: Results) -> Figure | None:
-    """Pooled features before and after, in the plane of their two principal components, and their spectrum: of the
-    first cell with points, of ATLAS if there is one."""
+    """Pooled features before and after, in the plane of their two principal components, and their spectrum.
+
+    Of the first cell with points, of ATLAS if there is one.
+    """
     methods = [*(name for name in SUBJECTS if name in results.methods), *results.methods]
     cells = (cell for method in methods for cell in results.of(method, results.orders[0]))
     cell = next((cell for cell in cells if "points" in (cell.representation or {}).get("before", {})), None)

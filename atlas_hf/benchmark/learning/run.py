@@ -76,8 +76,10 @@ def finished(plan: Plan, key: Key, output: Path) -> bool:
 
 
 def _measure(plan: Plan, output: Path, jobs: int, bar: tqdm[Any], pending: list[Key]) -> Done:
-    """Processes, `jobs` at a time, until every pending cell is there, by this run or another, or has failed. (In a
-    `ProcessPoolExecutor` one process that is killed would take all other cells with it.)"""
+    """Processes, `jobs` at a time, until every pending cell is there, by this run or another, or has failed.
+
+    Not a `ProcessPoolExecutor`: in it, one process that is killed takes all other cells with it.
+    """
     upstream, downstream = plan.load()
     # Forked from a process that has only imported: quick to start, and its peak memory is the cell's own.
     context = multiprocessing.get_context("forkserver")
@@ -92,8 +94,8 @@ def _measure(plan: Plan, output: Path, jobs: int, bar: tqdm[Any], pending: list[
             for key in islice(free, jobs - len(running)):
                 process: BaseProcess = context.Process(target=work, args=(plan, key, upstream, downstream, output))
                 process.start()
-                pending.remove(key)
                 running[key] = process
+                pending.remove(key)
                 bar.set_postfix_str("running " + ", ".join(map(str, running)))
             wait([process.sentinel for process in running.values()], POLL)
             for key in [key for key, process in running.items() if process.exitcode is not None]:

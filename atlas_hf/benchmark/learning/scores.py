@@ -18,8 +18,11 @@ Figures = dict[str, float | None]
 
 
 def arrange(cell: Cell, order: str, names: Sequence[str]) -> Cell:
-    """A cell whose tasks know nothing of one another, as a cell of an order: the score on a task is the same whatever
-    was learned after it. Where all tasks were learned together, only the last row of the matrix exists."""
+    """A cell whose tasks know nothing of one another, as a cell of an order.
+
+    The score on a task is the same whatever was learned after it; where all tasks were learned together, only the last
+    row of the matrix exists.
+    """
     if cell.order != ANY_ORDER:
         return cell
     places = [cell.names(UPSTREAM).index(name) for name in names]
