@@ -21,7 +21,7 @@ from atlas_hf.cli.demo_command import DEMO_HELP, PUSH_SPACE_HELP, demo, push_spa
 from atlas_hf.cli.own_command import OwnDataArguments, own_tasks
 from atlas_hf.cli.prune_command import PRUNE_HELP, prune
 from atlas_hf.cli.stream_command import load_stream, load_test
-from atlas_hf.folder import storage
+from atlas_hf.folder import INDEX, RESULTS, Index, Results, read_json
 from atlas_hf.hub.sources import locate
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.card import write_card, write_cards, write_task_card
@@ -127,14 +127,14 @@ def learn(argv: Sequence[str]) -> None:
     width = options.r or (AtlasConfig().r if own.given else stream.WIDTH)
     config = AtlasConfig(r=width, **settings)
     model = AtlasModel.from_pretrained(options.backbone or stream.BACKBONE_ID, config=config)
-    results = learn_sequence(
+    learn_sequence(
         model, upstream, args, options.output, downstream, reuse=not options.independent, description=description,
         max_experience=options.max_experience,
     )
     if args.process_index:
         return
-    print(format_results(results))
-    print(f"\nWritten to {options.output}: {storage.INDEX}, {storage.RESULTS}, accuracy_matrix.png, reuse.png")
+    print(format_results(Results.load(Path(options.output))))
+    print(f"\nWritten to {options.output}: {INDEX}, {RESULTS}, accuracy_matrix.png, reuse.png")
 
 
 def _parse_learn(
@@ -179,10 +179,10 @@ def evaluate(argv: Sequence[str]) -> None:
     parser.add_argument("--sources", nargs="+", metavar="TASK=PLACE", help="as they were for learn, if local folders")
     options = parser.parse_args(argv)
     model = AtlasModel.from_pretrained(options.model, options.revision, options.tasks)
-    results = storage.read_json(_folder(options.model, options.revision) / storage.RESULTS)
+    results = Results.load(_folder(options.model, options.revision))
     args = AtlasTrainingArguments(output_dir=".", report_to="none")
     for name in options.tasks or model.tasks:
-        spec, data = load_test(results["description"], name, options.sources)
+        spec, data = load_test(results.description, name, options.sources)
         metrics = evaluate_task(model, name, data, args)
         print(f"{name}: {spec.metric} {metrics[spec.metric]:.4f}  loss {metrics['loss']:.4f}", flush=True)
 
@@ -210,13 +210,12 @@ def info(argv: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true", help="atlas.json and results.json as one JSON object")
     options = parser.parse_args(argv)
     folder = _folder(options.model, options.revision)
-    index = storage.Index.load(folder)
-    results = storage.read_json(folder / storage.RESULTS) if (folder / storage.RESULTS).is_file() else None
+    index = Index.load(folder)
     if options.json:
-        raw = storage.read_json(folder / storage.INDEX)
-        print(json.dumps({"index": raw, "results": results}, indent=2, ensure_ascii=False))
+        results = read_json(folder / RESULTS) if (folder / RESULTS).is_file() else None
+        print(json.dumps({"index": read_json(folder / INDEX), "results": results}, indent=2, ensure_ascii=False))
     else:
-        print(format_info(index, results))
+        print(format_info(index, Results.load(folder)))
 
 
 def push(argv: Sequence[str]) -> None:
@@ -265,7 +264,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
 def _folder(model_id: str, revision: str | None) -> Path:
     folder = locate(model_id, revision)
     if folder is None:
-        raise ValueError(f"{model_id} holds no tasks: it has no {storage.INDEX}.")
+        raise ValueError(f"{model_id} holds no tasks: it has no {INDEX}.")
     return folder
 
 

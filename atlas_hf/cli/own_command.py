@@ -9,7 +9,7 @@ import yaml
 from datasets import DatasetDict
 
 from atlas_hf.data.own_data import own_task
-from atlas_hf.folder import storage
+from atlas_hf.folder import INDEX, Index
 from atlas_hf.tasks import TaskSpec, check_task_name
 
 Loaded = tuple[TaskSpec, DatasetDict]
@@ -82,7 +82,7 @@ def own_tasks(options: OwnDataArguments, output: str, seed: int) -> list[Loaded]
     Raises a `ValueError` for bad data, or a folder with a task that was not learned from own data.
     """
     folder = Path(output)
-    done = list(storage.Index.load(folder).tasks) if (folder / storage.INDEX).is_file() else []
+    done = list(Index.load(folder).tasks) if (folder / INDEX).is_file() else []
     task, loaded = _asked_for(options, seed)
     path = spec_path(folder, task.spec.name)
     print(f"{path}:\n{task.to_yaml()}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,12 @@ from datasets import Dataset
 
 from atlas_hf.cli.own_command import OwnTask, spec_path
 from atlas_hf.cli.stream_command import load_test
-from atlas_hf.folder import storage
-from atlas_hf.hub.folder import HISTORY
+from atlas_hf.folder import CHECKPOINTS, HISTORY, Index, Results, replacing
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.card import write_card
 from atlas_hf.report.text import table
 from atlas_hf.training.pruning import Pruned, prune_experience
-from atlas_hf.training.resuming import CHECKPOINTS, summarise, write_results
+from atlas_hf.training.resuming import write_results
 from atlas_hf.training.sequence import mean_coefficients
 
 PRUNE_HELP = """Let learned tasks no longer reuse adapters that add next to nothing; the result is a new folder.
@@ -33,16 +33,15 @@ of the task's own data. The folder itself, and every other task, stays as it is.
 def prune(argv: Sequence[str]) -> None:
     options = _parser().parse_args(argv)
     names, folder = list(dict.fromkeys(options.tasks)), options.folder
-    _check(storage.Index.load(folder), names, options)
-    results = storage.read_json(folder / storage.RESULTS)
-    data = {name: _test_data(folder, results["description"], name, options.sources) for name in names}
+    _check(Index.load(folder), names, options)
+    results = Results.load(folder)
+    data = {name: _test_data(folder, results.description, name, options.sources) for name in names}
     model = AtlasModel.from_pretrained(folder)
     for name in names:
         pruned = prune_experience(model, name, data[name], options.threshold)
         print(format_pruned(model, name, pruned), flush=True)
         _record(results, model, name, pruned, data[name], options.threshold)
-    results["summary"] = summarise(results)
-    with storage.replacing(options.output) as temporary:
+    with replacing(options.output) as temporary:
         shutil.copytree(folder, temporary, ignore=shutil.ignore_patterns(HISTORY, CHECKPOINTS))
         model.save_pretrained(temporary, tasks=names)
         write_results(results, temporary)
@@ -60,7 +59,7 @@ def format_pruned(model: AtlasModel, task: str, pruned: Pruned) -> str:
     return f"\n{task}: {model.specs[task].metric} {change}\n{table(['reused', 'contribution', ''], rows)}"
 
 
-def _check(index: storage.Index, names: Sequence[str], options: argparse.Namespace) -> None:
+def _check(index: Index, names: Sequence[str], options: argparse.Namespace) -> None:
     """Bad input is an error before anything is loaded or measured."""
     if not options.threshold >= 0:
         raise ValueError(
@@ -81,23 +80,14 @@ def _test_data(folder: Path, about: Mapping[str, Any], name: str, sources: Seque
 
 
 def _record(
-    results: dict[str, Any], model: AtlasModel, name: str, pruned: Pruned, data: Dataset, threshold: float
+    results: Results, model: AtlasModel, name: str, pruned: Pruned, data: Dataset, threshold: float
 ) -> None:
     """Bring what `results.json` says of the present model up to date; earlier rows of the matrix are history."""
-    record = next(task for task in results["tasks"] if task["name"] == name)
-    record |= {
-        "experience": list(model.peft_config[name].experience),
-        "score": pruned.after,
-        "parameters": model.count_parameters(name),
-        "coefficients": mean_coefficients(model, name, data),
-        "pruned": {
-            "threshold": threshold, "dropped": pruned.dropped, "contributions": pruned.contributions,
-            "before": pruned.before, "after": pruned.after,
-        },
-    }  # fmt: skip
-    upstream = [task["name"] for task in results["tasks"] if task["role"] == "upstream"]
-    if name in upstream:
-        results["matrix"][-1][upstream.index(name)] = pruned.after
+    record = results.rescore(name, pruned.after)
+    record.experience = list(model.peft_config[name].experience)
+    record.parameters = model.count_parameters(name)
+    record.coefficients = mean_coefficients(model, name, data)
+    record.pruned = {"threshold": threshold} | asdict(pruned)
 
 
 def _parser() -> argparse.ArgumentParser:

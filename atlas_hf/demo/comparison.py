@@ -14,9 +14,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from atlas_hf.folder import storage
+from atlas_hf.folder import AtlasFormatError, read_json, write_json
 from atlas_hf.metrics.continual import Matrix, average_accuracy
-from atlas_hf.report.card_source import real
+from atlas_hf.report.printable import real
 
 FILE = Path(__file__).parent / "comparison.json"
 METHODS = {"atlas": "ATLAS", "sequential_ft": "sequential fine-tuning"}
@@ -40,13 +40,11 @@ def comparison(stream: str | None, tasks: Sequence[str], path: Path = FILE) -> l
     if not path.is_file():
         return []
     try:
-        orders = [order for order in storage.read_json(path)["orders"] if order["tasks"] == list(tasks)]
-        methods = orders[0]["methods"] if orders and storage.read_json(path)["stream"] == stream else {}
+        orders = [order for order in read_json(path)["orders"] if order["tasks"] == list(tasks)]
+        methods = orders[0]["methods"] if orders and read_json(path)["stream"] == stream else {}
         return [Result(name, int(found["seeds"]), _numbers(found["matrix"])) for name, found in methods.items()]
     except (KeyError, TypeError, ValueError) as error:
-        raise storage.AtlasFormatError(
-            f"{path.name} is not what atlas_hf writes ({error}). Write it again."
-        ) from error
+        raise AtlasFormatError(f"{path.name} is not what atlas_hf writes ({error}). Write it again.") from error
 
 
 def _numbers(matrix: Any) -> Matrix:
@@ -74,11 +72,11 @@ def compare(cells: Path) -> dict[str, Any]:
     return {"format_version": 1, "stream": streams.pop(), "orders": [_order(found, order) for order in orders]}
 
 
-def _read_cells(cells: Path, method: str) -> list[Mapping[str, Any]]:
+def _read_cells(cells: Path, method: str) -> Sequence[Mapping[str, Any]]:
     paths = sorted(cells.glob(f"{method}/*/seed-*.json"))
     if not paths:
         raise ValueError(f"There is no cell of {method} in {cells}. Run the benchmark with {list(METHODS)}.")
-    read = [storage.read_json(path) for path in paths]
+    read = [read_json(path) for path in paths]
     wrong = [str(path) for path, cell in zip(paths, read, strict=True) if cell.get("schema") != CELL_SCHEMA]
     if wrong:
         raise ValueError(f"{wrong[0]} is no cell of schema {CELL_SCHEMA}. Run the benchmark again.")
@@ -112,7 +110,7 @@ def _mean_matrix(matrices: Sequence[Matrix]) -> Matrix:
 
 
 def write_comparison(cells: Path, path: Path = FILE) -> Path:
-    storage.write_json(path, compare(cells))
+    write_json(path, compare(cells))
     return path
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from atlas_hf.demo.questions import Question
-from atlas_hf.folder.storage import write_json
+from atlas_hf.folder import write_json
 from atlas_hf.streams import digits
+from atlas_hf.streams.digits.tasks import TASKS
 from atlas_hf.tasks import TaskSpec
 
 FOLDER = Path(__file__).parent / "examples"
@@ -43,7 +44,7 @@ def _example(row: Mapping[str, Any]) -> Example:
 
 def fitting(specs: Mapping[str, TaskSpec]) -> dict[str, Example]:
     """The examples of those tasks that are the stream's own, in a model's order."""
-    known = {name: digits.TASKS[name].spec for name in examples()}
+    known = {name: TASKS[name].spec for name in examples()}
     return {name: examples()[name] for name, spec in specs.items() if name in known and _same(spec, known[name])}
 
 
@@ -80,7 +81,8 @@ def _expected(spec: TaskSpec, row: Mapping[str, Any]) -> str:
     label = row[spec.label_column]
     if spec.score_column:
         label = max(zip(row[spec.score_column], label, strict=True))[1]
-    return (row[spec.choices_column] if spec.choices_column else spec.label_names)[label]
+    names = row[spec.choices_column] if spec.choices_column else spec.label_names or ()
+    return names[label]
 
 
 if __name__ == "__main__":

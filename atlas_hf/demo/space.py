@@ -16,7 +16,7 @@ from huggingface_hub import SpaceCard
 from huggingface_hub.repocard_data import CardData
 
 from atlas_hf.demo.places import DIGITS_MODEL_ID
-from atlas_hf.folder import storage
+from atlas_hf.folder import replacing
 
 PACKAGE = Path(__file__).parent.parent
 APP, CARD, REQUIREMENTS = "app.py", "README.md", "requirements.txt"
@@ -63,7 +63,7 @@ launch({argument})
 def _metadata(model_id: str, versions: Callable[[str], str]) -> CardData:
     pushed = {} if model_id == DIGITS_MODEL_ID else {"models": [model_id]}
     return CardData(
-        title=f"ATLAS: {model_id.split('/')[-1]}",
+        title=f"ATLAS: {model_id.rsplit('/', maxsplit=1)[-1]}",
         emoji="🧭",
         colorFrom="blue",
         colorTo="gray",
@@ -104,7 +104,7 @@ def _public(number: str) -> str:
 def write_space(folder: Path) -> None:
     """The files of the Space of the model that comes with the package."""
     for name, content in space_files().items():
-        with storage.replacing(folder / name) as temporary:
+        with replacing(folder / name) as temporary:
             temporary.write_bytes(content)
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.hf_api import GitCommitInfo, RepoFile
 
-from atlas_hf.folder.storage import file_sha256
+from atlas_hf.folder import CARD, file_sha256
 from atlas_hf.hub.access import check_access
 from atlas_hf.hub.errors import PushConflictError
-from atlas_hf.hub.folder import CARD
 from atlas_hf.hub.retry import Retry, until_done
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,58 @@
+"""The layout on disk and on the Hub, and everything that reads or writes it. Knows files, not models.
+
+Imports `atlas_hf.tasks` and `atlas_hf.metrics` only. `weights` needs torch.
+"""
+
+from atlas_hf.folder.errors import AtlasFormatError
+from atlas_hf.folder.files import JSON_LIMIT, clear_scratch, file_sha256, read_json, replacing, sync, write_json
+from atlas_hf.folder.index import DTYPES, FORMAT_VERSION, BaseModel, Index, TaskRecord, library_versions
+from atlas_hf.folder.layout import (
+    CARD,
+    CHECKPOINTS,
+    CONFIG,
+    HISTORY,
+    INDEX,
+    MATRIX_PLOT,
+    RESULTS,
+    REUSE_PLOT,
+    SPEC,
+    TASK_FILES,
+    WEIGHTS,
+)
+from atlas_hf.folder.results import DOWNSTREAM, UPSTREAM, Results, TaskResult
+from atlas_hf.folder.weights import check_safetensors, check_task_folder, load_tensors
+
+__all__ = [
+    "CARD",
+    "CHECKPOINTS",
+    "CONFIG",
+    "DOWNSTREAM",
+    "DTYPES",
+    "FORMAT_VERSION",
+    "HISTORY",
+    "INDEX",
+    "JSON_LIMIT",
+    "MATRIX_PLOT",
+    "RESULTS",
+    "REUSE_PLOT",
+    "SPEC",
+    "TASK_FILES",
+    "UPSTREAM",
+    "WEIGHTS",
+    "AtlasFormatError",
+    "BaseModel",
+    "Index",
+    "Results",
+    "TaskRecord",
+    "TaskResult",
+    "check_safetensors",
+    "check_task_folder",
+    "clear_scratch",
+    "file_sha256",
+    "library_versions",
+    "load_tensors",
+    "read_json",
+    "replacing",
+    "sync",
+    "write_json",
+]

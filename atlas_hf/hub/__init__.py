@@ -16,13 +16,12 @@ from atlas_hf.hub.errors import (
     PushConflictError,
     PushRejectedError,
 )
-from atlas_hf.hub.folder import HISTORY, Finished, finished_tasks, snapshot
+from atlas_hf.hub.folder import Finished, finished_tasks, snapshot
 from atlas_hf.hub.loading import download
 from atlas_hf.hub.pushing import Pushed, push
 from atlas_hf.hub.retry import Retry
 
 __all__ = [
-    "HISTORY",
     "AccessError",
     "CorruptFileError",
     "Finished",

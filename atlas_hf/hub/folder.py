@@ -12,11 +12,20 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from atlas_hf.folder import storage
-from atlas_hf.folder.storage import AtlasFormatError, Index, TaskRecord
+from atlas_hf.folder import (
+    CARD,
+    HISTORY,
+    INDEX,
+    RESULTS,
+    TASK_FILES,
+    AtlasFormatError,
+    Index,
+    TaskRecord,
+    check_task_folder,
+    replacing,
+)
 from atlas_hf.hub.errors import FolderError
 
-CARD, HISTORY = "README.md", ".history"
 CARD_LIMIT = 2**20  # bytes; our cards have some ten thousand
 
 
@@ -39,7 +48,7 @@ class Finished:
 
     @property
     def paths(self) -> list[str]:
-        return [f"{self.name}/{file}" for file in storage.TASK_FILES]
+        return [f"{self.name}/{file}" for file in TASK_FILES]
 
 
 def finished_tasks(folder: Path | str) -> list[Finished]:
@@ -47,7 +56,7 @@ def finished_tasks(folder: Path | str) -> list[Finished]:
     done = []
     for number, (name, record) in enumerate(Index.load(Path(folder)).tasks.items(), start=1):
         if record.position != number:
-            raise AtlasFormatError(f"{storage.INDEX}: task '{name}' is number {number}, not {record.position!r}.")
+            raise AtlasFormatError(f"{INDEX}: task '{name}' is number {number}, not {record.position!r}.")
         if record.stage != "complete":
             break
         done.append(Finished(name, record))
@@ -67,7 +76,7 @@ def snapshot(folder: Path | str, task: str) -> Path:
         raise FolderError(
             f"{task!r} is not the last finished task of {folder}; finished: {[one.name for one in done]}"
         )
-    with storage.replacing(_kept(folder, done[-1])) as kept:
+    with replacing(_kept(folder, done[-1])) as kept:
         kept.mkdir()
         for source in _shared_files(folder, folder):
             shutil.copyfile(source, kept / source.name)
@@ -80,7 +89,7 @@ def commit_files(folder: Path, done: list[Finished]) -> dict[str, Path | bytes]:
     Raises `AtlasFormatError`, and `FolderError` for what should not be published.
     """
     task = done[-1]
-    storage.check_task_folder(folder, task.name, task.record)
+    check_task_folder(folder, task.name, task.record)
     files: dict[str, Path | bytes] = {path: folder / path for path in task.paths}
     if (card := folder / task.name / CARD).is_file():
         files[f"{task.name}/{CARD}"] = _publishable(folder, card)
@@ -91,10 +100,10 @@ def _root_files(folder: Path, done: list[Finished]) -> dict[str, Path | bytes]:
     """The shared files as they were after the last task of `done`: kept by `snapshot`, or the root's if nothing was
     learned since; failing both, an atlas.json cut to these tasks."""
     for place in (_kept(folder, done[-1]), folder):
-        if (place / storage.INDEX).is_file() and _push_ids(place) == [task.push_id for task in done]:
+        if (place / INDEX).is_file() and _push_ids(place) == [task.push_id for task in done]:
             return {path.name: path for path in _shared_files(folder, place)}
     index = replace(Index.load(folder), tasks={task.name: task.record for task in done})
-    return {storage.INDEX: json.dumps(asdict(index), indent=2).encode()}
+    return {INDEX: json.dumps(asdict(index), indent=2).encode()}
 
 
 def _push_ids(folder: Path) -> list[str]:
@@ -107,7 +116,7 @@ def _kept(folder: Path, task: Finished) -> Path:
 
 def _shared_files(folder: Path, place: Path) -> list[Path]:
     """Of the folder itself, or of a place in it where `snapshot` kept them."""
-    named = [place / name for name in (storage.INDEX, storage.RESULTS, CARD)]
+    named = [place / name for name in (INDEX, RESULTS, CARD)]
     return [_publishable(folder, path) for path in [*named, *sorted(place.glob("*.png"))] if path.is_file()]
 
 

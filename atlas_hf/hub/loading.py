@@ -9,8 +9,7 @@ from typing import Any
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError, RevisionResolutionError
 
-from atlas_hf.folder import storage
-from atlas_hf.folder.storage import Index
+from atlas_hf.folder import INDEX, RESULTS, TASK_FILES, Index, file_sha256
 from atlas_hf.hub.errors import CorruptFileError, FolderError, NoTasksError
 from atlas_hf.hub.retry import Retry, until_done
 
@@ -51,8 +50,8 @@ def _fetch(
     sha = _resolve(repo_id, revision, where)
     index = _fetch_index(repo_id, sha, where)
     names = index.closure(None if tasks is None else list(tasks))
-    paths = [f"{name}/{file}" for name in names for file in storage.TASK_FILES]
-    wanted = [storage.INDEX, storage.RESULTS, *paths]
+    paths = [f"{name}/{file}" for name in names for file in TASK_FILES]
+    wanted = [INDEX, RESULTS, *paths]
     folder = Path(snapshot_download(repo_id, revision=sha, allow_patterns=wanted, **where))
     for path in paths:  # where the listing failed, the client returns half a folder as if it were whole
         if not (folder / path).is_file():
@@ -72,7 +71,7 @@ def _resolve(repo_id: str, revision: str | None, where: dict[str, Any]) -> str:
 def _fetch_index(repo_id: str, sha: str, where: dict[str, Any]) -> Index:
     """`atlas.json`, which says what else to fetch."""
     try:
-        path = Path(hf_hub_download(repo_id, storage.INDEX, revision=sha, **where))
+        path = Path(hf_hub_download(repo_id, INDEX, revision=sha, **where))
     except RemoteEntryNotFoundError as error:
         raise NoTasksError(f"{repo_id} does not hold a whole model that atlas_hf pushed: {error}") from error
     except LocalEntryNotFoundError as error:
@@ -87,8 +86,8 @@ def _fetch_index(repo_id: str, sha: str, where: dict[str, Any]) -> Index:
 
 def _check_digest(path: Path, expected: str) -> None:
     """The client does not check what it downloads. Raises `CorruptFileError`."""
-    if (found := storage.file_sha256(path)) != expected:
+    if (found := file_sha256(path)) != expected:
         raise CorruptFileError(
-            f"{path} has sha256 {found}, but {storage.INDEX} records {expected}. Delete `{path}` and the file it links"
+            f"{path} has sha256 {found}, but {INDEX} records {expected}. Delete `{path}` and the file it links"
             f" to, `{path.resolve()}`, then load again to fetch a fresh copy"
         )

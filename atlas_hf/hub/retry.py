@@ -12,7 +12,7 @@ from typing import TypeVar
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError
 
-from atlas_hf.folder.storage import AtlasFormatError
+from atlas_hf.folder import AtlasFormatError
 from atlas_hf.hub.errors import HubError, HubUnavailableError
 from atlas_hf.hub.failures import refuse, temporary
 from atlas_hf.hub.timeouts import limit_time

@@ -13,7 +13,10 @@ from torch import nn
 from transformers import AutoModel, AutoProcessor, PreTrainedModel
 
 from atlas_hf import hub
-from atlas_hf.folder import storage
+from atlas_hf.folder import INDEX
+
+# Backbones that come with the package, by the id that atlas.json names.
+SHIPPED_BACKBONES = {"atlas-hf/digits-vilt": Path(__file__).parents[1] / "streams" / "digits" / "digits_vilt"}
 
 
 def locate(
@@ -23,7 +26,7 @@ def locate(
 
     Of a repository only the files of the given tasks (default: all) and of what they reuse are downloaded and checked.
     """
-    if str(model_id) in storage.SHIPPED_BACKBONES:
+    if str(model_id) in SHIPPED_BACKBONES:
         return None
     folder = Path(model_id)
     if not folder.is_dir():
@@ -33,7 +36,7 @@ def locate(
             folder = hub.download(str(model_id), revision=revision, tasks=tasks and list(tasks), token=token)
         except hub.NoTasksError:
             return None
-    return folder if (folder / storage.INDEX).is_file() else None
+    return folder if (folder / INDEX).is_file() else None
 
 
 def is_repository(name: str) -> bool:
@@ -51,7 +54,7 @@ def load_backbone(
     if isinstance(source, nn.Module):
         name = source.name_or_path or None
         return source, _processor(name, None, token) if name else None, name
-    path = str(storage.SHIPPED_BACKBONES.get(str(source), source))
+    path = str(SHIPPED_BACKBONES.get(str(source), source))
     options = {"revision": revision, "token": token, "trust_remote_code": False}
     backbone = AutoModel.from_pretrained(path, dtype=dtype, use_safetensors=True, **options)
     return backbone, _processor(path, revision, token), str(source)

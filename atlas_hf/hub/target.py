@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from huggingface_hub import HfApi
 
+from atlas_hf.folder import CARD
 from atlas_hf.hub.errors import AccessError
-from atlas_hf.hub.folder import CARD
 
 MAY_BE_OTHERS = (CARD, ".png")  # who edits the card on the Hub keeps his version; other files are a conflict
 _PUSH_ID = re.compile(r"^atlas-push-id: ([0-9a-f]{64}) (task-\d{2,}-\S+)$(?:\natlas-kept: (.*)$)?", re.MULTILINE)

@@ -18,7 +18,24 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from atlas_hf import hub
-from atlas_hf.folder import storage
+from atlas_hf.folder import (
+    CONFIG,
+    INDEX,
+    SPEC,
+    TASK_FILES,
+    WEIGHTS,
+    AtlasFormatError,
+    BaseModel,
+    Index,
+    TaskRecord,
+    check_task_folder,
+    file_sha256,
+    library_versions,
+    load_tensors,
+    read_json,
+    replacing,
+    write_json,
+)
 from atlas_hf.hub.sources import is_repository, load_backbone, locate
 from atlas_hf.report.card import write_card
 from atlas_hf.tasks import TaskSpec
@@ -42,13 +59,13 @@ class SaveLoadMixin:
                 digest.update(tensor_bytes(tensor))
         return digest.hexdigest()
 
-    def index(self) -> storage.Index:
+    def index(self) -> Index:
         """What `atlas.json` says of this model, but for the digests of the files."""
-        base = storage.BaseModel(
+        base = BaseModel(
             self.task_config.base_model_name_or_path, self.task_config.revision, self.base_sha256, self.base_dtype
         )
         records = {
-            name: storage.TaskRecord(
+            name: TaskRecord(
                 position=position,
                 experience=self.peft_config[name].experience,
                 stage=self.peft_config[name].stage,
@@ -58,7 +75,7 @@ class SaveLoadMixin:
             )
             for position, name in enumerate(self.specs, start=1)
         }
-        return storage.Index(base, records, storage.library_versions())
+        return Index(base, records, library_versions())
 
     def save_pretrained(self, save_directory: str | Path, tasks: Sequence[str] | None = None, **_: Any) -> None:
         """Write each task to its own folder, and `atlas.json` last, so that a reader never meets half a state.
@@ -74,11 +91,11 @@ class SaveLoadMixin:
         self._check_savable(folder, names)
         index = self.index()
         for name in names:
-            with storage.replacing(folder / name) as temporary:
+            with replacing(folder / name) as temporary:
                 self.save_adapter(name, temporary.parent)
-                self.specs[name].save(temporary / storage.SPEC)
+                write_json(temporary / SPEC, self.specs[name].to_dict())
         for name in self.tasks:
-            files = {file: storage.file_sha256(folder / name / file) for file in storage.TASK_FILES}
+            files = {file: file_sha256(folder / name / file) for file in TASK_FILES}
             index.tasks[name] = replace(index.tasks[name], files=files)
         index.save(folder)
 
@@ -88,7 +105,7 @@ class SaveLoadMixin:
         if folder.is_file():
             raise ValueError(f"{folder} is a file; give a folder.")
         kept = [name for name in self.tasks if name not in names]
-        absent = [name for name in kept if not all((folder / name / file).is_file() for file in storage.TASK_FILES)]
+        absent = [name for name in kept if not all((folder / name / file).is_file() for file in TASK_FILES)]
         if absent:
             raise ValueError(f"{folder} does not hold the tasks {absent} yet; save all tasks (leave `tasks` out).")
         for name in names:
@@ -168,14 +185,14 @@ class SaveLoadMixin:
         folder = locate(model_id, revision, tasks, token)
         if folder is None:
             return cls._from_backbone(backbone or model_id, revision, config, dtype or torch.float32, token)
-        index = storage.Index.load(folder)
+        index = Index.load(folder)
         base = index.base_model
         source = backbone or base.id
         if source is None:
-            raise ValueError(f"{storage.INDEX} does not say which backbone to load; pass backbone=...")
+            raise ValueError(f"{INDEX} does not say which backbone to load; pass backbone=...")
         if backbone is None and folder != Path(model_id) and not is_repository(base.id):
-            raise storage.AtlasFormatError(
-                f"{storage.INDEX} names the backbone {base.id!r}, which is no repository; pass backbone=..."
+            raise AtlasFormatError(
+                f"{INDEX} names the backbone {base.id!r}, which is no repository; pass backbone=..."
             )
         model = cls._from_backbone(source, base.revision, config, getattr(torch, base.dtype), token)
         model.task_config.base_model_name_or_path, model.task_config.revision = base.id, base.revision
@@ -189,11 +206,11 @@ class SaveLoadMixin:
     def load_tasks(self, folder: str | Path, tasks: Sequence[str] | None = None) -> None:
         """Add tasks from a folder that `save_pretrained` wrote, with what they reuse; none if any file is wrong."""
         folder = Path(folder)
-        index = storage.Index.load(folder)
+        index = Index.load(folder)
         names = [name for name in index.closure(None if tasks is None else list(tasks)) if name not in self.specs]
         self._check_base(index.base_model)
         for name in names:
-            storage.check_task_folder(folder, name, index.tasks[name])
+            check_task_folder(folder, name, index.tasks[name])
         with ExitStack() as undo:
             undo.callback(self._forget, names, self.active_adapter, self.training, self._is_trainable())
             for name in names:
@@ -232,7 +249,7 @@ class SaveLoadMixin:
         backbone, processor, base_id = load_backbone(source, revision, dtype, token)
         return cls(backbone, processor, config, base_id, revision).eval()
 
-    def _check_base(self, base: storage.BaseModel) -> None:
+    def _check_base(self, base: BaseModel) -> None:
         if self.base_sha256 != base.sha256:
             raise ValueError(
                 f"The backbone differs from the one that the tasks were trained on ({base.id!r}, revision "
@@ -240,34 +257,34 @@ class SaveLoadMixin:
                 "then. Pass backbone=... with the same weights, loaded in that dtype."
             )
 
-    def _load_task(self, folder: Path, name: str, record: storage.TaskRecord) -> None:
+    def _load_task(self, folder: Path, name: str, record: TaskRecord) -> None:
         """Add a task from its folder; every tensor must be there with its shape."""
         try:
-            spec = TaskSpec.from_dict(storage.read_json(folder / name / storage.SPEC))
-            config = AtlasConfig(**storage.read_json(folder / name / storage.CONFIG))
+            spec = TaskSpec.from_dict(read_json(folder / name / SPEC))
+            config = AtlasConfig(**read_json(folder / name / CONFIG))
             config.check_patterns()
         except (TypeError, ValueError) as error:
-            raise storage.AtlasFormatError(f"A record of task '{name}' is not one of atlas_hf: {error}") from error
+            raise AtlasFormatError(f"A record of task '{name}' is not one of atlas_hf: {error}") from error
         self._check_task_files(name, spec, config, record)
         config.inference_mode = True
         self.add_adapter(name, config, low_cpu_mem_usage=True)
         expected = self.base_model.task_tensors(name)
-        self.base_model.assign(name, storage.load_tensors(folder / name / storage.WEIGHTS, expected))
+        self.base_model.assign(name, load_tensors(folder / name / WEIGHTS, expected))
         self.base_model.atlas_head[name].to(self.device)
         digest = self.base_model.reusable_sha256(name)
         if digest != record.adapter_sha256:
-            raise storage.AtlasFormatError(f"The adapter of task '{name}' is not the one that {storage.INDEX} names.")
+            raise AtlasFormatError(f"The adapter of task '{name}' is not the one that {INDEX} names.")
         self.specs[name] = spec
         self.metrics[name] = dict(record.metrics)
         self.set_task(name)
 
-    def _check_task_files(self, name: str, spec: TaskSpec, config: AtlasConfig, record: storage.TaskRecord) -> None:
+    def _check_task_files(self, name: str, spec: TaskSpec, config: AtlasConfig, record: TaskRecord) -> None:
         if spec.name != name or config.experience != record.experience or config.stage != record.stage:
-            raise storage.AtlasFormatError(
-                f"The files of task '{name}' disagree with {storage.INDEX} in name, experience or stage."
+            raise AtlasFormatError(
+                f"The files of task '{name}' disagree with {INDEX} in name, experience or stage."
             )
         if config.head != head_arguments(spec, self.pooled_size):
-            raise storage.AtlasFormatError(f"{name}/{storage.CONFIG} describes a head that {storage.SPEC} does not.")
+            raise AtlasFormatError(f"{name}/{CONFIG} describes a head that {SPEC} does not.")
 
     def _defaults_of(self, task: str) -> AtlasConfig:
         """A task's settings without what belongs to the task."""

@@ -10,13 +10,11 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from atlas_hf.folder import storage
-from atlas_hf.hub import HISTORY
+from atlas_hf.folder import CARD, HISTORY, INDEX, MATRIX_PLOT, REUSE_PLOT, replacing
 from atlas_hf.metrics import continual
-from atlas_hf.report.card_source import METRIC_NAMES, PIPELINES, CardTask, Source, facts, md, number, read_source
-from atlas_hf.report.pictures import MATRIX_PLOT, REUSE_PLOT
+from atlas_hf.report.card_source import METRIC_NAMES, PIPELINES, CardTask, Source, read_source
+from atlas_hf.report.printable import facts, md, number
 
-CARD = "README.md"
 TEMPLATES = Path(__file__).parent / "templates"
 TAGS = ("atlas", "atlas_hf", "continual-learning", "adapter", "peft")
 FIGURES = (continual.average_accuracy, continual.forgetting, continual.backward_transfer)
@@ -45,7 +43,7 @@ def write_cards(folder: str | Path, repo_id: str) -> None:
     """The card of a folder, and those of the earlier states that it keeps for their commits, for a repository."""
     folder = Path(folder)
     write_card(folder, repo_id)
-    for state in sorted(folder.glob(f"{HISTORY}/*/{storage.INDEX}")):
+    for state in sorted(folder.glob(f"{HISTORY}/*/{INDEX}")):
         write_card(folder, repo_id, state.parent)
 
 
@@ -71,7 +69,7 @@ def _write(path: Path, template: str, source: Source, tasks: Sequence[CardTask],
         number=number,
         facts=facts,
     )
-    with storage.replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(str(card).rstrip("\n") + "\n", encoding="utf-8", newline="\n")
     return path
 
@@ -81,7 +79,7 @@ def card_data(source: Source, tasks: Sequence[CardTask]) -> ModelCardData:
     pipelines = {task.pipeline for task in tasks}
     modalities = {task.spec.modality for task in tasks}
     mixed = ("multimodal",) if len(modalities) > 1 or "multi-modal" in modalities else ()
-    scored = [task for task in tasks if task.score is not None]
+    scored = [(task, score) for task in tasks if (score := task.score) is not None]
     return ModelCardData(
         library_name="peft",
         base_model=source.base_id,
@@ -89,18 +87,19 @@ def card_data(source: Source, tasks: Sequence[CardTask]) -> ModelCardData:
         pipeline_tag=next(kind for kind in PIPELINES if kind in pipelines),
         license=source.described("license", r"[a-z][a-z0-9.-]{1,40}", "apache-2.0"),
         language=source.described("language", r"[a-z]{2,3}", "en"),
-        datasets=sorted({i for t in tasks if (i := t.spec.dataset_id) in source.datasets}) or None,
+        datasets=sorted({i for t in tasks if (i := t.spec.dataset_id) and i in source.datasets}) or None,
         metrics=sorted({METRIC_NAMES[task.spec.metric][0] for task in tasks}),
         tags=[*TAGS, *mixed],
         model_name=source.label.split("/")[-1] if scored else None,
-        eval_results=[_eval_result(source, task) for task in scored] or None,
+        eval_results=[_eval_result(source, task, score) for task, score in scored] or None,
     )
 
 
-def _eval_result(source: Source, task: CardTask) -> EvalResult:
+def _eval_result(source: Source, task: CardTask, score: float) -> EvalResult:
     """`dataset_config` keeps tasks of one data set apart, which would be merged into one result."""
     kind, name = METRIC_NAMES[task.spec.metric]
-    known = task.spec.dataset_id if task.spec.dataset_id in source.datasets else task.name
+    dataset = task.spec.dataset_id
+    known = dataset if dataset and dataset in source.datasets else task.name
     return EvalResult(
         task_type=task.pipeline,
         task_name=task.name,
@@ -110,5 +109,5 @@ def _eval_result(source: Source, task: CardTask) -> EvalResult:
         dataset_split="test" if task.result else None,
         metric_type=kind,
         metric_name=name,
-        metric_value=round(task.score, 4),
+        metric_value=round(score, 4),
     )

@@ -1,8 +1,7 @@
 """What a model card is drawn from: the JSON files of a folder of learned tasks, read and made safe to print.
 
-A folder may come from anybody, and its card is read by everybody. So every string from a file is cleaned of local
-paths and tokens and written so that it means nothing in Markdown or HTML (`md`); only what was checked (`hub_id`,
-task names, numbers) is printed as it is.
+A folder may come from anybody, and its card is read by everybody. So every string from a file goes through
+`printable.md`; only what was checked (`hub_id`, task names, numbers) is printed as it is.
 """
 
 from __future__ import annotations
@@ -10,14 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.utils import HFValidationError, validate_repo_id
+from huggingface_hub.utils import validate_repo_id
 
-from atlas_hf.folder import storage
-from atlas_hf.folder.storage import SHIPPED_BACKBONES
+from atlas_hf.folder import (
+    CONFIG,
+    DOWNSTREAM,
+    INDEX,
+    SPEC,
+    TASK_FILES,
+    AtlasFormatError,
+    BaseModel,
+    Index,
+    Results,
+    TaskRecord,
+    TaskResult,
+    read_json,
+)
+from atlas_hf.hub.sources import SHIPPED_BACKBONES, is_repository
+from atlas_hf.report.printable import mapping, md, public, real
 from atlas_hf.tasks import TaskSpec
 
 # Our metric: the type by which the Hub knows it, and what a reader should see.
@@ -27,65 +39,65 @@ METRIC_NAMES = {
     "pearson": ("pearsonr", "Pearson correlation"),
 }
 PIPELINES = ("visual-question-answering", "image-classification", "text-classification", "audio-classification")
-MAX_TEXT, MAX_CHOICES = 400, 100
-_TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}")
-_PATH = re.compile(
-    r"""(?:file:/+|(?<![\w.])\.{1,2}[/\\]|(?<!\w)~[\w.-]*[/\\]|(?<![\w/.])/(?=[\w.~-]+/)|(?<!\w)[A-Za-z]:[/\\]|\\\\)"""
-    r"""[^\s"'<>|,;)]*"""
-)
-# An underscore inside a word means nothing in Markdown, and names of settings are full of them.
-_SPECIAL = re.compile(r"[&<>|\\`*\[\]{}#~$!@^]|(?<![^\W_])_|_(?![^\W_])")
+MAX_CHOICES = 100
 _LABEL = re.compile(r"[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _FILE = re.compile(r"\.(jsonl?|csv|tsv|parquet|arrow|txt|zip|tar|gz|py|pt|bin|safetensors)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class CardTask:
-    """A task of the folder. `result`: its part of `results.json`, empty if there is none."""
+    """A task of the folder. `result`: its part of `results.json`, None if there is none."""
 
     position: int
     name: str
-    record: storage.TaskRecord
+    record: TaskRecord
     spec: TaskSpec
     config: Mapping[str, Any]
-    result: Mapping[str, Any]
+    result: TaskResult | None
     bytes: int
 
     @property
     def tag(self) -> str:
+        """Of its commit on the Hub."""
         return f"task-{self.position:02d}-{self.name}"
 
     @property
     def score(self) -> float | None:
-        return real(self.result.get("score", _mapping(self.record.metrics).get(self.spec.metric)))
+        """On the test split, as measured last."""
+        measured = None if self.result is None else self.result.score
+        return real(mapping(self.record.metrics).get(self.spec.metric) if measured is None else measured)
 
     @property
     def metric(self) -> str:
+        """The metric's name for a reader."""
         return METRIC_NAMES[self.spec.metric][1]
 
     @property
     def downstream(self) -> bool:
-        return self.result.get("role") == "downstream"
+        """Was it learned on its own, from the model after the stream?"""
+        return self.result is not None and self.result.role == DOWNSTREAM
 
     @property
     def parameters(self) -> dict[str, int]:
         """Of the adapter, key, queries and head; empty if not known."""
-        found = _mapping(self.result.get("parameters"))
+        found = mapping(self.result and self.result.parameters)
         return {part: int(found[part]) for part in ("adapter", "key", "queries", "head") if real(found.get(part))}
 
     @property
     def seconds(self) -> float | None:
-        return real(_mapping(self.result.get("timing")).get("seconds"))
+        """That learning it took."""
+        return real(mapping(self.result and self.result.timing).get("seconds"))
 
     @property
     def coefficients(self) -> dict[str, float | None]:
         """Mean over the sites, by the task whose adapter it is; None where a site has no number for it."""
-        sites = [_mapping(site) for site in _mapping(self.result.get("coefficients")).values()]
+        sites = [mapping(site) for site in mapping(self.result and self.result.coefficients).values()]
         values = {name: [real(site.get(name)) for site in sites] for name in (sites[0] if sites else ())}
-        return {name: None if None in found else sum(found) / len(found) for name, found in values.items()}
+        return {name: _mean(found) for name, found in values.items()}
 
     @property
     def modules(self) -> str:
+        """Its sites, ready to print."""
         found = self.config.get("target_modules")
         return md(", ".join(map(str, found)) if isinstance(found, list) else found or "")
 
@@ -108,7 +120,7 @@ class CardTask:
         if spec.audio_column:
             arguments.append('audio={"array": [0.0] * 16_000, "sampling_rate": 16_000}')
         if spec.choices_column:
-            choices = [f'"choice {i}"' for i in range(1, min(spec.num_choices, MAX_CHOICES) + 1)]
+            choices = [f'"choice {i}"' for i in range(1, min(spec.rows_per_example, MAX_CHOICES) + 1)]
             arguments.append(f"choices=[{', '.join(choices)}]")
         return ", ".join(arguments)
 
@@ -118,30 +130,32 @@ class Source:
     """Everything that a card is drawn from."""
 
     label: str
-    base: storage.BaseModel
+    base: BaseModel
     base_id: str | None
     versions: Mapping[str, str]
     tasks: Sequence[CardTask]
-    results: Mapping[str, Any]
+    results: Results
     datasets: Sequence[str]
 
     @property
     def shipped(self) -> bool:
+        """Does its backbone come with the package?"""
         return self.base_id in SHIPPED_BACKBONES
 
     @property
     def upstream(self) -> list[CardTask]:
+        """The tasks of the stream that `results.json` knows."""
         return [task for task in self.tasks if task.result and not task.downstream]
 
     @property
     def matrix(self) -> list[list[float | None]]:
         """The accuracy matrix of the upstream tasks, square, None where there is no number."""
-        size, rows = len(self.upstream), self.results.get("matrix", [])
+        size, rows = len(self.upstream), self.results.matrix
         return [[real(row[j]) if j < len(row) else None for j in range(size)] for row in rows[:size]]
 
     def described(self, key: str, shape: str, shipped: str) -> str | None:
         """What `learn_sequence(description=...)` says of `key`; of a built-in stream we know it."""
-        about = _mapping(self.results.get("description"))
+        about = self.results.description
         value = about.get(key)
         if isinstance(value, str) and re.fullmatch(shape, value):
             return value
@@ -152,12 +166,12 @@ def read_source(folder: Path, state: Path, repo_id: str | None) -> Source:
     """Read the index and results of `state` and the task folders of `folder`. Errors as those of `write_card`."""
     if repo_id is not None:
         validate_repo_id(repo_id)
-    index, results = storage.Index.load(state), _read_results(state)
+    index, results = Index.load(state), Results.load(state)
     if not index.tasks:
-        raise ValueError(f"{storage.INDEX} names no task; a card needs at least one.")
-    records = {task.get("name"): task for task in results["tasks"]}
+        raise ValueError(f"{INDEX} names no task; a card needs at least one.")
+    records = {task.name: task for task in results.tasks}
     tasks = [
-        _read_task(folder, position, name, record, records.get(name, {}))
+        _read_task(folder, position, name, record, records.get(name))
         for position, (name, record) in enumerate(index.tasks.items(), start=1)
     ]
     return Source(
@@ -167,31 +181,19 @@ def read_source(folder: Path, state: Path, repo_id: str | None) -> Source:
         versions=index.versions,
         tasks=tasks,
         results=results,
-        datasets=[t.spec.dataset_id for t in tasks if "/" in (hub_id(t.spec.dataset_id, folder) or "")],
+        datasets=[known for t in tasks if (known := hub_id(t.spec.dataset_id, folder)) and "/" in known],
     )
 
 
-def _read_results(state: Path) -> Mapping[str, Any]:
-    if not (state / storage.RESULTS).is_file():
-        return {"tasks": [], "matrix": []}
-    results = storage.read_json(state / storage.RESULTS)
-    for key, kind in (("tasks", dict), ("matrix", list)):
-        if not isinstance(results.get(key), list) or not all(isinstance(row, kind) for row in results[key]):
-            raise storage.AtlasFormatError(f"{storage.RESULTS} has no list of {kind.__name__}s '{key}'. Restore it.")
-    return results
-
-
-def _read_task(
-    folder: Path, position: int, name: str, record: storage.TaskRecord, result: Mapping[str, Any]
-) -> CardTask:
+def _read_task(folder: Path, position: int, name: str, record: TaskRecord, result: TaskResult | None) -> CardTask:
     path = folder / name
     try:
-        spec = TaskSpec.from_dict(storage.read_json(path / storage.SPEC))
+        spec = TaskSpec.from_dict(read_json(path / SPEC))
     except (TypeError, ValueError) as error:
-        raise storage.AtlasFormatError(f"{name}/{storage.SPEC} is not one of atlas_hf: {error}") from error
+        raise AtlasFormatError(f"{name}/{SPEC} is not one of atlas_hf: {error}") from error
     # Not what is there beside them, such as a card: writing a card must not change what it says.
-    size = sum((path / file).stat().st_size for file in storage.TASK_FILES if (path / file).is_file())
-    return CardTask(position, name, record, spec, storage.read_json(path / storage.CONFIG), result, size)
+    size = sum((path / file).stat().st_size for file in TASK_FILES if (path / file).is_file())
+    return CardTask(position, name, record, spec, read_json(path / CONFIG), result, size)
 
 
 def _label(folder: Path) -> str:
@@ -205,50 +207,17 @@ def hub_id(value: Any, folder: Path) -> str | None:
 
     A path such as `runs/backbone` has the form of an id, so it is looked for from here and from above the folder.
     """
-    if not isinstance(value, str) or _FILE.search(value):
-        return None
-    try:
-        validate_repo_id(value)
-    except HFValidationError:
+    if not isinstance(value, str) or _FILE.search(value) or not is_repository(value):
         return None
     places = [Path.cwd(), *folder.resolve().parents]
     local = value not in SHIPPED_BACKBONES and any((place / value).exists() for place in places)
     return None if local else value
 
 
-def real(value: Any) -> float | None:
-    """A finite number, or None."""
-    return value if isinstance(value, Real) and not isinstance(value, bool) and abs(value) < 1e300 else None
-
-
-def number(value: Any, form: str = ".4f") -> str:
-    """A number in a format, an en dash for what is none."""
-    return "–" if real(value) is None else format(value, form)
-
-
-def public(text: str) -> str:
-    """Without what only the author's machine should know."""
-    return _TOKEN.sub("(token)", _PATH.sub("(local path)", text))
-
-
-def md(value: Any) -> str:
-    """Any text as one line of plain text in Markdown, also inside a table, without local paths or tokens."""
-    text = public(" ".join("".join(c if c.isprintable() else " " for c in str(value)).split()))
-    text = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
-    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", text)
-
-
-def facts(values: Any, leave_out: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """The plain values of an object, ready to print; what is not set, or has an inner structure, is left out."""
-    return [
-        (md(name), md(value))
-        for name, value in _mapping(values).items()
-        if isinstance(value, (str, bool, Real)) and name not in leave_out
-    ]
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean, or None where one is missing."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _word(column: str) -> str:

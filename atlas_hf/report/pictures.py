@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from atlas_hf.folder.storage import replacing
-
-MATRIX_PLOT, REUSE_PLOT = "accuracy_matrix.png", "reuse.png"
+from atlas_hf.folder import MATRIX_PLOT, REUSE_PLOT, Results, TaskResult, replacing
 
 
-def draw_results(results: Mapping[str, Any], folder: Path) -> None:
+def draw_results(results: Results, folder: Path) -> None:
     """Write both pictures as PNG files into a folder."""
-    names = [task["name"] for task in results["tasks"] if task["role"] == "upstream"]
+    names = [task.name for task in results.upstream]
     title = "Score on each task after learning each task"
-    _heat_map(results["matrix"], names, names, title, "evaluated on", "after learning", folder / MATRIX_PLOT)
-    learned = [task["name"] for task in results["tasks"]]
-    rows = [[mean_by_member(task).get(name) for name in learned] for task in results["tasks"]]
+    _heat_map(results.matrix, names, names, title, "evaluated on", "after learning", folder / MATRIX_PLOT)
+    learned = [task.name for task in results.tasks]
+    rows = [[mean_by_member(task).get(name) for name in learned] for task in results.tasks]
     title = "Mean coefficient of each task's adapter (test examples, all sites)"
     _heat_map(rows, learned, learned, title, "adapter of", "in task", folder / REUSE_PLOT)
 
 
-def mean_by_member(task: Mapping[str, Any]) -> dict[str, float]:
+def mean_by_member(task: TaskResult) -> dict[str, float]:
     """A task's mean coefficient of each adapter, over the sites."""
-    sites = list(task["coefficients"].values())
+    sites = list(task.coefficients.values())
     return {name: sum(site[name] for site in sites) / len(sites) for name in sites[0]}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from atlas_hf.folder.storage import Index
+from atlas_hf.folder import Index, Results, TaskResult
 from atlas_hf.report.pictures import mean_by_member
 
 _SUMMARY = {
@@ -15,30 +15,29 @@ _SUMMARY = {
 }
 
 
-def format_results(results: Mapping[str, Any]) -> str:
+def format_results(results: Results) -> str:
     """Accuracy matrix, its figures, parameters per task, and who reuses whom."""
-    tasks = results["tasks"]
-    upstream = [task["name"] for task in tasks if task["role"] == "upstream"]
-    rows = [[name, *map(_score, row)] for name, row in zip(upstream, results["matrix"], strict=True)]
+    tasks, upstream = results.tasks, [task.name for task in results.upstream]
+    rows = [[name, *map(_score, row)] for name, row in zip(upstream, results.matrix, strict=True)]
     parts = ["\nScore on each task (columns) after learning each task (rows)", table(["after", *upstream], rows)]
-    figures = results["summary"].items()
+    figures = results.summary.items()
     parts.append("\n".join(f"{_SUMMARY[name]:<20}{_score(value)}" for name, value in figures))
-    downstream = [task for task in tasks if task["role"] == "downstream"]
+    downstream = [task for task in tasks if task not in results.upstream]
     if downstream:
-        rows = [[task["name"], _score(task["score"]), _score(task["random_baseline"])] for task in downstream]
+        rows = [[task.name, _score(task.score), _score(task.random_baseline)] for task in downstream]
         parts += ["\nDownstream, each from the upstream model", table(["task", "score", "chance"], rows)]
     rows = [
-        [t["name"], _score(t["random_baseline"]), *(f"{n:,}" for n in t["parameters"].values()),
-         f"{sum(t['parameters'].values()):,}", f"{t['timing']['seconds']:.0f} s"]
+        [t.name, _score(t.random_baseline), *(f"{n:,}" for n in t.parameters.values()),
+         f"{sum(t.parameters.values()):,}", f"{t.timing['seconds']:.0f} s"]
         for t in tasks
     ]  # fmt: skip
-    header = ["task", "chance", *tasks[0]["parameters"], "parameters", "time"]
+    header = ["task", "chance", *tasks[0].parameters, "parameters", "time"]
     parts += ["\nParameters added per task", table(header, rows), "\nMean coefficient of each adapter"]
-    parts.append("\n".join(f"{task['name']}: {_reuse(task)}" for task in tasks))
+    parts.append("\n".join(f"{task.name}: {_reuse(task)}" for task in tasks))
     return "\n".join(parts)
 
 
-def format_info(index: Index, results: Mapping[str, Any] | None) -> str:
+def format_info(index: Index, results: Results) -> str:
     """What a folder holds, with the results if there are any."""
     base = index.base_model
     lines = [f"Backbone: {base.id} ({base.dtype}, sha256 {base.sha256[:12]}...)"]
@@ -47,7 +46,7 @@ def format_info(index: Index, results: Mapping[str, Any] | None) -> str:
         for name, record in index.tasks.items()
     ]
     lines.append(table(["", "task", "stage", "reuses", "metrics"], rows))
-    return "\n".join(lines) + ("\n" + format_results(results) if results and results["tasks"] else "")
+    return "\n".join(lines) + ("\n" + format_results(results) if results.tasks else "")
 
 
 def table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
@@ -61,7 +60,7 @@ def _metrics(metrics: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
 
-def _reuse(task: Mapping[str, Any]) -> str:
+def _reuse(task: TaskResult) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in mean_by_member(task).items())
 
 

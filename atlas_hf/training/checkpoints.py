@@ -14,7 +14,7 @@ from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
-from atlas_hf.folder.storage import read_json, sync, write_json
+from atlas_hf.folder import read_json, sync, write_json
 
 MARK = "atlas_progress.json"  # written last
 _STATE = ("stage", "inference_mode", "experience_sha256")  # of a config, and no setting

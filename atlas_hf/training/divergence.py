@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from atlas_hf.folder.storage import WEIGHTS
+from atlas_hf.folder import WEIGHTS
 from atlas_hf.training.checkpoints import newest_first
 
 

@@ -8,20 +8,26 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from safetensors import SafetensorError
 
-from atlas_hf.folder import storage
-from atlas_hf.metrics import continual
+from atlas_hf.folder import (
+    INDEX,
+    RESULTS,
+    AtlasFormatError,
+    Index,
+    Results,
+    clear_scratch,
+)
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.pictures import draw_results
 from atlas_hf.tasks import TaskSpec
 
 Stream = Sequence[tuple[TaskSpec, Mapping[str, Dataset]]]
-CHECKPOINTS = ".checkpoints"
 _FULL = 2**20  # bytes; with less left on the disk, a failed write is put down to that
 _PROBE = 2**14  # bytes that must go into the folder before anything is begun
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
@@ -35,7 +41,7 @@ def prepare(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        storage.clear_scratch(folder)
+        clear_scratch(folder)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(_PROBE))
     except OSError as error:
@@ -45,33 +51,33 @@ def prepare(folder: Path) -> None:
         ) from error
 
 
-def resume(model: AtlasModel, folder: Path, stream: Stream, fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """Load what the folder holds into the model; the results so far.
+def resume(model: AtlasModel, folder: Path, stream: Stream, given: Results) -> Results:
+    """Load what the folder holds into the model; the results so far, with the given environment.
 
     Args:
         stream: every task, in order.
-        fixed: the entries of `results.json` that must not change on the way: `settings` and `description`.
+        given: without tasks; its settings and description are those that the folder must have been begun with.
 
     Raises:
         ValueError: other tasks, settings or data than those that the folder was begun with; the folder is left alone.
     """
-    if not (folder / storage.INDEX).is_file():
-        return {"format_version": storage.FORMAT_VERSION, "tasks": [], "matrix": [], "summary": {}}
-    results = storage.read_json(folder / storage.RESULTS)
-    done = list(storage.Index.load(folder).tasks)
+    if not (folder / INDEX).is_file():
+        return given
+    results = Results.load(folder)
+    done = list(Index.load(folder).tasks)
     _check_tasks(folder, done, [spec.name for spec, _ in stream])
-    for entry, values in fixed.items():
-        _check_settings(folder, results.get(entry, {}), values)
+    _check_settings(folder, results.settings, given.settings)
+    _check_settings(folder, results.description, given.description)
     results = _only_finished(folder, results, done)
     model.load_tasks(folder)
-    known = list(zip(done, stream[: len(done)], results["tasks"], strict=True))
+    known = list(zip(done, stream[: len(done)], results.tasks, strict=True))
     changed = [name for name, (spec, _), _ in known if spec != model.specs[name]]
     if changed:
         raise ValueError(f"{folder} holds {changed} with another TaskSpec. Give the same, or another folder.")
-    changed = [name for name, (_, data), record in known if len(data["train"]) != record["train_examples"]]
+    changed = [name for name, (_, data), record in known if len(data["train"]) != record.train_examples]
     if changed:
         raise ValueError(f"{folder} holds {changed}, learned from other data. Give the same, or another folder.")
-    return results
+    return replace(given, tasks=results.tasks, matrix=results.matrix)
 
 
 def _check_tasks(folder: Path, done: list[str], names: list[str]) -> None:
@@ -91,31 +97,20 @@ def _check_settings(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any
         raise ValueError(f"{folder} was learned with {was}. Use the same settings to go on, or another folder.")
 
 
-def _only_finished(folder: Path, results: dict[str, Any], done: list[str]) -> dict[str, Any]:
+def _only_finished(folder: Path, results: Results, done: list[str]) -> Results:
     """Without the task whose results were written, but not yet its line in atlas.json: it is learned again."""
-    results["tasks"] = results["tasks"][: len(done)]
-    if (found := [task["name"] for task in results["tasks"]]) != done:
-        raise storage.AtlasFormatError(
-            f"{folder}: {storage.RESULTS} is of {found}, {storage.INDEX} of {done}. Restore the files, or use another "
+    results = results.first(len(done))
+    if (found := [task.name for task in results.tasks]) != done:
+        raise AtlasFormatError(
+            f"{folder}: {RESULTS} is of {found}, {INDEX} of {done}. Restore the files, or use another "
             "folder."
         )
-    results["matrix"] = [row[: len(done)] for row in results["matrix"][: len(done)]]
-    return results | {"summary": summarise(results)}
+    return results
 
 
-def summarise(results: Mapping[str, Any]) -> dict[str, float | None]:
-    """The figures of the accuracy matrix so far."""
-    matrix = results["matrix"]
-    return {
-        "average_accuracy": continual.average_accuracy(matrix),
-        "backward_transfer": continual.backward_transfer(matrix),
-        "forgetting": continual.forgetting(matrix),
-    }
-
-
-def write_results(results: Mapping[str, Any], folder: Path) -> None:
+def write_results(results: Results, folder: Path) -> None:
     """`results.json`, and the pictures of it."""
-    storage.write_json(folder / storage.RESULTS, results)
+    results.save(folder)
     draw_results(results, folder)
 
 

@@ -17,18 +17,17 @@ from datasets import Dataset
 from transformers import set_seed
 
 from atlas_hf import hub
+from atlas_hf.folder import CHECKPOINTS, DOWNSTREAM, UPSTREAM, Results, TaskResult
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.model.prediction import evaluating
 from atlas_hf.report.card import write_card
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.resuming import (
-    CHECKPOINTS,
     Stream,
     prepare,
     resume,
     saying_what_is_safe,
-    summarise,
     write_results,
 )
 from atlas_hf.training.screening import most_useful
@@ -90,11 +89,11 @@ def learn_sequence(
     repo_id = _repository(model, args) if main else None
     settings = {name: getattr(args, name) for name in _SETTINGS} | {"reuse": reuse, "max_experience": max_experience}
     settings |= {name: getattr(model.task_config, name) for name in ("variant", "weighting", "r", "init_queries")}
-    given = {"settings": settings | {"processes": args.world_size}, "description": dict(description or {})}
+    settings |= {"processes": args.world_size}
+    given = Results(settings=settings, description=dict(description or {}), environment=environment())
     if main:
         prepare(folder)
     results = resume(model, folder, [*stream, *downstream], given)
-    results |= given | {"environment": environment()}
     if model.tasks and main:
         for task in model.tasks:  # a process that was killed after it had saved
             shutil.rmtree(folder / CHECKPOINTS / task, ignore_errors=True)
@@ -110,20 +109,15 @@ def learn_sequence(
             earlier = most_useful(model, spec, data["train"], max_experience, earlier, args.seed)
         with saying_what_is_safe(folder, f"Task '{spec.name}'", model.tasks):
             record = _learn(model, spec, data, earlier, args, folder)
-            if position < len(upstream):
-                scores = [_score(model, known, split["test"], args) for known, split in stream[: position + 1]]
-                results["matrix"] = [*(row + [None] for row in results["matrix"]), scores]
-                record["score"] = scores[-1]
-            else:
-                record |= {"role": "downstream", "score": _score(model, spec, data["test"], args)}
-            results["tasks"].append(record)
-            results["summary"] = summarise(results)
-            model.metrics[spec.name] = {spec.metric: record["score"], "random_baseline": spec.random_baseline}
+            record.role = UPSTREAM if position < len(upstream) else DOWNSTREAM
+            scored = stream[: position + 1] if position < len(upstream) else [(spec, data)]
+            results.add(record, [_score(model, known, split["test"], args) for known, split in scored])
+            model.metrics[spec.name] = {spec.metric: record.score, "random_baseline": spec.random_baseline}
             if main:
                 _finish(model, spec, results, folder)
                 _publish(folder, spec.name, repo_id, args)
     PartialState().wait_for_everyone()
-    return results
+    return results.to_dict()
 
 
 def _check_splits(spec: TaskSpec, data: Mapping[str, Dataset]) -> None:
@@ -141,7 +135,7 @@ def _learn(
     experience: list[str],
     args: AtlasTrainingArguments,
     folder: Path,
-) -> dict[str, Any]:
+) -> TaskResult:
     """Both stages of one task; what `results.json` says of it."""
     args = copy(args)
     args.output_dir, args.push_to_hub = str(folder / CHECKPOINTS), False
@@ -157,21 +151,20 @@ def _learn(
     timing: dict[str, Any] = {"seconds": trainer.seconds}
     for stage, metrics in trainer.stage_metrics.items():
         timing[stage] = {name: metrics.pop(name) for name in list(metrics) if name.endswith(("runtime", "per_second"))}
-    return {
-        "name": spec.name,
-        "role": "upstream",
-        "metric": spec.metric,
-        "random_baseline": spec.random_baseline,
-        "modality": spec.modality,
-        "problem_type": spec.problem_type,
-        "train_examples": len(data["train"]),
-        "experience": experience,
-        "opened": trainer.opened,
-        "stages": trainer.stage_metrics,
-        "parameters": model.count_parameters(spec.name),
-        "coefficients": mean_coefficients(model, spec.name, data["test"]),
-        "timing": timing,
-    }
+    return TaskResult(
+        name=spec.name,
+        metric=spec.metric,
+        random_baseline=spec.random_baseline,
+        modality=spec.modality,
+        problem_type=spec.problem_type,
+        train_examples=len(data["train"]),
+        experience=experience,
+        opened=trainer.opened,
+        stages=trainer.stage_metrics,
+        parameters=model.count_parameters(spec.name),
+        coefficients=mean_coefficients(model, spec.name, data["test"]),
+        timing=timing,
+    )
 
 
 def _goes_on(args: AtlasTrainingArguments) -> bool:
@@ -204,7 +197,7 @@ def mean_coefficients(
     return {site: dict(zip(members, total.tolist(), strict=True)) for site, total in sums.items()}
 
 
-def _finish(model: AtlasModel, spec: TaskSpec, results: dict[str, Any], folder: Path) -> None:
+def _finish(model: AtlasModel, spec: TaskSpec, results: Results, folder: Path) -> None:
     """Save; the task counts as learned from the moment that `atlas.json` names it, which is written last."""
     write_results(results, folder)
     model.save_pretrained(folder, tasks=[spec.name])

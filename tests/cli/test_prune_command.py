@@ -8,7 +8,7 @@ import pytest
 
 from atlas_hf import AtlasModel
 from atlas_hf.cli.commands import main
-from atlas_hf.folder.storage import Index
+from atlas_hf.folder import Index
 
 TINY = ["--smoke", "--train_size", "32", "--disable_tqdm", "True"]
 

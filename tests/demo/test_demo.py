@@ -251,7 +251,7 @@ def test_a_repository_by_revision(server):
         (("user/other", "", ""), "user/other is no model of atlas_hf: it has no atlas.json."),
         (("digits", "", ""), "'digits' is no repository of the Hub. Write it as owner/name"),
         (("../../etc", "", ""), "is no repository of the Hub"),
-        (("tests/hub_server", "", ""), "'tests/hub_server' is no repository of the Hub"),
+        (("tests/shared", "", ""), "'tests/shared' is no repository of the Hub"),
         ((DIGITS_MODEL_ID, "main", ""), "has no revisions. Leave it empty."),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 
 from atlas_hf.demo import DIGITS_MODEL
 from atlas_hf.demo.examples import examples
-from atlas_hf.folder.storage import RESULTS, read_json
+from atlas_hf.folder import RESULTS, read_json
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.streams.digits.tasks import TASKS
 from shared.demo_server import MODEL, OTHER, SECRET

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from atlas_hf import AtlasConfig, AtlasFormatError, AtlasModel
-from atlas_hf.folder import storage
+from atlas_hf.folder import INDEX, file_sha256
 from shared.comparing import Unchanged
 from shared.tiny import text_spec, three_tasks
 
@@ -30,10 +30,10 @@ def learner(bert_folder):
 
 def reseal(folder, task):
     """Make `atlas.json` agree with altered files, as somebody who means harm would."""
-    index = json.loads((folder / storage.INDEX).read_text())
+    index = json.loads((folder / INDEX).read_text())
     files = index["tasks"][task]["files"]
-    files.update({name: storage.file_sha256(folder / task / name) for name in files})
-    (folder / storage.INDEX).write_text(json.dumps(index))
+    files.update({name: file_sha256(folder / task / name) for name in files})
+    (folder / INDEX).write_text(json.dumps(index))
 
 
 def alter_tensors(folder, task, change):
@@ -135,7 +135,7 @@ def test_tensors_that_are_not_what_the_task_has(learner, saved, change, error):
 
 
 def test_a_reused_task_that_is_missing(learner, saved):
-    alter_json(saved / storage.INDEX, lambda index: index["tasks"].pop("one"))
+    alter_json(saved / INDEX, lambda index: index["tasks"].pop("one"))
     refused(learner, saved, r"task 'two' reuses \['one'\], but only \[\] were learned before it", AtlasFormatError)
 
 
@@ -148,13 +148,13 @@ def test_a_reused_task_with_other_weights(learner, saved):
     alter_tensors(saved, "one", fill(SITE + "up.bias", 0.5))
     refused(learner, saved, "The adapter of task 'one' is not the one that atlas.json names", AtlasFormatError)
     digest = digest_of_one(saved)
-    alter_json(saved / storage.INDEX, lambda index: index["tasks"]["one"].update(adapter_sha256=digest))
+    alter_json(saved / INDEX, lambda index: index["tasks"]["one"].update(adapter_sha256=digest))
     refused(learner, saved, "'two' was learned on another version of 'one': sha256 .* Restore the 'one'")
 
 
 def digest_of_one(folder):
     """What `atlas.json` would say of task `one` as it is in the folder now."""
-    model = AtlasModel.from_pretrained(json.loads((folder / storage.INDEX).read_text())["base_model"]["id"])
+    model = AtlasModel.from_pretrained(json.loads((folder / INDEX).read_text())["base_model"]["id"])
     model.load_adapter(folder / "one", "one")
     return model.base_model.reusable_sha256("one")
 
@@ -194,14 +194,14 @@ def test_records_that_disagree(learner, saved, file, change, error):
     ],
 )  # fmt: skip
 def test_an_index_that_is_not_ours(learner, saved, change, error):
-    alter_json(saved / storage.INDEX, change)
+    alter_json(saved / INDEX, change)
     refused(learner, saved, error, AtlasFormatError)
 
 
 def test_an_index_that_is_not_json(learner, saved):
-    (saved / storage.INDEX).write_text("{")
+    (saved / INDEX).write_text("{")
     refused(learner, saved, "atlas.json is not JSON: .* Restore the file", AtlasFormatError)
-    (saved / storage.INDEX).write_text("[]")
+    (saved / INDEX).write_text("[]")
     refused(learner, saved, "holds a list, not an object", AtlasFormatError)
 
 

@@ -7,8 +7,7 @@ import subprocess
 import pytest
 
 from atlas_hf import AtlasConfig, AtlasModel, learn_sequence
-from atlas_hf.folder import storage
-from atlas_hf.folder.storage import AtlasFormatError
+from atlas_hf.folder import INDEX, AtlasFormatError, replacing
 from shared.tiny import quick, splits, text_spec
 
 STREAM = [(text_spec(f"has-{letter}"), splits(letter)) for letter in "ab"]
@@ -46,7 +45,7 @@ def fill(disk):
 def test_a_full_disk(fresh, args, small_disk):
     folder = small_disk / "run"
     learn_sequence(fresh(), STREAM[:1], args, folder)
-    index = (folder / storage.INDEX).read_bytes()
+    index = (folder / INDEX).read_bytes()
     size = os.statvfs(small_disk)
     (small_disk / "other").write_bytes(b"0" * (size.f_bavail * size.f_frsize - 60_000))
     # Where the pictures are larger than usual, it is those of the finished task, drawn anew, that find no room.
@@ -56,7 +55,7 @@ def test_a_full_disk(fresh, args, small_disk):
     )
     with pytest.raises(OSError, match=text):
         learn_sequence(fresh(), STREAM, args, folder)
-    assert (folder / storage.INDEX).read_bytes() == index
+    assert (folder / INDEX).read_bytes() == index
     assert AtlasModel.from_pretrained(folder).tasks == ["has-a"]
     fill(small_disk)
     with pytest.raises(OSError, match="No space left on device.*what it holds can still be loaded"):
@@ -115,7 +114,7 @@ def test_a_task_saved_again_is_whole_at_every_moment(tmp_path, monkeypatch):
     task, seen, replace = tmp_path / "vqa", [], os.replace
 
     def save(files):
-        with storage.replacing(task) as temporary:
+        with replacing(task) as temporary:
             temporary.mkdir()
             for name in files:
                 (temporary / name).write_text(name)

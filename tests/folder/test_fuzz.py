@@ -20,12 +20,12 @@ from safetensors.torch import load_file, save_file
 from test_bad_files import reseal
 
 from atlas_hf import AtlasFormatError, AtlasModel
-from atlas_hf.folder import storage
+from atlas_hf.folder import CONFIG, INDEX, SPEC, WEIGHTS
 from shared.comparing import file_digests, seeded
 
 TASKS = ("one", "two", "three")
-JSONS = [storage.INDEX, *(f"{task}/{name}" for task in TASKS for name in (storage.CONFIG, storage.SPEC))]
-WEIGHTS = [f"{task}/{storage.WEIGHTS}" for task in TASKS]
+JSONS = [INDEX, *(f"{task}/{name}" for task in TASKS for name in (CONFIG, SPEC))]
+WEIGHTS = [f"{task}/{WEIGHTS}" for task in TASKS]
 ODD = [
     None, True, -1, 0, 3, 1.5, 10**9, 10**30, -(10**18), float("nan"), float("inf"), "", "..", "../../one",
     "/etc/passwd", "one/../two", "x" * 100_000, "\x00", "\ud800", "__class__", "(a+)+$", [], {}, [[]], [None],
@@ -144,7 +144,7 @@ def change_files(folder, chance):
 
 def change_index(folder, chance):
     """Very many tasks, or tasks that reuse one another in circles."""
-    file = folder / storage.INDEX
+    file = folder / INDEX
     index = json.loads(file.read_text())
     record = index["tasks"]["one"]
     kind = chance.choice(["many", "circle", "long"])

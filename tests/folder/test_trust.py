@@ -10,7 +10,7 @@ import test_bad_files
 from test_bad_files import alter_json, refused, reseal
 
 from atlas_hf import AtlasFormatError, AtlasModel
-from atlas_hf.folder import storage
+from atlas_hf.folder import INDEX, TASK_FILES
 from atlas_hf.hub import download
 from shared.hub_server import loopback_hub
 
@@ -28,7 +28,7 @@ def alter(folder, file, **values):
 
 
 def alter_record(folder, **values):
-    alter_json(folder / storage.INDEX, lambda index: index["tasks"]["two"].update(values))
+    alter_json(folder / INDEX, lambda index: index["tasks"]["two"].update(values))
 
 
 def rewrite(folder, file, old, new):
@@ -45,13 +45,13 @@ def rewrite(folder, file, old, new):
 
 @pytest.mark.parametrize("name", ["..", "../../up", "/etc", "a/b", "a\\b", ".hidden", "", "\ud800", "x" * 65])
 def test_a_task_name_is_no_path(learner, saved, name):
-    alter_json(saved / storage.INDEX, lambda index: index["tasks"].update({name: index["tasks"]["one"]}))
+    alter_json(saved / INDEX, lambda index: index["tasks"].update({name: index["tasks"]["one"]}))
     refused(learner, saved, "Task name .* is not allowed", AtlasFormatError)
 
 
 @pytest.mark.parametrize("name", ["../task.json", "/etc/passwd", "task.json/", "adapter_model.bin", "README.md"])
 def test_only_the_three_files_are_named(learner, saved, name):
-    alter_json(saved / storage.INDEX, lambda index: index["tasks"]["two"]["files"].update({name: "0" * 64}))
+    alter_json(saved / INDEX, lambda index: index["tasks"]["two"]["files"].update({name: "0" * 64}))
     refused(learner, saved, "files of task 'two' are not adapter_config.json, adapter_model", AtlasFormatError)
 
 
@@ -82,7 +82,7 @@ def test_a_pipe_does_not_block(learner, saved):
 
 
 def test_a_link_to_another_task_is_not_that_task(learner, saved):
-    for file in storage.TASK_FILES:
+    for file in TASK_FILES:
         (saved / "two" / file).unlink()
         (saved / "two" / file).symlink_to(saved / "one" / file)
     reseal(saved, "two")
@@ -163,10 +163,10 @@ def test_numbers_of_a_task_that_are_none(learner, saved, values):
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, "\x00", '{"a": 1', "null", '"two"'])
-@pytest.mark.parametrize("file", [storage.INDEX, CONFIG, SPEC])
+@pytest.mark.parametrize("file", [INDEX, CONFIG, SPEC])
 def test_json_bombs(learner, saved, file, text):
     (saved / file).write_text(text)
-    if file != storage.INDEX:
+    if file != INDEX:
         reseal(saved, "two")
     refused(learner, saved, "is not JSON|not an object", AtlasFormatError)
 
@@ -214,26 +214,26 @@ def test_a_record_of_other_types(learner, saved, values):
     refused(learner, saved, f"atlas.json: .*task 'two'.*{next(iter(values))}|task 'two' reuses", AtlasFormatError)
 
 
-@pytest.mark.parametrize("file", [storage.INDEX, CONFIG, SPEC])
+@pytest.mark.parametrize("file", [INDEX, CONFIG, SPEC])
 def test_json_without_measure(learner, saved, file):
     rewrite(saved, file, "{", '{"digits": ' + "9" * 5000 + ", ")
     refused(learner, saved, f"{os.path.basename(file)} is not JSON", AtlasFormatError)
     (saved / file).write_text(" " * (16 * 2**20 + 1))
-    if file != storage.INDEX:
+    if file != INDEX:
         reseal(saved, "two")
     refused(learner, saved, f"{os.path.basename(file)} has 16,777,217 bytes", AtlasFormatError)
 
 
 @pytest.mark.parametrize("changes", [{"id": 5}, {"id": {}}, {"revision": "../../x"}, {"revision": 7}, {"sha256": []}])
 def test_a_backbone_that_is_no_name(learner, saved, changes):
-    alter_json(saved / storage.INDEX, lambda index: index["base_model"].update(changes))
+    alter_json(saved / INDEX, lambda index: index["base_model"].update(changes))
     refused(learner, saved, f"atlas.json: the backbone's {next(iter(changes))}", AtlasFormatError)
 
 
 def test_a_repository_names_no_folder_of_this_machine(saved, tmp_path):
     """The `saved` folder names a backbone by its path here; from the Hub, that is not followed."""
     files = {str(path.relative_to(saved)): path.read_bytes() for path in saved.rglob("*") if path.is_file()}
-    assert os.path.isabs(json.loads(files[storage.INDEX])["base_model"]["id"])
+    assert os.path.isabs(json.loads(files[INDEX])["base_model"]["id"])
     with loopback_hub(tmp_path / "home") as server:
         server.store.create("model", REPO)
         server.foreign_commit(REPO, files)

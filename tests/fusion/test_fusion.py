@@ -9,6 +9,7 @@ from safetensors import safe_open
 from torch.nn.functional import cosine_similarity, silu
 
 from atlas_hf import fusion
+from atlas_hf.fusion.bottlenecks import Pack
 
 CASES = sorted((Path(__file__).parent / "golden").glob("*.safetensors"))
 INPUTS = ("x", "down_weight", "down_bias", "up_weight", "up_bias", "query", "key")
@@ -113,7 +114,7 @@ def test_an_adapter_is_not_seen_by_the_others():
 def test_adapters_in_two_packs_compute_what_they_do_in_one(variant, weighting):
     inputs, options = draw(variant, weighting)
     x, down, down_bias, up, up_bias, query, key = inputs.values()
-    packs = [fusion.Pack(down[i], down_bias[i], up.mT[i], up_bias[i]) for i in (slice(1), slice(1, None))]
+    packs = [Pack(down[i], down_bias[i], up.mT[i], up_bias[i]) for i in (slice(1), slice(1, None))]
     one, two = fusion.fuse(**inputs, **options), fusion.fuse_packs(x, packs, query, key, **options)
     for whole, split in zip(one, two, strict=True):
         torch.testing.assert_close(split, whole, atol=1e-12, rtol=0)

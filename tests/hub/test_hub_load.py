@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, hf_hub_download
 
-from atlas_hf.folder.storage import TASK_FILES, AtlasFormatError
+from atlas_hf.folder import TASK_FILES, AtlasFormatError
 from atlas_hf.hub import (
     AccessError,
     CorruptFileError,

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from huggingface_hub import HfApi
 
-from atlas_hf.folder.storage import TASK_FILES, AtlasFormatError
+from atlas_hf.folder import TASK_FILES, AtlasFormatError
 from atlas_hf.hub import (
     AccessError,
     FolderError,

@@ -218,8 +218,8 @@ def test_unknown_fault_is_refused(hub):
 
 
 def test_as_a_process(hub, tmp_path):
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-m", "tests.hub_server", "--port", "0"]
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "shared.hub_server", "--port", "0"]
     env = client_env(hub, tmp_path)
     with subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.PIPE, text=True) as process:
         try:

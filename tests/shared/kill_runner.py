@@ -69,7 +69,7 @@ def learn(argv: list[str], **kill) -> int:
 
     from atlas_hf import AtlasModel, AtlasTrainer, hub
     from atlas_hf.cli import commands as cli
-    from atlas_hf.folder.storage import Index
+    from atlas_hf.folder import Index
     from atlas_hf.training import sequence
 
     moments = Moments(**kill)
@@ -146,8 +146,9 @@ class Runner:
 @contextmanager
 def runner(env: dict[str, str], folder: Path):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": (folder / "stderr").open("w")}
-    env = env | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([sys.executable, __file__], env=env, text=True, **pipes) as process:
+    tests = str(Path(__file__).parents[1])
+    env = env | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([tests, env.get("PYTHONPATH", "")])}
+    with subprocess.Popen([sys.executable, "-m", "shared.kill_runner"], env=env, text=True, **pipes) as process:
         yield Runner(process, folder)
         process.stdin.close()
 

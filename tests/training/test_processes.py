@@ -28,7 +28,8 @@ def environment():
     """Open MPI, installed beside Python, asks twice whether root may start it. The CPU is to be used in any case."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     allowed = dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
-    return os.environ | allowed | {"PATH": path, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    paths = {"PATH": path, "PYTHONPATH": str(TESTS)}
+    return os.environ | allowed | paths | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 
 
 def free_port():
@@ -46,7 +47,7 @@ def learn(bert_folder, tmp_path_factory):
         values = {"hosts": hosts / "hosts.txt", "port": free_port()}
         launch = [str(word).format(**values) for word in LAUNCHERS.get(launcher, ())]
         arguments = [bert_folder, folder, records, batch_size, accumulation]
-        command = [sys.executable, *launch, TESTS / "processes_runner.py", *arguments]
+        command = [sys.executable, *launch, TESTS / "shared" / "processes_runner.py", *arguments]
         done = subprocess.run(list(map(str, command)), env=environment(), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         ranks = range(2 if launcher else 1)

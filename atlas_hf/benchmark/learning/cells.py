@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from atlas_hf.folder.storage import read_json, write_json
+from atlas_hf.folder import read_json, write_json
 
 SCHEMA = 1
 ANY_ORDER, FULL = "any", "full"

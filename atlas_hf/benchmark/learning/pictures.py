@@ -15,7 +15,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from atlas_hf.benchmark.learning.cells import FULL
 from atlas_hf.benchmark.learning.claims import ALONE, SUBJECTS
 from atlas_hf.benchmark.learning.scores import Results
-from atlas_hf.folder.storage import replacing
+from atlas_hf.folder import replacing
 
 # Okabe and Ito's palette; the marker tells two methods of one colour apart.
 RED, BLUE = "#D55E00", "#0072B2"

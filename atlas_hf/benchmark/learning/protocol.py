@@ -21,7 +21,7 @@ from atlas_hf.benchmark.learning import representation
 from atlas_hf.benchmark.learning.cells import DOWNSTREAM, FULL, UPSTREAM, Cell, Key
 from atlas_hf.benchmark.learning.plan import Plan
 from atlas_hf.benchmark.methods import Cost, LoadedTask, Method, Setting
-from atlas_hf.folder.storage import library_versions
+from atlas_hf.folder import library_versions
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.pictures import mean_by_member
 from atlas_hf.streams import low_shot

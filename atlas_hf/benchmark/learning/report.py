@@ -12,7 +12,7 @@ from atlas_hf.benchmark.learning.cells import read_cells
 from atlas_hf.benchmark.learning.claims import SUBJECTS, claims
 from atlas_hf.benchmark.learning.scores import Results
 from atlas_hf.benchmark.methods import METHODS
-from atlas_hf.folder.storage import replacing
+from atlas_hf.folder import replacing
 
 REPORT, FIGURES, PAIRS = "report.md", "figures.csv", "paired_tests.csv"
 _READING = """Scores are in points, 0 to 100; ± is the standard deviation over seeds unless said. *average accuracy*:

@@ -17,7 +17,7 @@ import torch
 from transformers.utils import logging
 
 from atlas_hf import streams
-from atlas_hf.folder.storage import write_json
+from atlas_hf.folder import write_json
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.text import table
 from atlas_hf.tasks import TaskSpec

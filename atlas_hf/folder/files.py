@@ -1,0 +1,96 @@
+"""Reading and writing single files: a whole file or none, and never one that is too large to be ours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from atlas_hf.folder.errors import AtlasFormatError
+
+JSON_LIMIT = 16 * 2**20  # bytes; a larger file is not one that we wrote
+_SCRATCH = ".partial"  # ends the names of what is being written
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file, with an error that names the file."""
+    if not path.is_file():  # a device or a pipe has no size and no end
+        raise AtlasFormatError(f"There is no {path.name} in {path.parent}. Is this a folder of atlas_hf?")
+    if (size := path.stat().st_size) > JSON_LIMIT:
+        raise AtlasFormatError(f"{path} has {size:,} bytes; more than {JSON_LIMIT:,} are not read.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise AtlasFormatError(f"{path} is not JSON: {error}. Restore the file.") from error
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:  # not only JSONDecodeError: an integer of 5,000 digits
+        raise AtlasFormatError(f"{path} is not JSON: {error}. Restore the file.") from error
+    if not isinstance(values, dict):
+        raise AtlasFormatError(f"{path} holds a {type(values).__name__}, not an object. Restore the file.")
+    return values
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write at once or not at all: a reader never sees half a file."""
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place, file or folder, when the block ends well.
+
+    A folder that is there is not swapped, its files are: a task that is saved again is whole at every moment.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_SCRATCH, dir=path.parent))
+    try:
+        temporary = scratch / path.name
+        yield temporary
+        files = sorted(temporary.iterdir()) if temporary.is_dir() else []
+        for file in [*files, temporary]:
+            sync(file)
+        if path.is_dir():
+            for file in files:
+                file.replace(path / file.name)
+            for old in set(path.iterdir()) - {path / file.name for file in files}:
+                shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+        else:
+            temporary.replace(path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk; only POSIX lets a folder be opened for that."""
+    if os.name != "posix" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def clear_scratch(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote has left behind."""
+    for scratch in [*folder.glob(f".*{_SCRATCH}"), *folder.glob(f"*/.*{_SCRATCH}")]:
+        shutil.rmtree(scratch)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,159 @@
+"""`results.json`: what was measured of each task, and what the card, the pictures and the terminal show of it.
+
+Whoever has a folder may have written its `results.json`, so a reader checks its outline here, and each value where it
+is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from atlas_hf.folder.errors import AtlasFormatError
+from atlas_hf.folder.files import read_json, write_json
+from atlas_hf.folder.index import FORMAT_VERSION
+from atlas_hf.folder.layout import RESULTS
+from atlas_hf.metrics import continual
+
+UPSTREAM, DOWNSTREAM = "upstream", "downstream"
+FIGURES = (continual.average_accuracy, continual.backward_transfer, continual.forgetting)
+
+
+@dataclass
+class TaskResult:
+    """One learned task.
+
+    Args:
+        name: the task's name.
+        role: `"upstream"`, a task of the stream, or `"downstream"`, learned on its own from the model after it.
+        metric, random_baseline, modality, problem_type: as its `TaskSpec` has them.
+        train_examples: how many it was learned from.
+        experience: the earlier tasks that it reuses.
+        opened: those of them that screening found useful.
+        stages: the metrics of each stage.
+        parameters: how many it added, by part.
+        coefficients: the mean coefficient of each adapter, by site.
+        timing: seconds, of the whole task and by stage.
+        score: its metric on the test split, now; set by `Results.add` and `Results.rescore`.
+        pruned: what `atlas-hf prune` dropped and what that did; None if it was not pruned.
+    """
+
+    name: str
+    role: str = UPSTREAM
+    metric: str = "accuracy"
+    random_baseline: float = 0.0
+    modality: str = ""
+    problem_type: str = ""
+    train_examples: int = 0
+    experience: list[str] = field(default_factory=list)
+    opened: list[str] = field(default_factory=list)
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+    parameters: dict[str, int] = field(default_factory=dict)
+    coefficients: dict[str, dict[str, float]] = field(default_factory=dict)
+    timing: dict[str, Any] = field(default_factory=dict)
+    score: float | None = None
+    pruned: dict[str, Any] | None = None
+
+
+@dataclass
+class Results:
+    """Everything that was measured of a folder's tasks.
+
+    Args:
+        tasks: in the order of learning.
+        matrix: of the upstream tasks: row i, column j is the score on task j after learning task i, None before.
+        settings: of the training, which must not change on the way.
+        description: where the data come from, likewise.
+        environment: what the figures were measured on.
+    """
+
+    tasks: list[TaskResult] = field(default_factory=list)
+    matrix: list[list[float | None]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    description: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def upstream(self) -> list[TaskResult]:
+        """The tasks of the stream, whose scores are the matrix."""
+        return [task for task in self.tasks if task.role == UPSTREAM]
+
+    @property
+    def summary(self) -> dict[str, float | None]:
+        """The figures of the accuracy matrix; None where one is not defined yet."""
+        return {figure.__name__: figure(self.matrix) for figure in FIGURES}
+
+    def add(self, task: TaskResult, scores: Sequence[float]) -> None:
+        """A task that was learned.
+
+        Args:
+            task: what is known of it but for its score.
+            scores: an upstream task's row of the matrix: of every upstream task so far, its own last; of a downstream
+                task its own alone.
+        """
+        task.score = scores[-1]
+        if task.role == UPSTREAM:
+            self.matrix = [*([*row, None] for row in self.matrix), list(scores)]
+        self.tasks.append(task)
+
+    def rescore(self, name: str, score: float) -> TaskResult:
+        """The present score of a task whose model was changed; earlier rows of the matrix are history."""
+        task = next(task for task in self.tasks if task.name == name)
+        task.score = score
+        if task.role == UPSTREAM:
+            self.matrix[-1][self.upstream.index(task)] = score
+        return task
+
+    def first(self, count: int) -> Results:
+        """Of the first `count` tasks alone."""
+        matrix = [row[:count] for row in self.matrix[:count]]
+        return Results(self.tasks[:count], matrix, self.settings, self.description, self.environment)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `results.json` has it."""
+        tasks = [asdict(task) for task in self.tasks]
+        for task in tasks:
+            if task["pruned"] is None:
+                del task["pruned"]
+        return {
+            "format_version": FORMAT_VERSION,
+            "tasks": tasks,
+            "matrix": self.matrix,
+            "summary": self.summary,
+            "settings": self.settings,
+            "description": self.description,
+            "environment": self.environment,
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write `results.json`, whole or not at all."""
+        write_json(folder / RESULTS, self.to_dict())
+
+    @classmethod
+    def load(cls, folder: Path) -> Results:
+        """Read `results.json`; of a folder without one, empty results.
+
+        Raises:
+            AtlasFormatError: it is no JSON, or its outline is another.
+        """
+        if not (folder / RESULTS).is_file():
+            return cls()
+        values = read_json(folder / RESULTS)
+        for key, kind in (("tasks", dict), ("matrix", list)):
+            if not isinstance(values.get(key), list) or not all(isinstance(row, kind) for row in values[key]):
+                raise AtlasFormatError(f"{RESULTS} has no list of {kind.__name__}s '{key}'. Restore it.")
+        parts = {part: _mapping(values.get(part)) for part in ("settings", "description", "environment")}
+        return cls([_task(task) for task in values["tasks"]], values["matrix"], **parts)
+
+
+def _task(values: Mapping[str, Any]) -> TaskResult:
+    if not isinstance(values.get("name"), str):
+        raise AtlasFormatError(f"{RESULTS} has a task whose name is {values.get('name')!r}. Restore it.")
+    known = {part.name for part in fields(TaskResult)}
+    return TaskResult(**{name: value for name, value in values.items() if name in known})
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
