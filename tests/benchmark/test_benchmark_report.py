@@ -8,8 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import hf_hub_download
 from PIL import Image
-from shared.benchmark_standins import DOWNSTREAM, make_cell
-from shared.hub_server import loopback_hub
 
 from atlas_hf.benchmark.learning.claims import claims
 from atlas_hf.benchmark.learning.dataset import push
@@ -18,6 +16,8 @@ from atlas_hf.benchmark.learning.report import write_report
 from atlas_hf.benchmark.learning.scores import Results, arrange, figures
 from atlas_hf.cli.commands import main
 from atlas_hf.hub import AccessError
+from shared.benchmark_standins import DOWNSTREAM, make_cell
+from shared.hub_server import loopback_hub
 
 NONE = None
 

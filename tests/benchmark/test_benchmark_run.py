@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shared.benchmark_standins import STANDINS, UPSTREAM, calls, make_plan
-from shared.comparing import file_digests
 
 from atlas_hf.benchmark.learning.cells import Cell, CellError, Key, read_cells
 from atlas_hf.benchmark.learning.run import run
 from atlas_hf.benchmark.methods import METHODS
 from atlas_hf.cli.commands import main
 from atlas_hf.streams import digits
+from shared.benchmark_standins import STANDINS, UPSTREAM, calls, make_plan
+from shared.comparing import file_digests
 
 TESTS = Path(__file__).parents[1]
 SOME = {name: STANDINS[name] for name in ("reuser", "alone")}

@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from atlas_hf.folder import read_json, write_json
+from atlas_hf.folder import UPSTREAM, read_json, write_json
 
 SCHEMA = 1
 ANY_ORDER, FULL = "any", "full"
-UPSTREAM, DOWNSTREAM = "upstream", "downstream"
 _TASK_FIELDS = {"name", "metric", "random_baseline", "modality", "role"}
 
 

@@ -8,9 +8,10 @@ from itertools import product
 from statistics import fmean
 from typing import Any
 
-from atlas_hf.benchmark.learning.cells import DOWNSTREAM, FULL, Cell
+from atlas_hf.benchmark.learning.cells import FULL, Cell
 from atlas_hf.benchmark.learning.over_seeds import paired, summarise
 from atlas_hf.benchmark.learning.scores import Results
+from atlas_hf.folder import DOWNSTREAM
 from atlas_hf.metrics import continual
 
 SUBJECTS = ("atlas", "atlas_reference")  # the methods that the claims are about

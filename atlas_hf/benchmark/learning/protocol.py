@@ -18,10 +18,10 @@ import numpy as np
 from transformers import set_seed
 
 from atlas_hf.benchmark.learning import representation
-from atlas_hf.benchmark.learning.cells import DOWNSTREAM, FULL, UPSTREAM, Cell, Key
+from atlas_hf.benchmark.learning.cells import FULL, Cell, Key
 from atlas_hf.benchmark.learning.plan import Plan
 from atlas_hf.benchmark.methods import Cost, LoadedTask, Method, Setting
-from atlas_hf.folder import library_versions
+from atlas_hf.folder import DOWNSTREAM, UPSTREAM, TaskResult, library_versions
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.pictures import mean_by_member
 from atlas_hf.streams import low_shot
@@ -128,7 +128,7 @@ def _coefficients(method: Method, tasks: Sequence[LoadedTask]) -> dict[str, dict
     if not isinstance(method.model, AtlasModel):
         return None
     found = {spec.name: mean_coefficients(method.model, spec.name, data["test"]) for spec, data in tasks}
-    return {task: mean_by_member({"coefficients": sites}) for task, sites in found.items()}
+    return {task: mean_by_member(TaskResult(task, coefficients=sites)) for task, sites in found.items()}
 
 
 def _peak_memory() -> int:

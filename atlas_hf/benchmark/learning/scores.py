@@ -9,9 +9,10 @@ from statistics import fmean
 from typing import Any
 
 from atlas_hf import streams
-from atlas_hf.benchmark.learning.cells import ANY_ORDER, DOWNSTREAM, UPSTREAM, Cell, Key
+from atlas_hf.benchmark.learning.cells import ANY_ORDER, Cell, Key
 from atlas_hf.benchmark.learning.over_seeds import Paired, Summary, paired, summarise
 from atlas_hf.benchmark.methods import METHODS
+from atlas_hf.folder import DOWNSTREAM, UPSTREAM
 from atlas_hf.metrics import continual
 
 Figures = dict[str, float | None]
