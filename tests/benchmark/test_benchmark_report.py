@@ -11,9 +11,9 @@ from PIL import Image
 
 from atlas_hf.benchmark.learning.claims import claims
 from atlas_hf.benchmark.learning.dataset import push
+from atlas_hf.benchmark.learning.over_seeds import Paired, Summary, paired, summarise
 from atlas_hf.benchmark.learning.report import write_report
 from atlas_hf.benchmark.learning.scores import Results, arrange, figures
-from atlas_hf.benchmark.learning.statistics import Paired, Summary, paired, summarise
 from atlas_hf.cli import main
 from atlas_hf.hub import AccessError
 from shared.benchmark_standins import DOWNSTREAM, make_cell

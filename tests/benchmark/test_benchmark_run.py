@@ -160,6 +160,15 @@ def test_a_failing_cell_does_not_stop_the_others(tmp_path):
     assert not list((tmp_path / "failed").iterdir()), "what it printed is of no use any more"
 
 
+def test_a_killed_process_does_not_stop_the_others(tmp_path):
+    plan = make_plan(tmp_path, methods=SOME, low_shot=[])
+    (tmp_path / "backbone" / "die").write_text("reuser")
+    done = run(plan, tmp_path, progress=False)
+    assert done.measured == [Key("alone", "any", 0)]
+    (log,) = done.failed.values()
+    assert log.read_text().endswith("reuser/multi-first/seed-0: the process ended with exit code -9\n")
+
+
 def test_two_runs_share_the_work(tmp_path):
     plan = make_plan(tmp_path, seeds=[0, 1], methods=SOME, low_shot=[])
     context = get_context("forkserver")
@@ -193,7 +202,8 @@ def wait_for(path):
 
 def wait_for_process(folder):
     """Of the slow cell: its lock is taken before, its output only once it runs (an interrupt while it is being started
-    would also end the server that starts processes, which the next test uses)."""
+    would also end the server that starts processes, which the next test uses).
+    """
     wait_for(folder / ".running" / "alone" / "any" / "seed-0.*.txt")
 
 

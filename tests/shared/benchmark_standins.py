@@ -1,10 +1,13 @@
 """Methods that learn nothing: they score what a rule says, at once, and note every call beside their backbone.
 
-A file `fail` or `slow` in the backbone's folder makes the method of that name, as written in it, fail or hang.
+A file `fail`, `die` or `slow` in the backbone's folder makes the method that is named in it raise an error, kill
+its process, or hang.
 """
 
 import copy
+import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -32,9 +35,11 @@ class Standin(Method):
     train = build
 
     def learn(self, tasks, args):
-        if (self.folder / "slow").is_file() and (self.folder / "slow").read_text() == self.name:
+        if self.told_to("slow"):
             time.sleep(60)
-        if (self.folder / "fail").is_file() and (self.folder / "fail").read_text() == self.name:
+        if self.told_to("die"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.told_to("fail"):
             raise RuntimeError("this stand-in was told to fail")
         for spec, data in tasks:
             earlier = len(self.known) if self.uses_order else 0
@@ -43,6 +48,9 @@ class Standin(Method):
             with (self.folder / "calls.log").open("a") as log:
                 print(self.name, self.setting.seed, spec.name, len(data["train"]), args.max_steps, file=log)
         return Cost(seconds=2.0, steps=10, samples_per_second=50.0)
+
+    def told_to(self, what):
+        return (self.folder / what).is_file() and (self.folder / what).read_text() == self.name
 
     def evaluate(self, task, dataset):
         return self.known[task]
@@ -113,7 +121,8 @@ SETTINGS = {
 
 def make_cell(method, order, seed, matrix, low_shot, representation=None, stored=400, coefficients=None):
     """A cell with given scores. `low_shot`: one score for each new upstream and each downstream task at 16 examples,
-    or scores by task and size; at full size, 0.1 more."""
+    or scores by task and size; at full size, 0.1 more.
+    """
     upstream = ["a", "b"] if order != "reverse" else ["b", "a"]
     values = {"metric": "accuracy", "random_baseline": 0.25, "modality": "text"}
     tasks = [values | {"name": name, "role": "upstream"} for name in upstream]
