@@ -4,7 +4,7 @@
 rows; `own_data` and `inferring`, a data set of one's own as a task: import them by name, they need `datasets`.
 """
 
-from atlas_hf.data import AtlasCollator
+from atlas_hf.data.collator import AtlasCollator
 from atlas_hf.data.encoder import Encoder
 from atlas_hf.data.rows import example_rows
 

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from atlas_hf.data import Encoder, example_rows
+from atlas_hf.model import evaluating
 from atlas_hf.model.atlas_model import AtlasModel
-from atlas_hf.model.prediction import evaluating
 from atlas_hf.tasks import TaskSpec
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")

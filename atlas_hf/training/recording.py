@@ -11,8 +11,8 @@ import torch
 from datasets import Dataset
 
 from atlas_hf.folder import TaskResult
+from atlas_hf.model import evaluating
 from atlas_hf.model.atlas_model import AtlasModel
-from atlas_hf.model.prediction import evaluating
 from atlas_hf.training.trainer import AtlasTrainer
 
 COEFFICIENT_EXAMPLES = 256

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from atlas_hf.data import AtlasCollator
+from atlas_hf.model import evaluating
 from atlas_hf.model.atlas_model import AtlasModel
-from atlas_hf.model.prediction import evaluating
 from atlas_hf.tasks import TaskSpec
 
 EXAMPLES, BATCH_SIZE = 256, 64

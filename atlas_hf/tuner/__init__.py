@@ -7,7 +7,7 @@ import peft  # noqa: F401 (first: importing it registers ATLAS, which imports th
 
 from atlas_hf.tuner.backbones import TARGET_MODULES, backbone_of
 from atlas_hf.tuner.config import BASE, AtlasConfig, AtlasPeftType
-from atlas_hf.tuner.heads import build_head, head_arguments
+from atlas_hf.tuner.heads import Head, build_head, head_arguments
 from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.mixing import Mixture
 from atlas_hf.tuner.model import AtlasTuner
@@ -26,6 +26,7 @@ __all__ = [
     "AtlasLayer",
     "AtlasPeftType",
     "AtlasTuner",
+    "Head",
     "Mixture",
     "Route",
     "backbone_of",

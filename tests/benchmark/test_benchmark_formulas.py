@@ -11,7 +11,7 @@ from atlas_hf.benchmark.methods.joint import MixedBatches
 from atlas_hf.benchmark.methods.lwf import distillation
 from atlas_hf.benchmark.methods.plain import PlainTrainer
 from atlas_hf.benchmark.methods.plain_model import sites
-from atlas_hf.model.prediction import evaluating
+from atlas_hf.model import evaluating
 from atlas_hf.streams import digits
 from shared.benchmark_history import NAMES, SETTING, TASKS, history, settings
 from shared.comparing import tensor_digests

@@ -22,7 +22,7 @@ from atlas_hf.demo.actions import Demo
 from atlas_hf.demo.examples import FOLDER, examples, fitting, write_examples
 from atlas_hf.demo.places import Mistake, Models, Place, home, visit
 from atlas_hf.demo.questions import MAX_CHARACTERS, Question, open_image
-from atlas_hf.model.prediction import evaluating
+from atlas_hf.model import evaluating
 from atlas_hf.tasks import TaskSpec
 from shared.hub_models import FAST, QUIET
 from shared.hub_server import loopback_hub

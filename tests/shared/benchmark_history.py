@@ -9,7 +9,7 @@ from transformers import Trainer
 
 from atlas_hf import AtlasTrainingArguments
 from atlas_hf.benchmark.methods import METHODS, Setting
-from atlas_hf.model.prediction import evaluating
+from atlas_hf.model import evaluating
 from atlas_hf.streams import digits
 from shared.comparing import tensor_digests
 

@@ -19,12 +19,12 @@ from transformers import PrinterCallback, Trainer, set_seed
 
 from atlas_hf.benchmark.methods.plain_model import PlainModel
 from atlas_hf.benchmark.methods.steps import epoch_steps, total_steps
+from atlas_hf.model import evaluating
 from atlas_hf.model.atlas_model import AtlasModel
-from atlas_hf.model.prediction import evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.task_trainer import score
 from atlas_hf.training.stage_callbacks import StageTable
+from atlas_hf.training.task_trainer import score
 
 LoadedTask = tuple[TaskSpec, DatasetDict]
 
