@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from atlas_hf.benchmark.learning.cells import Cell
 from atlas_hf.benchmark.learning.plan import Plan
 from atlas_hf.benchmark.methods import Cost, Method
 from atlas_hf.streams.digits import backbone_path
@@ -106,34 +105,3 @@ def make_plan(folder, **changes):
 
 def calls(folder):
     return (Path(folder) / "backbone" / "calls.log").read_text().splitlines()
-
-
-DOWNSTREAM = {"visual-choice": "multi-modal", "text-class": "text", "image-parity": "image"}
-SETTINGS = {
-    "sizes": {"train_size": 100, "validation_size": 1, "test_size": 50},
-    "training": {"num_train_epochs": 1.0},
-    "low_shot_training": {"max_steps": 3},
-    "low_shot": ["16", "full"],
-    "width": 4,
-    "backbone": "some/backbone",
-}
-
-
-def make_cell(method, order, seed, matrix, low_shot, representation=None, stored=400, coefficients=None):
-    """A cell with given scores. `low_shot`: one score for each new upstream and each downstream task at 16 examples,
-    or scores by task and size; at full size, 0.1 more.
-    """
-    upstream = ["a", "b"] if order != "reverse" else ["b", "a"]
-    values = {"metric": "accuracy", "random_baseline": 0.25, "modality": "text"}
-    tasks = [values | {"name": name, "role": "upstream"} for name in upstream]
-    tasks += [values | {"name": name, "role": "downstream", "modality": kind} for name, kind in DOWNSTREAM.items()]
-    if isinstance(low_shot, float):
-        names = [*(upstream if order == "any" else upstream[1:]), *DOWNSTREAM]
-        full = {name: {"full": low_shot + 0.1} for name in DOWNSTREAM}
-        low_shot = {name: {"16": low_shot} | full.get(name, {}) for name in names}
-    cost = {"train_seconds": 8.0, "eval_seconds": 1.0, "samples_per_second": 50.0, "steps": 40}
-    cost |= {"peak_memory_bytes": 5e8, "cell_seconds": 30.0}
-    return Cell(
-        method, order, seed, "digits", SETTINGS, tasks, matrix, low_shot, {"trained": 100, "stored": stored}, cost,
-        representation, coefficients, {"device": "some device"},
-    )  # fmt: skip
