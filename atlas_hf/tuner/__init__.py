@@ -5,17 +5,19 @@ A new backbone is an entry in `backbones`, a stage one in `stages`, a head one i
 
 import peft  # noqa: F401 (first: importing it registers ATLAS, which imports this room)
 
-from atlas_hf.tuner.backbones import TARGET_MODULES, backbone_of
+from atlas_hf.tuner.backbones import BACKBONES, TARGET_MODULES, Backbone, backbone_of
 from atlas_hf.tuner.config import AtlasConfig, AtlasPeftType
-from atlas_hf.tuner.heads import build_head, head_arguments
+from atlas_hf.tuner.heads import Head, build_head, head_arguments
 from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.mixing import Mixture
 from atlas_hf.tuner.model import AtlasTuner
 from atlas_hf.tuner.pooling import pool, pool_runs, pooled_size
+from atlas_hf.tuner.registration import register
 from atlas_hf.tuner.route import ROUTE, routed
 from atlas_hf.tuner.stages import PARTS, REUSED, STAGES, count_by_part, part_and_task
 
 __all__ = [
+    "BACKBONES",
     "PARTS",
     "REUSED",
     "ROUTE",
@@ -25,6 +27,8 @@ __all__ = [
     "AtlasLayer",
     "AtlasPeftType",
     "AtlasTuner",
+    "Backbone",
+    "Head",
     "Mixture",
     "backbone_of",
     "build_head",
@@ -34,5 +38,6 @@ __all__ = [
     "pool",
     "pool_runs",
     "pooled_size",
+    "register",
     "routed",
 ]
