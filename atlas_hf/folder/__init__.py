@@ -20,7 +20,7 @@ from atlas_hf.folder.layout import (
     WEIGHTS,
 )
 from atlas_hf.folder.results import DOWNSTREAM, UPSTREAM, Results, TaskResult
-from atlas_hf.folder.weights import check_safetensors, check_task_folder, load_tensors
+from atlas_hf.folder.weights import check_safetensors, check_task_folder, load_tensors, tensor_bytes
 
 __all__ = [
     "CARD",
@@ -54,5 +54,6 @@ __all__ = [
     "read_json",
     "replacing",
     "sync",
+    "tensor_bytes",
     "write_json",
 ]

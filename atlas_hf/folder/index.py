@@ -45,7 +45,11 @@ class BaseModel:
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """One learned task: where it stands, what it reuses, and the digests that hold it to that."""
+    """One learned task: where it stands, what it reuses, and the digests that hold it to that.
+
+    `experience` and `stage` are copies of the task's `adapter_config.json` (written and checked in
+    `atlas_hf.model.records`): what to download, and which tasks are learned, must be known from this file alone.
+    """
 
     position: int
     experience: list[str]

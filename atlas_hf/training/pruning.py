@@ -14,8 +14,9 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import silu
 
+from atlas_hf.data.batches import batches
 from atlas_hf.model.atlas_model import AtlasModel
-from atlas_hf.model.prediction import evaluating
+from atlas_hf.model.evaluation import evaluating
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.task_trainer import evaluate_task
 from atlas_hf.tuner.layer import AtlasLayer
@@ -83,9 +84,8 @@ def contributions(model: AtlasModel, task: str, dataset: Dataset, batch_size: in
     collate, reused = model.collator(task), model.peft_config[task].experience
     rows = dataset.select(range(min(len(dataset), EXAMPLES)))
     with torch.no_grad(), evaluating(model), _measuring(model, task) as shares:
-        for start in range(0, len(rows), batch_size):
-            inputs = collate.inputs([rows[i] for i in range(start, min(start + batch_size, len(rows)))])
-            model.pooled(task, **{name: tensor.to(model.device) for name, tensor in inputs.items()})
+        for inputs in batches(rows, collate.inputs, batch_size, model.device):
+            model.pooled(task, **inputs)
     means = torch.stack([torch.cat(found, 1).mean(1) for found in shares.values()])
     return dict(zip(reused, means.max(0).values.tolist(), strict=True)) if reused else {}
 

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, ProgressCallback, TrainerCallback, TrainerState, set_seed
 from transformers.trainer_utils import TrainOutput
 
-from atlas_hf.folder import CONFIG, WEIGHTS, read_json
+from atlas_hf.folder import CONFIG, WEIGHTS, read_json, tensor_bytes
 from atlas_hf.model.atlas_model import AtlasModel
-from atlas_hf.model.persistence import tensor_bytes
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.checkpoints import CheckpointMixin, progress_of
 from atlas_hf.training.divergence import check_loss

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from atlas_hf.fusion import orthogonality
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder
 from atlas_hf.tuner.checks import check_digests, check_experience, check_name, check_sites, comparable
-from atlas_hf.tuner.config import AtlasConfig
+from atlas_hf.tuner.config import BASE, AtlasConfig
 from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.masks import given_mask, share_masks
@@ -218,7 +218,7 @@ class AtlasTuner(BaseTuner):
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
         """PEFT enters this around every forward call: tell the sites which tokens are padding."""
         names = kwargs.pop("adapter_names", None)
-        runs = {} if names is None else {"runs": runs_of(names, [*self.peft_config, "__base__"])}
+        runs = {} if names is None else {"runs": runs_of(names, [*self.peft_config, BASE])}
         mask = given_mask(self.model, args, kwargs)
         if self.model.training:
             route_checkpoints(self._checkpointed)

@@ -11,7 +11,7 @@ from atlas_hf.benchmark.methods.joint import MixedBatches
 from atlas_hf.benchmark.methods.lwf import distillation
 from atlas_hf.benchmark.methods.plain import PlainTrainer
 from atlas_hf.benchmark.methods.plain_model import sites
-from atlas_hf.model.prediction import evaluating
+from atlas_hf.model import evaluating
 from atlas_hf.streams import digits
 from shared.benchmark_history import NAMES, SETTING, TASKS, history, settings
 from shared.comparing import tensor_digests
@@ -73,7 +73,7 @@ def test_the_ewc_penalty_is_a_quadratic_around_the_anchor():
     moved = {name: p for name, p in method.model.backbone.named_parameters() if "layer.2" in name}
     with torch.no_grad():
         for parameter in moved.values():
-            parameter += 0.1
+            parameter.add_(0.1)
     expected = 0.01 * sum(method.fisher[name].sum() for name in moved if name in method.fisher)
     assert expected > 0
     torch.testing.assert_close(method.penalty(), expected, rtol=1e-4, atol=0)

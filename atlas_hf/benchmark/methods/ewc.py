@@ -10,7 +10,7 @@ from torch import Tensor
 
 from atlas_hf.benchmark.methods.base import Setting
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
-from atlas_hf.model.prediction import evaluating
+from atlas_hf.model import evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from atlas_hf.data.collator import AtlasCollator
-from atlas_hf.model.atlas_model import BASE, AtlasModel, AtlasOutput
+from atlas_hf.model import BASE, AtlasModel, AtlasOutput
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import TARGET_MODULES, AtlasConfig, Head, build_head, head_arguments
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from atlas_hf.benchmark.speed import adapters_worker
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 
 
 class AdaptersWorker:

@@ -34,7 +34,7 @@ from atlas_hf.benchmark.speed.adapters_library import AdaptersWorker
 from atlas_hf.benchmark.speed.adapters_worker import elapsed, peak_bytes
 from atlas_hf.benchmark.speed.arguments import MEASURES, WAYS
 from atlas_hf.benchmark.speed.ways import BACKBONES, TASK, Way, build
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 
 
 def compare(

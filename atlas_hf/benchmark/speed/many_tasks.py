@@ -19,7 +19,7 @@ from statistics import median
 import torch
 from transformers import ViltConfig, ViltModel
 
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig
 

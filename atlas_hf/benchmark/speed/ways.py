@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 
 from atlas_hf.benchmark.speed.peft_ways import fresh, lora, xlora
 from atlas_hf.fusion import fuse_loop
-from atlas_hf.model.atlas_model import BASE, AtlasModel
+from atlas_hf.model import BASE, AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig, AtlasLayer, Head, pool
 
