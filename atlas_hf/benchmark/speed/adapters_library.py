@@ -26,7 +26,7 @@ class AdaptersWorker:
     """
 
     def __init__(self, python: str, model: AtlasModel, task: str, inputs: dict[str, Tensor], threads: int) -> None:
-        # -I: the folder of the file has modules that are named as ones of the standard library
+        # -I: PYTHONPATH and the file's folder belong to this environment
         command = [python, "-I", str(Path(adapters_worker.__file__).resolve())]
         try:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
