@@ -1,16 +1,18 @@
 """Methods that learn nothing: they score what a rule says, at once, and note every call beside their backbone.
 
-A file `fail` or `slow` in the backbone's folder makes the method of that name, as written in it, fail or hang.
+A file `fail`, `die` or `slow` in the backbone's folder makes the method that is named in it raise an error, kill
+its process, or hang.
 """
 
 import copy
+import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
 import numpy as np
 
-from atlas_hf.benchmark.learning.cells import Cell
 from atlas_hf.benchmark.learning.plan import Plan
 from atlas_hf.benchmark.methods import Cost, Method
 from atlas_hf.streams.digits import backbone_path
@@ -32,9 +34,11 @@ class Standin(Method):
     train = build
 
     def learn(self, tasks, args):
-        if (self.folder / "slow").is_file() and (self.folder / "slow").read_text() == self.name:
+        if self.told_to("slow"):
             time.sleep(60)
-        if (self.folder / "fail").is_file() and (self.folder / "fail").read_text() == self.name:
+        if self.told_to("die"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.told_to("fail"):
             raise RuntimeError("this stand-in was told to fail")
         for spec, data in tasks:
             earlier = len(self.known) if self.uses_order else 0
@@ -43,6 +47,9 @@ class Standin(Method):
             with (self.folder / "calls.log").open("a") as log:
                 print(self.name, self.setting.seed, spec.name, len(data["train"]), args.max_steps, file=log)
         return Cost(seconds=2.0, steps=10, samples_per_second=50.0)
+
+    def told_to(self, what):
+        return (self.folder / what).is_file() and (self.folder / what).read_text() == self.name
 
     def evaluate(self, task, dataset):
         return self.known[task]
@@ -98,33 +105,3 @@ def make_plan(folder, **changes):
 
 def calls(folder):
     return (Path(folder) / "backbone" / "calls.log").read_text().splitlines()
-
-
-DOWNSTREAM = {"visual-choice": "multi-modal", "text-class": "text", "image-parity": "image"}
-SETTINGS = {
-    "sizes": {"train_size": 100, "validation_size": 1, "test_size": 50},
-    "training": {"num_train_epochs": 1.0},
-    "low_shot_training": {"max_steps": 3},
-    "low_shot": ["16", "full"],
-    "width": 4,
-    "backbone": "some/backbone",
-}
-
-
-def make_cell(method, order, seed, matrix, low_shot, representation=None, stored=400, coefficients=None):
-    """A cell with given scores. `low_shot`: one score for each new upstream and each downstream task at 16 examples,
-    or scores by task and size; at full size, 0.1 more."""
-    upstream = ["a", "b"] if order != "reverse" else ["b", "a"]
-    values = {"metric": "accuracy", "random_baseline": 0.25, "modality": "text"}
-    tasks = [values | {"name": name, "role": "upstream"} for name in upstream]
-    tasks += [values | {"name": name, "role": "downstream", "modality": kind} for name, kind in DOWNSTREAM.items()]
-    if isinstance(low_shot, float):
-        names = [*(upstream if order == "any" else upstream[1:]), *DOWNSTREAM]
-        full = {name: {"full": low_shot + 0.1} for name in DOWNSTREAM}
-        low_shot = {name: {"16": low_shot} | full.get(name, {}) for name in names}
-    cost = {"train_seconds": 8.0, "eval_seconds": 1.0, "samples_per_second": 50.0, "steps": 40}
-    cost |= {"peak_memory_bytes": 5e8, "cell_seconds": 30.0}
-    return Cell(
-        method, order, seed, "digits", SETTINGS, tasks, matrix, low_shot, {"trained": 100, "stored": stored}, cost,
-        representation, coefficients, {"device": "some device"},
-    )  # fmt: skip

@@ -1,27 +1,6 @@
 """One cell of a benchmark: what a method did on one order of a stream with one seed, as one JSON file.
 
-`<output>/cells/<method>/<order>/seed-<seed>.json` is written at once, when the whole cell is measured. Version 1:
-
-    schema          1
-    method          a key of `benchmark.methods.METHODS`
-    order           an order of the stream, or "any" for a method whose tasks know nothing of one another
-    seed            of training and of the draw of the low-shot examples; the full data are the same for every seed
-    stream          the stream's name
-    settings        what was asked for, equal in all cells of a folder: `sizes`, `training`, `low_shot_training`,
-                    `low_shot` (sizes, "full" for all examples), `low_shot_methods` (null: all), `width`, `backbone`
-    tasks           in the order of learning, upstream first: `name`, `metric`, `random_baseline`, `modality`, `role`
-    matrix          T x T for the T upstream tasks: row i, column j is the score in [0, 1] on task j after learning
-                    task i; null where nothing was measured. Order "any": the diagonal only, or, where all tasks are
-                    learned together, the last row only
-    low_shot        task -> size -> score: the task learned from so many examples, after all upstream tasks before it
-                    (a downstream task: after all of them). Upstream tasks at full size are the matrix's diagonal
-    parameters      after the upstream tasks: `trained` by the last of them, `stored` beside the bare backbone for all
-    cost            of the upstream tasks at full size: `train_seconds`, `eval_seconds`, `samples_per_second`, `steps`;
-                    `peak_memory_bytes` of the process (all of its resident memory, libraries and data included);
-                    `cell_seconds` of everything, low-shot copies included
-    representation  see `benchmark.representation`; null where it was not measured
-    coefficients    upstream task -> adapter -> its mean coefficient in that task, or null for a method without
-    environment     versions and machine
+`<output>/cells/<method>/<order>/seed-<seed>.json` is written at once, when the whole cell is measured.
 """
 
 from __future__ import annotations
@@ -31,11 +10,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from atlas_hf.folder import read_json, write_json
+from atlas_hf.folder import UPSTREAM, read_json, write_json
 
 SCHEMA = 1
 ANY_ORDER, FULL = "any", "full"
-UPSTREAM, DOWNSTREAM = "upstream", "downstream"
 _TASK_FIELDS = {"name", "metric", "random_baseline", "modality", "role"}
 
 
@@ -55,35 +33,57 @@ class Key:
         return f"{self.method}/{self.order}/seed-{self.seed}"
 
     def path(self, output: Path) -> Path:
+        """Its file in the folder of a benchmark."""
         return output / "cells" / f"{self}.json"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A measured cell; the fields are those of the file (see the module)."""
+    """A measured cell: the fields of the file, for T upstream tasks. What was not measured is None."""
 
-    method: str
-    order: str
-    seed: int
+    method: str  # a key of `benchmark.methods.METHODS`
+    order: str  # of the stream, or "any" for a method whose tasks know nothing of one another
+    seed: int  # of training and of the draw of the low-shot examples; the full data are the same for every seed
     stream: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any]  # `Plan.settings`, equal in all cells of a folder
+    # In the order of learning, upstream first: `name`, `metric`, `random_baseline`, `modality`, `role`.
     tasks: Sequence[Mapping[str, Any]]
+    # T x T: row i, column j is the score in [0, 1] on task j after learning task i. Order "any": the diagonal only,
+    # or, where all tasks are learned together, the last row only.
     matrix: Sequence[Sequence[float | None]]
+    # task -> size -> score: the task learned from so many examples, after all upstream tasks before it (a downstream
+    # task: after all of them). Upstream tasks at full size are the matrix's diagonal.
     low_shot: Mapping[str, Mapping[str, float]]
+    # After the upstream tasks: `trained` by the last of them, `stored` beside the bare backbone for all.
     parameters: Mapping[str, int]
+    # Of the upstream tasks at full size: `train_seconds`, `eval_seconds`, `samples_per_second`, `steps`. Of the whole
+    # process: `peak_memory_bytes` (resident, libraries and data included), `cell_seconds` (with low-shot copies).
     cost: Mapping[str, float]
-    representation: Mapping[str, Any] | None
-    coefficients: Mapping[str, Mapping[str, float]] | None
-    environment: Mapping[str, Any]
+    representation: Mapping[str, Any] | None  # see `representation.compare`
+    coefficients: Mapping[str, Mapping[str, float]] | None  # upstream task -> adapter -> its mean coefficient there
+    environment: Mapping[str, Any]  # versions and machine
     schema: int = SCHEMA
 
     @property
     def key(self) -> Key:
+        """Which cell it is."""
         return Key(self.method, self.order, self.seed)
+
+    @property
+    def sizes(self) -> list[str]:
+        """The low-shot sizes, smallest first, and always the full one."""
+        return [*sorted({*self.settings["low_shot"]} - {FULL}, key=int), FULL]
 
     def names(self, role: str) -> list[str]:
         """The tasks of a role, in the order of learning."""
         return [task["name"] for task in self.tasks if task["role"] == role]
+
+    def score(self, task: str, size: str) -> float | None:
+        """The score of a task that was learned from so many examples; None if it was not measured."""
+        upstream = self.names(UPSTREAM)
+        if size == FULL and task in upstream:
+            return self.matrix[upstream.index(task)][upstream.index(task)]
+        return self.low_shot.get(task, {}).get(size)
 
     def write(self, output: Path) -> None:
         """Write the file, whole or not at all."""
@@ -101,22 +101,21 @@ class Cell:
         if missing or unknown:
             raise CellError(f"{path} lacks {missing} and has unknown {unknown}. Delete it to measure it again.")
         cell = cls(**values)
-        cell._check(path)
-        return cell
-
-    def _check(self, path: Path) -> None:
-        if list(path.parts[-3:]) != list(self.key.path(Path()).parts[-3:]):
-            raise CellError(f"{path} says that it is {self.key}. Move it to its place, or delete it.")
-        if not all(isinstance(task, Mapping) and set(task) >= _TASK_FIELDS for task in self.tasks):
+        if path.parts[-3:] != cell.key.path(Path()).parts[-3:]:
+            raise CellError(f"{path} says that it is {cell.key}. Move it to its place, or delete it.")
+        if not all(isinstance(task, Mapping) and set(task) >= _TASK_FIELDS for task in cell.tasks):
             raise CellError(f"{path}: a task lacks one of {sorted(_TASK_FIELDS)}. Delete it to measure it again.")
-        size = len(self.names(UPSTREAM))
-        if [len(row) for row in self.matrix] != [size] * size:
+        size = len(cell.names(UPSTREAM))
+        if [len(row) for row in cell.matrix] != [size] * size:
             raise CellError(f"{path}: the matrix of {size} upstream tasks is not {size} x {size}. Delete the file.")
+        return cell
 
 
 def read_cells(output: Path) -> list[Cell]:
-    """All cells of a folder, sorted by method, order and seed. Raises `CellError` if they were measured under
-    different settings, for example because a folder was put together from two."""
+    """All cells of a folder, sorted by method, order and seed.
+
+    Raises `CellError` if there are none, or of different settings, as in a folder that was put together from two.
+    """
     cells = [Cell.read(path) for path in sorted((output / "cells").glob("*/*/*.json"))]
     if not cells:
         raise CellError(f"There are no cells in {output / 'cells'}. Measure some with `atlas-hf benchmark`.")

@@ -2,140 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from atlas_hf.benchmark.learning.cells import FULL, Cell
+from atlas_hf.benchmark.learning.cells import FULL
 from atlas_hf.benchmark.learning.claims import ALONE, SUBJECTS
 from atlas_hf.benchmark.learning.scores import Results
-from atlas_hf.benchmark.learning.tables import mean_matrix
 from atlas_hf.folder import replacing
 
-LOW_SHOT, PARAMETERS = "low_shot.png", "accuracy_parameters.png"
-MATRICES, REPRESENTATION = "accuracy_matrices.png", "representation.png"
 # Okabe and Ito's palette; the marker tells two methods of one colour apart.
-_RED, _BLUE = "#D55E00", "#0072B2"
-_OTHERS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#999999")
-_COLOURS = (_RED, _BLUE, *_OTHERS)
-_MARKERS = "svDP^X<>p"
-_SMALL = 8
+RED, BLUE = "#D55E00", "#0072B2"
+OTHERS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#999999")
+ATLAS = {"color": RED, "marker": "o", "linestyle": "-", "linewidth": 2.2, "zorder": 4}
+STYLES = {
+    SUBJECTS[0]: ATLAS,
+    SUBJECTS[1]: ATLAS | {"linestyle": "--", "markerfacecolor": "white"},
+    ALONE: ATLAS | {"color": BLUE, "marker": "s", "zorder": 3},
+}
+SMALL = 8
+SIZES: dict[Any, int] = {"axes.titlesize": 10, "axes.labelsize": 9, "figure.titlesize": 10, "legend.fontsize": SMALL}
 
 
-def draw(results: Results, folder: Path) -> list[str]:
-    """Write every picture for which something was measured, and remove the others; the names of those written."""
-    found = {
-        LOW_SHOT: low_shot(results),
-        PARAMETERS: accuracy_parameters(results),
-        MATRICES: matrices(results),
-        REPRESENTATION: representation(results),
+def draw(results: Results, folder: Path) -> dict[str, str]:
+    """Write every picture for which something was measured, and remove the others; captions of those written."""
+    captions = {
+        "low_shot": (low_shot, "Low-shot curves: mean over seeds, bars are standard errors"),
+        "accuracy_parameters": (parameters, "Accuracy against parameters: bars are standard deviations over seeds"),
+        "accuracy_matrices": (matrices, "Accuracy matrices"),
+        "representation": (representation, "Representation before and after the upstream tasks"),
     }
-    for name, figure in found.items():
+    drawn = {}
+    for name, (picture, caption) in captions.items():
+        path = folder / f"{name}.png"
+        with rc_context(SIZES):
+            figure = picture(results)
         if figure is None:
-            (folder / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             continue
-        with replacing(folder / name) as temporary:
+        with replacing(path) as temporary:
             figure.savefig(temporary, dpi=110, metadata={"Software": None})
-    return [name for name, figure in found.items() if figure is not None]
+        drawn[path.name] = caption
+    return drawn
 
 
-def styles(methods: list[str]) -> dict[str, dict[str, Any]]:
+def styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     """How each method is drawn: ATLAS red and thick, independent adapters blue, the others after them."""
-    found: dict[str, dict[str, Any]] = {}
-    colours, markers = cycle(_OTHERS), cycle(_MARKERS)
-    for method in methods:
-        if method in SUBJECTS:
-            found[method] = {"color": _RED, "marker": "o", "linestyle": "-", "linewidth": 2.2, "zorder": 4}
-            if method != SUBJECTS[0]:
-                found[method] |= {"linestyle": "--", "markerfacecolor": "white"}
-        elif method == ALONE:
-            found[method] = {"color": _BLUE, "marker": "s", "linestyle": "-", "linewidth": 2.2, "zorder": 3}
-        else:
-            found[method] = {"color": next(colours), "marker": next(markers), "linestyle": ":", "linewidth": 1.2}
-    return found
+    colours, markers = cycle(OTHERS), cycle("svDP^X<>p")
+    return {
+        method: STYLES.get(method)
+        or {"color": next(colours), "marker": next(markers), "linestyle": ":", "linewidth": 1.2}
+        for method in methods
+    }
 
 
 def low_shot(results: Results) -> Figure | None:
     """Score of new tasks against the number of examples: upstream above, downstream below, a column per order."""
     kinds = {"new": "new upstream tasks", "downstream": "downstream tasks"}
     figure, axes = _grid(len(kinds), len(results.orders), 4.6, 3.0)
-    drawn = False
     for row, (kind, title) in zip(axes, kinds.items(), strict=True):
         for axis, order in zip(row, results.orders, strict=True):
             for method, style in styles(results.methods).items():
-                drawn |= _curve(axis, results, method, order, kind, style)
-            axis.set_title(f"{title}, {order}", fontsize=10)
+                _curve(axis, results, method, order, kind, style)
+            axis.set(title=f"{title}, {order}", xlim=(-0.2, len(results.sizes) - 0.8))
             axis.set_xticks(range(len(results.sizes)), [*results.sizes[:-1], "all"])
-            axis.set_xlim(-0.2, len(results.sizes) - 0.8)
             axis.grid(alpha=0.3)
-        row[0].set_ylabel("mean score (points)", fontsize=9)
+        row[0].set_ylabel("mean score (points)")
     for axis in axes[-1]:
-        axis.set_xlabel("training examples", fontsize=9)
-    _legend(figure, axes)
-    return figure if drawn else None
+        axis.set_xlabel("training examples")
+    return figure if _legend(figure, axes) else None
 
 
-def _curve(axis: Axes, results: Results, method: str, order: str, kind: str, style: Mapping[str, Any]) -> bool:
-    """One method's mean over seeds with its standard error; False if it has no low-shot scores."""
+def _curve(axis: Axes, results: Results, method: str, order: str, kind: str, style: Mapping[str, Any]) -> None:
+    """One method's mean over seeds with its standard error, if it has low-shot scores."""
     found = [results.summary(method, order, f"{kind}_{size}") for size in results.sizes]
-    known = [(x, summary) for x, summary in enumerate(found) if summary.mean is not None]
-    if all(results.sizes[x] == FULL for x, _ in known):
-        return False
-    heights = [100 * summary.mean for _, summary in known]
-    errors = [100 * (summary.error or 0) for _, summary in known]
-    axis.errorbar([x for x, _ in known], heights, errors, label=method, capsize=2, markersize=5, **style)
-    return True
+    known = [(x, 100 * s.mean, 100 * (s.error or 0)) for x, s in enumerate(found) if s.mean is not None]
+    if any(results.sizes[x] != FULL for x, _, _ in known):
+        places, heights, errors = zip(*known, strict=True)
+        axis.errorbar(places, heights, errors, label=method, capsize=2, markersize=5, **style)
 
 
-def accuracy_parameters(results: Results) -> Figure | None:
+def parameters(results: Results) -> Figure | None:
     """Average accuracy after the last task against the parameters kept beside the backbone."""
     figure, axes = _grid(1, len(results.orders), 4.6, 3.6)
-    drawn = False
     for axis, order in zip(axes[0], results.orders, strict=True):
         for method, style in styles(results.methods).items():
             accuracy = results.summary(method, order, "average_accuracy")
             stored = results.summary(method, order, "stored_parameters").mean
-            if accuracy.mean is None or stored is None:
-                continue
-            drawn, error = True, 100 * (accuracy.deviation or 0)
-            point = style | {"linestyle": "none"}
-            axis.errorbar(stored, 100 * accuracy.mean, error, label=method, capsize=2, markersize=7, **point)
-        axis.set_xscale("log")
+            if accuracy.mean is not None and stored is not None:
+                height, error = 100 * accuracy.mean, 100 * (accuracy.deviation or 0)
+                point = style | {"label": method, "linestyle": "none", "capsize": 2, "markersize": 7}
+                axis.errorbar(stored, height, error, **point)
+        axis.set(title=order, xscale="log", xlabel="parameters stored beside the backbone")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(EngFormatter())
         axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.set_title(order, fontsize=10)
-        axis.set_xlabel("parameters stored beside the backbone", fontsize=9)
         axis.grid(alpha=0.3, which="both")
-    axes[0][0].set_ylabel("average accuracy (points)", fontsize=9)
-    _legend(figure, axes)
-    return figure if drawn else None
+    axes[0][0].set_ylabel("average accuracy (points)")
+    return figure if _legend(figure, axes) else None
 
 
-def matrices(results: Results) -> Figure | None:
+def matrices(results: Results) -> Figure:
     """The mean accuracy matrix of every method in the first order."""
     order = results.orders[0]
-    methods = [method for method in results.methods if results.of(method, order)]
-    if not methods:
-        return None
+    methods, names = results.methods_in(order), results.upstream(order)
     columns = min(4, len(methods))
     figure, axes = _grid(-(-len(methods) // columns), columns, 2.5, 2.4)
-    names = results.upstream(order)
-    for i, axis in enumerate(axes.flat):
-        if i >= len(methods):
-            axis.set_axis_off()
-            continue
-        _heat_map(axis, mean_matrix(results, methods[i], order))
-        axis.set_title(methods[i], fontsize=10)
+    for axis in axes.flat[len(methods) :]:
+        axis.set_axis_off()
+    for i, (method, axis) in enumerate(zip(methods, axes.flat, strict=False)):
+        _heat_map(axis, results.mean_matrix(method, order))
+        axis.set_title(method)
         last_row, first_column = i + columns >= len(methods), i % columns == 0
-        axis.set_xticks(range(len(names)), names if last_row else [], rotation=35, ha="right", fontsize=_SMALL)
-        axis.set_yticks(range(len(names)), names if first_column else [], fontsize=_SMALL)
-    figure.suptitle(f"Score on each task (columns) after learning each task (rows), {order}", fontsize=10)
+        axis.set_xticks(range(len(names)), names if last_row else [], rotation=35, ha="right", fontsize=SMALL)
+        axis.set_yticks(range(len(names)), names if first_column else [], fontsize=SMALL)
+    figure.suptitle(f"Score on each task (columns) after learning each task (rows), {order}")
     return figure
 
 
@@ -146,42 +133,38 @@ def _heat_map(axis: Axes, rows: list[list[float | None]]) -> None:
         for j, value in enumerate(row):
             if value is not None:
                 colour = "white" if value < 0.6 else "black"
-                axis.text(j, i, f"{100 * value:.0f}", ha="center", va="center", color=colour, fontsize=_SMALL)
+                axis.text(j, i, f"{100 * value:.0f}", ha="center", va="center", color=colour, fontsize=SMALL)
 
 
 def representation(results: Results) -> Figure | None:
-    """Pooled features before and after, in the plane of their two principal components, and their spectrum."""
-    cell = _drawn_cell(results)
-    if cell is None:
+    """Pooled features before and after, in the plane of their two principal components, and their spectrum.
+
+    Of the first cell with points, of ATLAS if there is one.
+    """
+    methods = [*(name for name in SUBJECTS if name in results.methods), *results.methods]
+    cells = (cell for method in methods for cell in results.of(method, results.orders[0]))
+    cell = next((cell for cell in cells if "points" in (cell.representation or {}).get("before", {})), None)
+    if cell is None or cell.representation is None:
         return None
     figure = Figure(figsize=(9.6, 3.7), layout="constrained")
     before, after, spectrum = figure.subplots(1, 3)
     after.sharex(before)
     after.sharey(before)
-    for axis, when in ((before, "before"), (after, "after")):
+    for axis, when, line in ((before, "before", {"color": BLUE, "linestyle": "--"}), (after, "after", {"color": RED})):
         state = cell.representation[when]
-        for i, (task, rows) in enumerate(state["points"].items()):
-            style = {"color": _COLOURS[i % len(_COLOURS)], "marker": "osD^"[i % 4]}
+        colours, markers = cycle((RED, BLUE, *OTHERS)), cycle("osD^")
+        for task, rows in state["points"].items():
+            style = {"color": next(colours), "marker": next(markers)}
             axis.scatter(*zip(*rows, strict=True), s=10, label=task, alpha=0.7, **style)
-        axis.set_title(f"{when}: effective rank {state['effective_rank']:.1f}", fontsize=10)
-        axis.set_xlabel("principal component 1", fontsize=9)
-        style = {"color": _BLUE, "linestyle": "--"} if when == "before" else {"color": _RED}
+        axis.set(title=f"{when}: effective rank {state['effective_rank']:.1f}", xlabel="principal component 1")
         shares = [share for share in state["spectrum"] if share > 0]
-        spectrum.plot(range(1, len(shares) + 1), shares, label=when, **style)
-    before.set_ylabel("principal component 2", fontsize=9)
-    figure.legend(*before.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=_SMALL)
-    spectrum.set(yscale="log", xlabel="singular value", ylabel="share")
-    spectrum.legend(fontsize=_SMALL)
-    spectrum.set_title("spectrum, all tasks together", fontsize=10)
-    figure.suptitle(f"Pooled features of test examples, {cell.method}, {cell.order}, seed {cell.seed}", fontsize=10)
+        spectrum.plot(range(1, len(shares) + 1), shares, label=when, **line)
+    before.set_ylabel("principal component 2")
+    figure.legend(*before.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    spectrum.set(yscale="log", title="spectrum, all tasks together", xlabel="singular value", ylabel="share")
+    spectrum.legend()
+    figure.suptitle(f"Pooled features of test examples, {cell.method}, {cell.order}, seed {cell.seed}")
     return figure
-
-
-def _drawn_cell(results: Results) -> Cell | None:
-    """The first cell with points: of ATLAS if there is one."""
-    methods = [*(name for name in SUBJECTS if name in results.methods), *results.methods]
-    cells = (cell for method in methods for cell in results.of(method, results.orders[0]))
-    return next((cell for cell in cells if "points" in (cell.representation or {}).get("before", {})), None)
 
 
 def _grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
@@ -189,11 +172,10 @@ def _grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure,
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _legend(figure: Figure, axes: Any) -> None:
-    """One legend for all panels, below them."""
-    entries: dict[str, Any] = {}
-    for axis in axes.flat:
-        handles, labels = axis.get_legend_handles_labels()
-        entries |= dict(zip(labels, handles, strict=True))
+def _legend(figure: Figure, axes: Any) -> bool:
+    """One legend for all panels, below them; False if nothing was drawn."""
+    found = [axis.get_legend_handles_labels() for axis in axes.flat]
+    entries = {label: handle for handles, labels in found for handle, label in zip(handles, labels, strict=True)}
     if entries:
-        figure.legend(entries.values(), entries, loc="outside lower center", ncols=4, fontsize=_SMALL)
+        figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=4)
+    return bool(entries)

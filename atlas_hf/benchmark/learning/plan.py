@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,27 +63,26 @@ class Plan:
     def settings(self) -> dict[str, Any]:
         """What every cell says it was measured under."""
         names = ("sizes", "training", "low_shot_training", "low_shot", "low_shot_methods", "width", "backbone")
-        return {name: _plain(getattr(self, name)) for name in names}
+        return json.loads(json.dumps({name: getattr(self, name) for name in names}))  # lists, as in the file
 
     def low_shot_sizes(self, method: str) -> Sequence[str]:
         """The sizes at which a method learns new tasks."""
         return self.low_shot if self.low_shot_methods is None or method in self.low_shot_methods else ()
 
+    def _seeds(self, method: str) -> Sequence[int]:
+        return self.seeds if self.other_seeds is None or self.low_shot_sizes(method) else self.other_seeds
+
     @property
     def keys(self) -> list[Key]:
         """All cells, seed by seed, so that what is there early can already be compared."""
-        seeds = {name: self._seeds(name) for name in self.methods}
-        found = {
-            Key(name, order if method.uses_order else ANY_ORDER, seed): None
-            for seed in sorted(set().union(*seeds.values()))
+        found = (
+            Key(name, order if method.uses_order else ANY_ORDER, seed)
+            for seed in sorted({*self.seeds, *(self.other_seeds or ())})
             for order in self.orders
             for name, method in self.methods.items()
-            if seed in seeds[name]
-        }
-        return list(found)
-
-    def _seeds(self, method: str) -> Sequence[int]:
-        return self.seeds if self.other_seeds is None or self.low_shot_sizes(method) else self.other_seeds
+            if seed in self._seeds(name)
+        )
+        return list(dict.fromkeys(found))
 
     def load(self) -> tuple[list[LoadedTask], list[LoadedTask]]:
         """The upstream tasks, in the first order, and the downstream tasks if a low-shot size is asked for."""
@@ -108,10 +108,3 @@ def _check_names(what: str, names: Sequence[str], possible: Mapping[str, Any]) -
     unknown = [name for name in names if name not in possible]
     if unknown:
         raise ValueError(f"There is no {what} {', '.join(map(repr, unknown))}; possible are {', '.join(possible)}.")
-
-
-def _plain(value: Any) -> Any:
-    """As JSON gives it back."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    return list(value) if isinstance(value, (list, tuple)) else value

@@ -15,14 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
 from transformers import set_seed
 
 from atlas_hf.benchmark.learning import representation
-from atlas_hf.benchmark.learning.cells import DOWNSTREAM, FULL, UPSTREAM, Cell, Key
+from atlas_hf.benchmark.learning.cells import FULL, Cell, Key
 from atlas_hf.benchmark.learning.plan import Plan
 from atlas_hf.benchmark.methods import Cost, LoadedTask, Method, Setting
-from atlas_hf.folder import library_versions
+from atlas_hf.folder import DOWNSTREAM, UPSTREAM, TaskResult, library_versions
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.pictures import mean_by_member
 from atlas_hf.streams import low_shot
@@ -35,7 +34,7 @@ def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Se
     start = time.perf_counter()
     before = representation.bare_features(plan.backbone, upstream)
     group = Group(plan, key)
-    matrix = group.learn_together(upstream) if group.method.together else group.learn_in_turn(upstream)
+    matrix = group.learn(upstream)
     parameters, cost = group.method.parameters(), group.cost()
     after = group.features(upstream)
     coefficients = _coefficients(group.method, upstream)
@@ -56,7 +55,7 @@ def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Se
 
 
 class Group:
-    """A method while it learns the tasks of one cell."""
+    """A method while it learns the tasks of one cell, what copies of it learn from few examples, and what it took."""
 
     def __init__(self, plan: Plan, key: Key) -> None:
         self.seed, self.sizes = key.seed, plan.low_shot_sizes(key.method)
@@ -66,23 +65,21 @@ class Group:
         self.costs: list[Cost] = []
         self.eval_seconds = 0.0
 
-    def learn_in_turn(self, tasks: Sequence[LoadedTask]) -> list[list[float | None]]:
-        """One task after another, few examples first; the accuracy matrix."""
-        matrix, few = [], [size for size in self.sizes if size != FULL]
+    def learn(self, tasks: Sequence[LoadedTask]) -> list[list[float | None]]:
+        """All tasks at once, or one after another, few examples first; the accuracy matrix (T x T)."""
+        matrix: list[list[float | None]] = [[None] * len(tasks) for _ in tasks]
+        if self.method.together:
+            self.costs.append(self.method.learn(tasks, self.full))
+            matrix[-1] = [self._score(task) for task in tasks]
+            return matrix
+        few = [size for size in self.sizes if size != FULL]
         for i, task in enumerate(tasks):
             if i > 0 or not self.method.uses_order:  # the first of an order has nothing to build on
                 self.learn_copies(task, few)
             self.costs.append(self.method.learn([task], self.full))
             first = 0 if self.method.uses_order else i
-            scores = [self._score(spec.name, data["test"]) for spec, data in tasks[first : i + 1]]
-            matrix.append([None] * first + scores + [None] * (len(tasks) - i - 1))
+            matrix[i][first : i + 1] = [self._score(earlier) for earlier in tasks[first : i + 1]]
         return matrix
-
-    def learn_together(self, tasks: Sequence[LoadedTask]) -> list[list[float | None]]:
-        """All tasks at once: only the last row of the matrix exists."""
-        self.costs.append(self.method.learn(tasks, self.full))
-        scores = [self._score(spec.name, data["test"]) for spec, data in tasks]
-        return [[None] * len(tasks) for _ in tasks[1:]] + [scores]
 
     def learn_copies(self, task: LoadedTask, sizes: Sequence[str]) -> None:
         """Score what copies of the method learn of a task from so many examples."""
@@ -91,7 +88,7 @@ class Group:
             copy = self.method.fork()
             few = data if size == FULL else low_shot(data, int(size), self.seed)
             copy.learn([(spec, few)], self.full if size == FULL else self.few)
-            self.low_shot.setdefault(spec.name, {})[size] = self._evaluate(copy, spec.name, data["test"])
+            self.low_shot.setdefault(spec.name, {})[size] = self._evaluate(copy, task)
 
     def features(self, tasks: Sequence[LoadedTask]) -> dict[str, np.ndarray]:
         """Pooled features of each task's test examples."""
@@ -110,15 +107,15 @@ class Group:
             "steps": sum(cost.steps for cost in self.costs),
         }
 
-    def _score(self, task: str, dataset: Dataset) -> float:
+    def _score(self, task: LoadedTask) -> float:
         start = time.perf_counter()
-        score = self._evaluate(self.method, task, dataset)
+        score = self._evaluate(self.method, task)
         self.eval_seconds += time.perf_counter() - start
         return score
 
-    def _evaluate(self, method: Method, task: str, dataset: Dataset) -> float:
+    def _evaluate(self, method: Method, task: LoadedTask) -> float:
         set_seed(self.seed)  # ViLT draws the order of its patches in evaluation too: the same weights, the same score
-        return method.evaluate(task, dataset)
+        return method.evaluate(task[0].name, task[1]["test"])
 
 
 def _arguments(values: Mapping[str, Any], seed: int) -> AtlasTrainingArguments:
@@ -131,7 +128,7 @@ def _coefficients(method: Method, tasks: Sequence[LoadedTask]) -> dict[str, dict
     if not isinstance(method.model, AtlasModel):
         return None
     found = {spec.name: mean_coefficients(method.model, spec.name, data["test"]) for spec, data in tasks}
-    return {task: mean_by_member({"coefficients": sites}) for task, sites in found.items()}
+    return {task: mean_by_member(TaskResult(task, coefficients=sites)) for task, sites in found.items()}
 
 
 def _peak_memory() -> int:
@@ -141,6 +138,5 @@ def _peak_memory() -> int:
 
 
 def _record(task: LoadedTask, role: str) -> dict[str, Any]:
-    spec = task[0]
     names = ("name", "metric", "random_baseline", "modality")
-    return {name: getattr(spec, name) for name in names} | {"role": role}
+    return {name: getattr(task[0], name) for name in names} | {"role": role}

@@ -15,12 +15,6 @@ from atlas_hf.benchmark.methods import METHODS
 from atlas_hf.folder import replacing
 
 REPORT, FIGURES, PAIRS = "report.md", "figures.csv", "paired_tests.csv"
-_CAPTIONS = {
-    pictures.LOW_SHOT: "Low-shot curves: mean over seeds, bars are standard errors",
-    pictures.PARAMETERS: "Accuracy against parameters: bars are standard deviations over seeds",
-    pictures.MATRICES: "Accuracy matrices",
-    pictures.REPRESENTATION: "Representation before and after the upstream tasks",
-}
 _READING = """Scores are in points, 0 to 100; ± is the standard deviation over seeds unless said. *average accuracy*:
 mean over the upstream tasks after the last one. *new, n*: mean over the upstream tasks but the first, each learned
 from n examples after all tasks before it. *downstream, n*: the same of the downstream tasks, each after all upstream
@@ -44,7 +38,7 @@ def write_report(output: Path) -> Path:
     parts = [f"# Benchmark on the {results.cells[0].stream} stream", _setup(results), _missing(results), _READING]
     for order in results.orders:
         parts += [f"## Results, order {order}", tables.main_table(results, order), *_pairs(results, order)]
-    parts += [f"![{_CAPTIONS[name]}]({name})\n\n{_CAPTIONS[name]}." for name in drawn]
+    parts += [f"![{caption}]({name})\n\n{caption}." for name, caption in drawn.items()]
     parts.append("## Claims of the paper")
     for claim in found:
         title = f"### ({claim.letter}) {claim.text}\n\n**{claim.verdict}** (a comparison counts if {claim.rule})."
@@ -57,50 +51,46 @@ def write_report(output: Path) -> Path:
 
 def _setup(results: Results) -> str:
     """What was measured, under which settings, on what, and how long it took."""
-    cell = results.cells[0]
-    settings, environment = cell.settings, cell.environment
-    seconds = sum(cell.cost["cell_seconds"] for cell in results.cells)
-    sizes = ", ".join(f"{name.removesuffix('_size')} {size}" for name, size in settings["sizes"].items())
-    lines = [
-        f"{len(results.cells)} cells, seeds {', '.join(map(str, results.seeds))}; together {seconds / 60:.1f} minutes "
-        f"of one process each.",
-        f"Backbone {settings['backbone']}, adapters of width {settings['width']}. Examples per task: {sizes}; "
-        f"low-shot sizes {', '.join(settings['low_shot']) or 'none'}.",
-        f"Training: {_listed(settings['training'])}. Low-shot training: {_listed(settings['low_shot_training'])}.",
-        f"Environment: {_listed(environment)}.",
-    ]
+    cell, settings = results.cells[0], results.cells[0].settings
+    minutes = sum(cell.cost["cell_seconds"] for cell in results.cells) / 60
+    seeds, low_shot = ", ".join(map(str, results.seeds)), ", ".join(settings["low_shot"]) or "none"
+    sizes = _listed({name.removesuffix("_size"): size for name, size in settings["sizes"].items()})
     methods = [f"- `{name}`: {METHODS[name].summary}" for name in results.methods if name in METHODS]
-    return "\n".join([f"- {line}" for line in lines] + (["\nMethods:\n", *methods] if methods else []))
+    return "\n".join(
+        [
+            f"- {len(results.cells)} cells, seeds {seeds}; together {minutes:.1f} minutes of one process each.",
+            f"- Backbone {settings['backbone']}, adapters of width {settings['width']}. Examples per task: {sizes}; "
+            f"low-shot sizes {low_shot}.",
+            f"- Training: {_listed(settings['training'])}. "
+            f"Low-shot training: {_listed(settings['low_shot_training'])}.",
+            f"- Environment: {_listed(cell.environment)}.",
+            *(["\nMethods:\n", *methods] if methods else []),
+        ]
+    )
 
 
 def _missing(results: Results) -> str:
-    missing = results.missing()
-    if not missing:
-        return ""
-    return f"**{len(missing)} cells are missing**; figures are of the others: {', '.join(map(str, missing))}."
+    keys = [str(key) for key in results.missing()]
+    return f"**{len(keys)} cells are missing**; figures are of the others: {', '.join(keys)}." if keys else ""
 
 
 def _pairs(results: Results, order: str) -> list[str]:
     """Paired tests of each subject against every other method."""
-    found = []
-    for method in SUBJECTS:
-        if results.of(method, order) and len(results.methods) > 1:
-            found.append(
-                f"Paired over seeds, in points, ± 2 standard errors; p of the two-sided paired t-test, not corrected "
-                f"for the number of comparisons; bold: more than 2 standard errors. Order {order}, `{method}`:"
-            )
-            found.append(tables.pairs_table(results, order, method))
-    return found
+    text = (
+        "Paired over seeds, in points, ± 2 standard errors; p of the two-sided paired t-test, not corrected for the "
+        f"number of comparisons; bold: more than 2 standard errors. Order {order}, `%s`:"
+    )
+    subjects = [method for method in results.methods_in(order) if method in SUBJECTS and len(results.methods) > 1]
+    return [part for method in subjects for part in (text % method, tables.pairs_table(results, order, method))]
 
 
 def _details(results: Results, order: str) -> list[str]:
     """Cost table and the matrix of every method."""
     parts = [f"## Cost, order {order}", tables.cost_table(results, order), f"## Accuracy matrices, order {order}"]
     parts.append("Mean over seeds: after learning the task of a row, the score on that of a column.")
-    for method in results.methods:
-        if results.of(method, order):
-            parts += [f"`{method}`", tables.matrix_table(results, method, order)]
-    for method in results.methods:
+    for method in results.methods_in(order):
+        parts += [f"`{method}`", tables.matrix_table(results, method, order)]
+    for method in results.methods_in(order):
         table = tables.coefficient_table(results, method, order)
         parts += [f"How much each adapter counts in each task (mean coefficient): `{method}`", table] if table else []
     return parts

@@ -102,13 +102,10 @@ def bare_features(backbone: str, tasks: Sequence[tuple[TaskSpec, Mapping[str, Da
     found = {}
     for spec, data in tasks:
         model.add_task(spec, ())  # for its collator; the features are those without any adapter
-        rows, collate = examples(data["test"]), model.collator(spec.name)
+        rows, collate, parts = examples(data["test"]), model.collator(spec.name), []
         with torch.no_grad(), evaluating(model):
-            batches = (rows.select(range(i, min(i + _BATCH, len(rows)))) for i in range(0, len(rows), _BATCH))
-            parts = [model.pooled(BASE, **_on(model.device, collate.inputs(list(batch)))) for batch in batches]
+            for start in range(0, len(rows), _BATCH):
+                inputs = collate.inputs(list(rows.select(range(start, min(start + _BATCH, len(rows))))))
+                parts.append(model.pooled(BASE, **{name: tensor.to(model.device) for name, tensor in inputs.items()}))
         found[spec.name] = torch.cat(parts).cpu().numpy()
     return found
-
-
-def _on(device: torch.device, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.to(device) for name, tensor in inputs.items()}

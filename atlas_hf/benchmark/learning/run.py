@@ -13,9 +13,11 @@ import multiprocessing
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -61,7 +63,7 @@ def run(plan: Plan, output: Path, jobs: int = 1, progress: bool = True) -> Done:
         raise ValueError(f"jobs is {jobs}; give the number of cells to measure at a time, 1 or more.")
     pending = [key for key in plan.keys if not finished(plan, key, output)]
     with tqdm(total=len(plan.keys), initial=len(plan.keys) - len(pending), unit="cell", disable=not progress) as bar:
-        return _Run(plan, output, jobs, bar, pending).run() if pending else Done()
+        return _measure(plan, output, jobs, bar, pending) if pending else Done()
 
 
 def finished(plan: Plan, key: Key, output: Path) -> bool:
@@ -73,67 +75,55 @@ def finished(plan: Plan, key: Key, output: Path) -> bool:
     return True
 
 
-class _Run:
-    """The processes of one run."""
+def _measure(plan: Plan, output: Path, jobs: int, bar: tqdm[Any], pending: list[Key]) -> Done:
+    """Processes, `jobs` at a time, until every pending cell is there, by this run or another, or has failed.
 
-    def __init__(self, plan: Plan, output: Path, jobs: int, bar: tqdm, pending: list[Key]) -> None:
-        self.plan, self.output, self.jobs, self.bar, self.pending = plan, output, jobs, bar, pending
-        self.upstream, self.downstream = plan.load()
-        self.running: dict[Key, BaseProcess] = {}
-        self.done = Done()
-        # Forked from a process that has only imported: quick to start, and its peak memory is the cell's own.
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([__name__])
+    Not a `ProcessPoolExecutor`: in it, one process that is killed takes all other cells with it.
+    """
+    upstream, downstream = plan.load()
+    # Forked from a process that has only imported: quick to start, and its peak memory is the cell's own.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    done, running = Done(), dict[Key, BaseProcess]()
+    try:
+        while pending or running:
+            for key in [key for key in pending if finished(plan, key, output)]:  # by another run
+                pending.remove(key)
+                bar.update()
+            free = (key for key in pending.copy() if _is_free(_lock(output, key)))
+            for key in islice(free, jobs - len(running)):
+                process: BaseProcess = context.Process(target=work, args=(plan, key, upstream, downstream, output))
+                process.start()
+                running[key] = process
+                pending.remove(key)
+                bar.set_postfix_str("running " + ", ".join(map(str, running)))
+            wait([process.sentinel for process in running.values()], POLL)
+            for key in [key for key, process in running.items() if process.exitcode is not None]:
+                if kept := _keep_if_failed(output, key, running.pop(key)):
+                    done.failed[key] = kept
+                    bar.write(f"failed: {key}, see {kept}")
+                else:
+                    done.measured.append(key)
+                bar.update()
+    finally:
+        for process in running.values():
+            process.terminate()
+            process.join()
+    return done
 
-    def run(self) -> Done:
-        try:
-            while self.pending or self.running:
-                self._start()
-                wait([process.sentinel for process in self.running.values()], POLL)
-                self._collect()
-            return self.done
-        finally:
-            for process in self.running.values():
-                process.terminate()
-                process.join()
 
-    def _start(self) -> None:
-        """Fill the free places with cells that nobody measures."""
-        for key in list(self.pending):
-            if len(self.running) == self.jobs:
-                break
-            if finished(self.plan, key, self.output):
-                self.pending.remove(key)
-                self.bar.update()
-            elif _is_free(_lock(self.output, key)):
-                self.pending.remove(key)
-                self.running[key] = self._process(key)
-                self.bar.set_postfix_str("running " + ", ".join(map(str, self.running)))
-
-    def _process(self, key: Key) -> BaseProcess:
-        tasks = self.plan.in_order(self.upstream, key.order), self.downstream
-        process = self.context.Process(target=work, args=(self.plan, key, *tasks, self.output), name=str(key))
-        process.start()
-        return process
-
-    def _collect(self) -> None:
-        for key, process in list(self.running.items()):
-            if process.exitcode is None:
-                continue
-            del self.running[key]
-            log = _log(self.output, key, process.pid)
-            kept = self.output / "failed" / f"{str(key).replace('/', '-')}.txt"
-            if process.exitcode == 0:
-                log.unlink()
-                kept.unlink(missing_ok=True)
-                self.done.measured.append(key)
-            else:
-                kept.parent.mkdir(exist_ok=True)
-                with log.open("a", encoding="utf-8") as file:
-                    print(f"{key}: the process ended with exit code {process.exitcode}", file=file)
-                self.done.failed[key] = log.replace(kept)
-                self.bar.write(f"failed: {key}, see {kept}")
-            self.bar.update()
+def _keep_if_failed(output: Path, key: Key, process: BaseProcess) -> Path | None:
+    """Where what a failed process printed is kept; None for one that measured its cell."""
+    log = _log(output, key, process.pid)
+    kept = output / "failed" / f"{str(key).replace('/', '-')}.txt"
+    if process.exitcode == 0:
+        log.unlink()
+        kept.unlink(missing_ok=True)
+        return None
+    kept.parent.mkdir(exist_ok=True)
+    with log.open("a", encoding="utf-8") as file:
+        print(f"{key}: the process ended with exit code {process.exitcode}", file=file)
+    return log.replace(kept)
 
 
 def work(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Sequence[LoadedTask], output: Path) -> None:
@@ -145,7 +135,7 @@ def work(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Seque
         logging.disable_progress_bar()
         gc.freeze()  # Trainer collects garbage after every training: not again through all that was imported
         if not finished(plan, key, output):  # another run may have been quicker
-            measure(plan, key, upstream, downstream).write(output)
+            measure(plan, key, plan.in_order(upstream, key.order), downstream).write(output)
 
 
 def _lock(output: Path, key: Key) -> Path:
@@ -154,7 +144,7 @@ def _lock(output: Path, key: Key) -> Path:
     return path
 
 
-def _log(output: Path, key: Key, pid: int) -> Path:
+def _log(output: Path, key: Key, pid: int | None) -> Path:
     return _lock(output, key).with_suffix(f".{pid}.txt")
 
 

@@ -9,41 +9,37 @@ from statistics import fmean
 from typing import Any
 
 from atlas_hf import streams
-from atlas_hf.benchmark.learning.cells import ANY_ORDER, DOWNSTREAM, FULL, UPSTREAM, Cell, Key
-from atlas_hf.benchmark.learning.statistics import Paired, Summary, paired, summarise
+from atlas_hf.benchmark.learning.cells import ANY_ORDER, Cell, Key
+from atlas_hf.benchmark.learning.over_seeds import Paired, Summary, paired, summarise
 from atlas_hf.benchmark.methods import METHODS
+from atlas_hf.folder import DOWNSTREAM, UPSTREAM
 from atlas_hf.metrics import continual
 
 Figures = dict[str, float | None]
 
 
 def arrange(cell: Cell, order: str, names: Sequence[str]) -> Cell:
-    """A cell whose tasks know nothing of one another, as a cell of an order: the score on a task is the same whatever
-    was learned after it. Where all tasks were learned together, only the last row of the matrix exists."""
-    own = cell.names(UPSTREAM)
-    places = [own.index(name) for name in names]
-    last = [cell.matrix[-1][j] for j in places]
-    if None in last:
+    """A cell whose tasks know nothing of one another, as a cell of an order.
+
+    The score on a task is the same whatever was learned after it; where all tasks were learned together, only the last
+    row of the matrix exists.
+    """
+    if cell.order != ANY_ORDER:
+        return cell
+    places = [cell.names(UPSTREAM).index(name) for name in names]
+    matrix = [[row[j] for j in places] for row in cell.matrix]
+    if None in matrix[-1]:  # each task alone: all scores are on the diagonal
         scores = [cell.matrix[j][j] for j in places]
-        matrix = [scores[: i + 1] + [None] * (len(own) - i - 1) for i in range(len(own))]
-    else:
-        matrix = [[None] * len(own) for _ in own[1:]] + [last]
+        matrix = [[score if j <= i else None for j, score in enumerate(scores)] for i in range(len(scores))]
     downstream = [task for task in cell.tasks if task["role"] == DOWNSTREAM]
     return replace(cell, order=order, matrix=matrix, tasks=[*(cell.tasks[j] for j in places), *downstream])
 
 
-def score(cell: Cell, task: str, size: str) -> float | None:
-    """The score of a task that was learned from so many examples; None if it was not measured."""
-    upstream = cell.names(UPSTREAM)
-    if size == FULL and task in upstream:
-        return cell.matrix[upstream.index(task)][upstream.index(task)]
-    return cell.low_shot.get(task, {}).get(size)
-
-
-def mean_score(cell: Cell, tasks: Iterable[str], size: str) -> float | None:
-    """Mean score over tasks; None if there are none, or one of them was not measured."""
-    found = [score(cell, task, size) for task in tasks]
-    return None if not found or None in found else fmean(found)
+def mean(scores: Iterable[float | None]) -> float | None:
+    """None if there are none, or one of them was not measured."""
+    found = list(scores)
+    known = [score for score in found if score is not None]
+    return fmean(known) if known and len(known) == len(found) else None
 
 
 def figures(cell: Cell) -> Figures:
@@ -61,18 +57,13 @@ def figures(cell: Cell) -> Figures:
         "relative_forgetting": continual.relative_forgetting(cell.matrix, chance),
         "backward_transfer": continual.backward_transfer(cell.matrix),
     }
-    for size in sizes(cell):
-        found[f"new_{size}"] = mean_score(cell, cell.names(UPSTREAM)[1:], size)
-        found[f"downstream_{size}"] = mean_score(cell, cell.names(DOWNSTREAM), size)
+    for size in cell.sizes:
+        found[f"new_{size}"] = mean(cell.score(task, size) for task in cell.names(UPSTREAM)[1:])
+        found[f"downstream_{size}"] = mean(cell.score(task, size) for task in cell.names(DOWNSTREAM))
     found |= {f"{name}_parameters": count for name, count in cell.parameters.items()} | dict(cell.cost)
     for when, state in (cell.representation or {}).items():
         found |= {f"{name}_{when}": state[name] for name in ("effective_rank", "dispersion")}
     return found
-
-
-def sizes(cell: Cell) -> list[str]:
-    """The low-shot sizes, smallest first, and always the full one."""
-    return sorted({*cell.settings["low_shot"], FULL} - {FULL}, key=int) + [FULL]
 
 
 @dataclass(frozen=True)
@@ -84,12 +75,9 @@ class Results:
     @cached_property
     def orders(self) -> list[str]:
         """The orders as the stream names them, others after them; `"any"` alone if there is no other."""
-        return _sorted({cell.order for cell in self.cells} - {ANY_ORDER}, self._stream_orders) or [ANY_ORDER]
-
-    @property
-    def _stream_orders(self) -> list[str]:
         stream = streams.STREAMS.get(self.cells[0].stream)
-        return list(stream.ORDERS) if stream else []
+        found = {cell.order for cell in self.cells} - {ANY_ORDER}
+        return _sorted(found, list(stream.ORDERS) if stream else []) or [ANY_ORDER]
 
     @cached_property
     def methods(self) -> list[str]:
@@ -98,11 +86,13 @@ class Results:
 
     @cached_property
     def seeds(self) -> list[int]:
+        """Those of any cell, smallest first."""
         return sorted({cell.seed for cell in self.cells})
 
     @property
     def sizes(self) -> list[str]:
-        return sizes(self.cells[0])
+        """The low-shot sizes, smallest first, and always the full one."""
+        return self.cells[0].sizes
 
     def upstream(self, order: str) -> list[str]:
         """The upstream tasks of an order."""
@@ -111,20 +101,30 @@ class Results:
     @cached_property
     def arranged(self) -> dict[Key, Cell]:
         """Every cell in every order that it stands in."""
-        found = {cell.key: cell for cell in self.cells if cell.order in self.orders}
-        for cell in self.cells:
-            for order in self.orders if cell.order == ANY_ORDER else ():
-                found[replace(cell.key, order=order)] = arrange(cell, order, self.upstream(order))
-        return found
+        return {
+            Key(cell.method, order, cell.seed): arrange(cell, order, self.upstream(order))
+            for order in self.orders
+            for cell in self.cells
+            if cell.order in (order, ANY_ORDER)
+        }
 
     @cached_property
-    def _figures(self) -> dict[Key, Figures]:
+    def figures(self) -> dict[Key, Figures]:
+        """The figures of every arranged cell."""
         return {key: figures(cell) for key, cell in self.arranged.items()}
 
     def of(self, method: str, order: str) -> list[Cell]:
         """The cells of a method in an order, one per seed."""
         keys = (Key(method, order, seed) for seed in self.seeds)
         return [self.arranged[key] for key in keys if key in self.arranged]
+
+    def methods_in(self, order: str) -> list[str]:
+        """The methods of which there are cells in an order."""
+        return [method for method in self.methods if self.of(method, order)]
+
+    def places(self, methods: Sequence[str]) -> list[tuple[str, str]]:
+        """Every method and order of which there are cells."""
+        return [(method, order) for method in methods for order in self.orders if self.of(method, order)]
 
     def missing(self) -> list[Key]:
         """Cells that a method lacks, in an order, at a seed that it has in another.
@@ -144,29 +144,38 @@ class Results:
 
     def values(self, method: str, order: str, figure: str) -> list[float | None]:
         """A figure, one value per seed of the benchmark; None for what is missing."""
-        return [self._figures.get(Key(method, order, seed), {}).get(figure) for seed in self.seeds]
+        return [self.figures.get(Key(method, order, seed), {}).get(figure) for seed in self.seeds]
+
+    def learned(self, method: str, order: str, tasks: Sequence[str], size: str) -> list[float | None]:
+        """The mean score over tasks, each learned from so many examples, one value per seed as in `values`."""
+        found = (self.arranged.get(Key(method, order, seed)) for seed in self.seeds)
+        return [mean(cell.score(task, size) for task in tasks) if cell else None for cell in found]
 
     def summary(self, method: str, order: str, figure: str) -> Summary:
+        """Mean and spread of a figure over seeds."""
         return summarise(self.values(method, order, figure))
 
     def compare(self, method: str, baseline: str, order: str, figure: str) -> Paired:
         """Paired test over seeds; positive: the method's figure is larger."""
         return paired(self.values(method, order, figure), self.values(baseline, order, figure))
 
+    def mean_matrix(self, method: str, order: str) -> list[list[float | None]]:
+        """The accuracy matrix (T x T), mean over seeds."""
+        stacks = zip(*(cell.matrix for cell in self.of(method, order)), strict=True)  # T of (seeds, T)
+        return [[mean(values) for values in zip(*rows, strict=True)] for rows in stacks]
+
     def long(self) -> Iterator[dict[str, Any]]:
         """One row per cell and figure; for scores also which task, after which, from how many examples."""
         for key, cell in sorted(self.arranged.items()):
-            place = {"stream": cell.stream, **vars(key)}
-            empty = {"task": None, "after": None, "examples": None}
-            for name, value in self._figures[key].items():
-                yield place | empty | {"figure": name, "value": value}
-            upstream = cell.names(UPSTREAM)
-            for after, row in zip(upstream, cell.matrix, strict=True):
-                for task, value in zip(upstream, row, strict=True):
-                    yield place | empty | {"figure": "score", "task": task, "after": after, "value": value}
+            place = {"stream": cell.stream, **vars(key), "task": None, "after": None, "examples": None}
+            for name, value in self.figures[key].items():
+                yield place | {"figure": name, "value": value}
+            for after, row in zip(cell.names(UPSTREAM), cell.matrix, strict=True):
+                for task, value in zip(cell.names(UPSTREAM), row, strict=True):
+                    yield place | {"figure": "score", "task": task, "after": after, "value": value}
             for task, found in cell.low_shot.items():
                 for size, value in found.items():
-                    yield place | empty | {"figure": "low_shot", "task": task, "examples": size, "value": value}
+                    yield place | {"figure": "low_shot", "task": task, "examples": size, "value": value}
 
 
 def _sorted(names: Iterable[str], known: Sequence[str]) -> list[str]:

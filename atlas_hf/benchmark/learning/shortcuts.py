@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,20 +44,22 @@ def variants(spec: TaskSpec) -> dict[str, TaskSpec]:
 
 
 def measure(
-    stream: Any, args: AtlasTrainingArguments, output: Path, sizes: dict[str, int], seeds: Sequence[int]
+    stream: Any, training: dict[str, Any], output: Path, sizes: dict[str, int], seeds: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Test scores of every task and variant: one record per task, a list of scores (one per seed) per variant."""
+    """Test scores of every task and variant: one record per task, a list of scores (one per seed) per variant.
+
+    `training` are fields of `AtlasTrainingArguments`; the models go to folders of `output`, the records to a file.
+    """
     records = []
     for spec, data in [*stream.load(**sizes), *stream.load_downstream(**sizes)]:
         record = {"task": spec.name, "chance": spec.random_baseline}
         for name, changed in variants(spec).items():
             record[name] = []
             for seed in seeds:
+                folder = output / spec.name / name / str(seed)
                 model = AtlasModel.from_pretrained(stream.BACKBONE_ID, config=AtlasConfig(r=stream.WIDTH))
-                seeded = copy(args)
-                seeded.seed = seed
-                results = learn_sequence(model, [(changed, data)], seeded, output / spec.name / name / str(seed))
-                record[name].append(results["matrix"][0][0])
+                args = AtlasTrainingArguments(str(folder), seed=seed, report_to="none", disable_tqdm=True, **training)
+                record[name].append(learn_sequence(model, [(changed, data)], args, folder)["matrix"][0][0])
         records.append(record)
         write_json(output / "shortcuts.json", {"records": records})
     return records
@@ -72,6 +73,7 @@ def _cell(scores: Sequence[float] | None) -> str:
 
 
 def main() -> None:
+    """The command: measure, and print a row per task."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stream", default="digits", help=f"one of: {', '.join(streams.STREAMS)}")
     parser.add_argument("--output", type=Path, required=True, help="folder; run again to go on with it")
@@ -83,9 +85,8 @@ def main() -> None:
     stream = streams.get(options.stream)
     torch.set_num_threads(stream.THREADS)
     training = stream.TRAINING | (stream.SMOKE_TRAINING if options.smoke else {})
-    args = AtlasTrainingArguments(output_dir=str(options.output), report_to="none", disable_tqdm=True, **training)
     sizes = stream.SMOKE_SIZES if options.smoke else stream.SIZES
-    records = measure(stream, args, options.output, sizes, options.seeds)
+    records = measure(stream, training, options.output, sizes, options.seeds)
     rows = [[r["task"], f"{r['chance']:.3f}", *(_cell(r.get(name)) for name in COLUMNS)] for r in records]
     print(table(["task", "chance", *COLUMNS], rows))
 

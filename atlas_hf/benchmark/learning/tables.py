@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from statistics import fmean
 from typing import Any
 
 from atlas_hf.benchmark.learning.claims import SUBJECTS, Claim
+from atlas_hf.benchmark.learning.over_seeds import Paired, Summary
 from atlas_hf.benchmark.learning.scores import Results
-from atlas_hf.benchmark.learning.statistics import Paired, Summary
 
 NOTHING = "-"
-SCALES = {"forgetting": 100, "worst_drop": 100, "deviation": 100, "backward_transfer": 100, "average_accuracy": 100}
-COST = {
+SCORES = {"average_accuracy": "average accuracy", "forgetting": "forgetting", "backward_transfer": "backward transfer"}
+COSTS = {
     "trained_parameters": ("trained", "{:,.0f}", 1),
     "stored_parameters": ("stored", "{:,.0f}", 1),
     "steps": ("steps", "{:,.0f}", 1),
@@ -21,6 +22,13 @@ COST = {
     "samples_per_second": ("samples/s", "{:.0f}", 1),
     "peak_memory_bytes": ("peak memory, MB", "{:,.0f}", 1e-6),
 }
+CLAIM_HEADINGS = {
+    "difference": "difference ± 2 SE [95 % interval]",
+    "forgetting": "forgetting ± SD",
+    "low_shot_transfer": "low-shot transfer, %",
+    "transfer_tasks": "of tasks",
+}
+HIDDEN_IN_CLAIMS = {"task", "error", "low", "high", "reason", "deviation"}
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -30,61 +38,37 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def compared(results: Results) -> dict[str, str]:
-    """The figures that methods are compared by, with their headings."""
-    headings = {"average_accuracy": "average accuracy"}
+    """The figures that methods are compared by and that some cell has, with their headings."""
+    headings = {"average_accuracy": SCORES["average_accuracy"]}
     headings |= {f"new_{size}": f"new, {size}" for size in results.sizes[:-1]}
     headings |= {f"downstream_{size}": f"downstream, {size}" for size in results.sizes}
-    known = [figure for figure in headings if any(any_value(results, figure))]
-    return {figure: headings[figure] for figure in known}
-
-
-def any_value(results: Results, figure: str) -> list[bool]:
-    """Per method: was the figure measured anywhere?"""
-    return [
-        any(value is not None for order in results.orders for value in results.values(method, order, figure))
-        for method in results.methods
-    ]
+    measured = {name for found in results.figures.values() for name, value in found.items() if value is not None}
+    return {figure: heading for figure, heading in headings.items() if figure in measured}
 
 
 def main_table(results: Results, order: str) -> str:
     """Method by figure: what was learned and what it took."""
-    scores = compared(results)
-    scores = {"average_accuracy": scores.pop("average_accuracy", "average accuracy"), "forgetting": "forgetting",
-              "backward_transfer": "backward transfer"} | scores  # fmt: skip
-    header = ["method", "seeds", *scores.values(), "trained", "stored", "training, s", "samples/s", "memory, MB"]
-    costs = ("trained_parameters", "stored_parameters", "train_seconds", "samples_per_second", "peak_memory_bytes")
-    rows = [
-        [
-            method,
-            str(len(results.of(method, order))),
-            *(spread(results.summary(method, order, figure)) for figure in scores),
-            *(_cost(results, method, order, figure) for figure in costs),
-        ]
-        for method in results.methods
-        if results.of(method, order)
-    ]
+    scores = SCORES | compared(results)
+    costs = [figure for figure in COSTS if figure not in ("steps", "eval_seconds")]
+    header = ["method", "seeds", *scores.values(), *(COSTS[figure][0].removeprefix("peak ") for figure in costs)]
+    rows = []
+    for method in results.methods_in(order):
+        spreads = [spread(results.summary(method, order, figure)) for figure in scores]
+        taken = [_cost(results, method, order, figure) for figure in costs]
+        rows.append([method, str(len(results.of(method, order))), *spreads, *taken])
     return markdown(header, rows)
 
 
 def cost_table(results: Results, order: str) -> str:
     """Method by cost."""
-    rows = [
-        [method, *(_cost(results, method, order, figure) for figure in COST)]
-        for method in results.methods
-        if results.of(method, order)
-    ]
-    return markdown(["method", *(heading for heading, _, _ in COST.values())], rows)
+    rows = [[name, *(_cost(results, name, order, figure) for figure in COSTS)] for name in results.methods_in(order)]
+    return markdown(["method", *(heading for heading, _, _ in COSTS.values())], rows)
 
 
-def pairs_table(results: Results, order: str, method: str) -> str:
-    """Difference of a method to each other one, figure by figure; bold where it exceeds twice its standard error."""
-    scores = compared(results)
-    rows = [
-        [other, *(difference(results.compare(method, other, order, figure)) for figure in scores)]
-        for other in results.methods
-        if other != method and results.of(other, order)
-    ]
-    return markdown([f"{method} minus", *scores.values()], rows)
+def _cost(results: Results, method: str, order: str, figure: str) -> str:
+    _, form, scale = COSTS[figure]
+    mean = results.summary(method, order, figure).mean
+    return NOTHING if mean is None else form.format(scale * mean)
 
 
 def pairs(results: Results) -> list[dict[str, Any]]:
@@ -93,41 +77,38 @@ def pairs(results: Results) -> list[dict[str, Any]]:
         {"order": order, "figure": figure, "method": method, "baseline": other}
         | vars(results.compare(method, other, order, figure))
         for order in results.orders
-        for method in SUBJECTS
-        for other in results.methods
-        if other != method and results.of(method, order) and results.of(other, order)
+        for method, other in permutations(results.methods_in(order), 2)
         for figure in [*compared(results), "forgetting"]
+        if method in SUBJECTS
     ]
 
 
-def mean_matrix(results: Results, method: str, order: str) -> list[list[float | None]]:
-    """The accuracy matrix, mean over seeds."""
-    stacks = zip(*(cell.matrix for cell in results.of(method, order)), strict=True)
-    columns = [[list(values) for values in zip(*rows, strict=True)] for rows in stacks]
-    return [[None if None in values else fmean(values) for values in row] for row in columns]
+def pairs_table(results: Results, order: str, method: str) -> str:
+    """Difference of a method to each other one, figure by figure; bold where it exceeds twice its standard error."""
+    scores = compared(results)
+    rows = [
+        [other, *(difference(results.compare(method, other, order, figure)) for figure in scores)]
+        for other in results.methods_in(order)
+        if other != method
+    ]
+    return markdown([f"{method} minus", *scores.values()], rows)
 
 
 def matrix_table(results: Results, method: str, order: str) -> str:
     """The mean accuracy matrix: after learning the task of a row, the score on that of a column."""
     names = results.upstream(order)
-    rows = zip(names, mean_matrix(results, method, order), strict=True)
+    rows = zip(names, results.mean_matrix(method, order), strict=True)
     return markdown(["after", *names], [[name, *map(points, row)] for name, row in rows])
 
 
 def coefficient_table(results: Results, method: str, order: str) -> str:
     """Task by adapter: the mean coefficient over seeds; empty for a method without coefficients."""
     found = [cell.coefficients for cell in results.of(method, order) if cell.coefficients]
-    if not found:
-        return ""
-    names = results.upstream(order)
-    rows = [
-        [
-            task,
-            *(f"{fmean(c[task][name] for c in found):.3f}" if name in found[0][task] else NOTHING for name in names),
-        ]
-        for task in names
-    ]
-    return markdown(["in task", *names], rows)
+    names, rows = results.upstream(order), []
+    for task in names if found else ():
+        known = [[seed[task][name] for seed in found if name in seed[task]] for name in names]
+        rows.append([task, *(f"{fmean(values):.3f}" if values else NOTHING for values in known)])
+    return markdown(["in task", *names], rows) if rows else ""
 
 
 def claim_table(claim: Claim) -> str:
@@ -135,31 +116,21 @@ def claim_table(claim: Claim) -> str:
     rows = [row for row in claim.rows if "task" not in row or row in claim.main]
     if not rows:
         return "Nothing was measured for this claim."
-    columns = [name for name in rows[0] if name not in _HIDDEN]
-    body = [[_claim_value(name, row) for name in columns] for row in rows]
-    return markdown([_HEADINGS.get(name, name.replace("_", " ")) for name in columns], body)
-
-
-_HIDDEN = {"task", "error", "low", "high", "reason", "deviation"}
-_HEADINGS = {
-    "difference": "difference ± 2 SE [95 % interval]",
-    "forgetting": "forgetting ± SD",
-    "low_shot_transfer": "low-shot transfer, %",
-    "transfer_tasks": "of tasks",
-}
+    columns = [name for name in rows[0] if name not in HIDDEN_IN_CLAIMS]
+    header = [CLAIM_HEADINGS.get(name, name.replace("_", " ")) for name in columns]
+    return markdown(header, [[_claim_value(name, row) for name in columns] for row in rows])
 
 
 def _claim_value(name: str, row: Mapping[str, Any]) -> str:
-    value = row[name]
+    value, plain = row[name], row.get("figure") == "effective_rank"
     if name == "held":
         return {True: "yes", False: "no", None: NOTHING}[value]
     if value is None:
         return f"{NOTHING} ({row['reason']})" if name == "p" and row["reason"] else NOTHING
-    plain = row.get("figure") == "effective_rank"
     if name == "difference":
         return _interval(row, 1 if plain else 100)
     if name == "forgetting":
-        return spread(Summary(row["n"], value, row["deviation"], None))
+        return spread(Summary(row["n"], value, row["deviation"]))
     if name == "p":
         return p_value(value)
     if isinstance(value, float):
@@ -170,13 +141,12 @@ def _claim_value(name: str, row: Mapping[str, Any]) -> str:
 def _interval(row: Mapping[str, Any], scale: float) -> str:
     text = f"{scale * row['difference']:+.2f}"
     if row["error"] is not None:
-        text += f" ± {2 * scale * row['error']:.2f}"
-    if row["low"] is not None:
-        text += f" [{scale * row['low']:+.2f}, {scale * row['high']:+.2f}]"
+        text += f" ± {2 * scale * row['error']:.2f} [{scale * row['low']:+.2f}, {scale * row['high']:+.2f}]"
     return text
 
 
 def points(value: float | None) -> str:
+    """A score in [0, 1] as points."""
     return NOTHING if value is None else f"{100 * value:.1f}"
 
 
@@ -195,10 +165,5 @@ def difference(found: Paired) -> str:
 
 
 def p_value(p: float) -> str:
+    """Three digits."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _cost(results: Results, method: str, order: str, figure: str) -> str:
-    _, form, scale = COST[figure]
-    mean = results.summary(method, order, figure).mean
-    return NOTHING if mean is None else form.format(scale * mean)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
 
-from scipy.stats import t, ttest_rel
-
 CONFIDENCE = 0.95
 
 
@@ -21,14 +19,16 @@ class Summary:
 
     n: int
     mean: float | None
-    deviation: float | None
-    error: float | None
+    deviation: float | None = None
+    error: float | None = None
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Mean difference of n pairs, its standard error, its 95 % confidence interval (Student's t with n - 1 degrees of
-    freedom) and the p-value of the two-sided paired t-test. What is not defined is None, and `reason` says why."""
+    """Mean difference of n pairs, its standard error and 95 % confidence interval, and p of the paired t-test.
+
+    The test is two-sided. What is not defined is None, and `reason` says why.
+    """
 
     n: int
     difference: float | None
@@ -43,12 +43,17 @@ class Paired:
         """Is the difference larger than twice its standard error? None if there is no standard error."""
         return None if self.error is None or self.difference is None else abs(self.difference) > 2 * self.error
 
+    @property
+    def gain(self) -> bool | None:
+        """Is it clear and positive? None if there is no standard error."""
+        return None if self.error is None or self.difference is None else self.difference > 2 * self.error
+
 
 def summarise(values: Sequence[float | None]) -> Summary:
     """Summary of the values that are not None."""
     known = [value for value in values if value is not None]
     if len(known) < 2:
-        return Summary(len(known), known[0] if known else None, None, None)
+        return Summary(len(known), known[0] if known else None)
     deviation = stdev(known)
     return Summary(len(known), fmean(known), deviation, deviation / sqrt(len(known)))
 
@@ -60,13 +65,13 @@ def paired(a: Sequence[float | None], b: Sequence[float | None]) -> Paired:
         ValueError: if a and b are not of one length.
     """
     pairs = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
-    differences = [x - y for x, y in pairs]
-    n, mean = len(pairs), fmean(differences) if pairs else None
-    if n < 2:
-        return Paired(n, mean, reason="no seed that both have" if n == 0 else "one seed")
-    error = stdev(differences) / sqrt(n)
-    if error < 1e-12:
-        return Paired(n, mean, 0.0, mean, mean, reason="the same difference at every seed")
-    reach = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
-    p = float(ttest_rel(*zip(*pairs, strict=True)).pvalue)
-    return Paired(n, mean, error, mean - reach, mean + reach, p)
+    found = summarise([x - y for x, y in pairs])
+    if found.mean is None or found.error is None:
+        return Paired(found.n, found.mean, reason="one seed" if pairs else "no seed that both have")
+    if found.error < 1e-12:
+        return Paired(found.n, found.mean, 0.0, found.mean, found.mean, reason="the same difference at every seed")
+    from scipy.stats import ttest_rel  # only a report needs it, not the processes that measure
+
+    test = ttest_rel(*zip(*pairs, strict=True))
+    low, high = map(float, test.confidence_interval(CONFIDENCE))
+    return Paired(found.n, found.mean, found.error, low, high, float(test.pvalue))
