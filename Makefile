@@ -4,7 +4,7 @@ RUN = $(VENV)/bin
 OLDEST = $(VENV)-oldest
 OLDEST_TORCH ?= 2.13.0
 
-.PHONY: quickstart demo docs conformance test test-oldest test-slow lint clean
+.PHONY: quickstart demo docs conformance check test test-oldest test-slow dist clean
 
 # The main job: a frozen ViLT learns four tasks on real handwritten digits, one after another.
 quickstart: $(VENV)/.installed
@@ -18,8 +18,15 @@ demo: $(VENV)/.installed-demo
 docs: $(VENV)/.installed-docs
 	$(RUN)/python -m mkdocs build --strict
 
-test: $(VENV)/.installed-test
+# Everything that is said of the source without running it: style, formatting, the order of the rooms, types.
+check: $(VENV)/.installed-check
 	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/lint-imports --no-logo
+	$(RUN)/mypy
+
+# The fast tests.
+test: $(VENV)/.installed-test
 	$(RUN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # The fast tests on the oldest versions that setup.cfg allows, on Python 3.10 or 3.11. The oldest torch needs
@@ -34,12 +41,18 @@ conformance: $(VENV)/.installed-conformance
 test-slow: $(VENV)/.installed-test
 	$(RUN)/python -m pytest -m slow
 
+# A wheel and a source distribution, as PyPI would take them.
+dist: $(VENV)/.installed-check
+	rm -rf dist
+	$(RUN)/python -m build --outdir dist
+	$(RUN)/twine check --strict dist/*
+
 $(VENV)/.installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-# An extra of setup.cfg: demo, docs, test, conformance.
+# An extra of setup.cfg: check, conformance, demo, docs, test.
 $(VENV)/.installed-%: $(VENV)/.installed
 	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
 	touch $@
@@ -51,4 +64,4 @@ $(OLDEST)/.installed: setup.cfg constraints-oldest.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) runs site .conformance
+	rm -rf $(VENV) $(OLDEST) build dist runs site .conformance .mypy_cache .import_linter_cache

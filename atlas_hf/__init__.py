@@ -1,34 +1,26 @@
 """ATLAS for Hugging Face: continual learning with adapters that are reused and expanded.
 
-Importing the package makes the method known to PEFT.
+Importing the package makes the method known to PEFT: now, if PEFT is imported already, or else as soon as it is. The
+public names (`__init__.pyi`) load when they are first used, so that a command's `--help` waits for no torch.
 """
 
-from atlas_hf.data.collator import AtlasCollator
-from atlas_hf.folder import AtlasFormatError
-from atlas_hf.model.atlas_model import AtlasModel
-from atlas_hf.tasks import TaskSpec
-from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.pruning import Pruned, prune_experience
-from atlas_hf.training.sequence import learn_sequence
-from atlas_hf.training.trainer import AtlasTrainer
-from atlas_hf.tuner import AtlasConfig, AtlasLayer, AtlasTuner
-from atlas_hf.tuner.registration import register
+from __future__ import annotations
+
+from types import ModuleType
+
+import lazy_loader
+from wrapt import register_post_import_hook
+
 from atlas_hf.version import __version__
 
-register()
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ += ["__version__"]
 
-__all__ = [
-    "AtlasCollator",
-    "AtlasConfig",
-    "AtlasFormatError",
-    "AtlasLayer",
-    "AtlasModel",
-    "AtlasTrainer",
-    "AtlasTrainingArguments",
-    "AtlasTuner",
-    "Pruned",
-    "TaskSpec",
-    "__version__",
-    "learn_sequence",
-    "prune_experience",
-]
+
+def _register(peft: ModuleType) -> None:
+    from atlas_hf.tuner.registration import register
+
+    register()
+
+
+register_post_import_hook(_register, "peft")

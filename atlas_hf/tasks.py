@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from numbers import Integral, Real
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets import ClassLabel, Dataset, Features, Image, List, Value
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
 
 PROBLEM_TYPES = (
     "single_label_classification",
@@ -75,7 +74,7 @@ class TaskSpec:
     score_column: str | None = None
     label_names: tuple[str, ...] | None = None
     num_choices: int | None = None
-    metric: str | None = None
+    metric: str = None  # type: ignore[assignment]  # until __post_init__ has put in the problem type's own
     random_baseline: float = 0.0
     dataset_id: str | None = None
     description: str | None = None
@@ -143,7 +142,9 @@ class TaskSpec:
     @property
     def rows_per_example(self) -> int:
         """How many backbone rows one example is flattened into: choices, images of a pair, or 1."""
-        return self.num_choices if self.problem_type == "multiple_choice" else max(1, len(self.image_columns))
+        if self.problem_type == "multiple_choice" and self.num_choices:
+            return self.num_choices
+        return max(1, len(self.image_columns))
 
     @property
     def modality(self) -> str:
@@ -155,12 +156,15 @@ class TaskSpec:
 
     @property
     def input_columns(self) -> tuple[str, ...]:
+        """The columns that the model reads: images, texts, choices, sound."""
         single = tuple(column for column in (self.choices_column, self.audio_column) if column)
         return self.image_columns + self.text_columns + single
 
     @property
     def features(self) -> Features:
         """The columns of a data set of this task, inputs first, with their types."""
+        from datasets import ClassLabel, Features, Image, List, Value  # a second to import, and needed here alone
+
         several = {"multi_label_classification": List(Value("int64")), "regression": Value("float64")}
         label = ClassLabel(names=list(self.label_names)) if self.label_names else Value("int64")
         features = {column: Image() for column in self.image_columns}
@@ -202,8 +206,8 @@ class TaskSpec:
             if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
                 raise self._error(f"{where} {value!r} in '{self.label_column}'; give finite numbers.")
             return
-        limit = self.num_choices if self.problem_type == "multiple_choice" else self.num_labels
-        if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= value < limit:
+        limit = self.rows_per_example if self.problem_type == "multiple_choice" else self.num_labels
+        if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= int(value) < limit:
             raise self._error(
                 f"{where} {value!r} in '{self.label_column}'; possible are the whole numbers 0 to {limit - 1}. Map "
                 "the labels to class ids, and leave unlabelled rows out."
@@ -218,6 +222,7 @@ class TaskSpec:
             )
 
     def to_dict(self) -> dict[str, Any]:
+        """Every field as plain data, for JSON."""
         return asdict(self)
 
     @classmethod
@@ -233,10 +238,3 @@ class TaskSpec:
                 f"A task's record has unknown fields {unknown} and lacks {missing}; known are {sorted(known)}."
             )
         return cls(**values)
-
-    def save(self, path: str | Path) -> None:
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    @classmethod
-    def load(cls, path: str | Path) -> TaskSpec:
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))

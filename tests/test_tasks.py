@@ -56,12 +56,10 @@ def test_a_name_must_be_a_folder_a_tag_and_an_adapter(name):
 
 
 @pytest.mark.parametrize("change", [{}, CHOICE, PAIR, SOFT, NUMBER, {"description": "Größe?"}])
-def test_a_record_goes_through_json(change, tmp_path):
+def test_a_record_goes_through_json(change):
     spec = text_spec("one", **change)
-    spec.save(tmp_path / "task.json")
-    assert TaskSpec.load(tmp_path / "task.json") == spec
-    assert TaskSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
-    assert hash(spec) == hash(TaskSpec.load(tmp_path / "task.json"))
+    read = TaskSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
+    assert read == spec and hash(read) == hash(spec)
 
 
 def test_unknown_and_missing_fields_are_named():

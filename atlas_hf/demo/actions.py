@@ -11,7 +11,7 @@ from huggingface_hub.errors import RevisionNotFoundError
 from atlas_hf import hub
 from atlas_hf.demo.places import Mistake, Models, Place, visit
 from atlas_hf.demo.questions import Answer, Question, ask
-from atlas_hf.report.card_source import public
+from atlas_hf.report.printable import public
 
 MISTAKES = (ValueError, OSError, hub.HubError)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from atlas_hf.folder import AtlasFormatError, read_json, write_json
 from atlas_hf.metrics.continual import Matrix, average_accuracy
-from atlas_hf.report.card_source import real
+from atlas_hf.report.printable import real
 
 FILE = Path(__file__).parent / "comparison.json"
 METHODS = {"atlas": "ATLAS", "sequential_ft": "sequential fine-tuning"}
@@ -44,9 +44,7 @@ def comparison(stream: str | None, tasks: Sequence[str], path: Path = FILE) -> l
         methods = orders[0]["methods"] if orders and read_json(path)["stream"] == stream else {}
         return [Result(name, int(found["seeds"]), _numbers(found["matrix"])) for name, found in methods.items()]
     except (KeyError, TypeError, ValueError) as error:
-        raise AtlasFormatError(
-            f"{path.name} is not what atlas_hf writes ({error}). Write it again."
-        ) from error
+        raise AtlasFormatError(f"{path.name} is not what atlas_hf writes ({error}). Write it again.") from error
 
 
 def _numbers(matrix: Any) -> Matrix:
@@ -74,7 +72,7 @@ def compare(cells: Path) -> dict[str, Any]:
     return {"format_version": 1, "stream": streams.pop(), "orders": [_order(found, order) for order in orders]}
 
 
-def _read_cells(cells: Path, method: str) -> list[Mapping[str, Any]]:
+def _read_cells(cells: Path, method: str) -> Sequence[Mapping[str, Any]]:
     paths = sorted(cells.glob(f"{method}/*/seed-*.json"))
     if not paths:
         raise ValueError(f"There is no cell of {method} in {cells}. Run the benchmark with {list(METHODS)}.")

@@ -23,17 +23,21 @@ Updates = dict[Any, Any]
 
 def connect(blocks: gr.Blocks, demo: Demo, page: Page) -> None:
     """Bind the events. They are the page's own; the API has functions of its own (`atlas_hf.demo.api`)."""
-    hidden = {"api_visibility": "private", "show_progress": "minimal"}
+    hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
     everything = [part for value in vars(page).values() for part in (value if isinstance(value, list) else [value])]
     do = Handlers(demo, page)
-    comparing = {
+    comparing: dict[str, Any] = {
         "fn": for_people(do.compare), "inputs": [page.place, page.answer_state, page.after],
         "outputs": [page.side_by_side, *page.codes],
     } | hidden  # fmt: skip
-    first = {"fn": for_people(do.first), "inputs": [page.place, page.task], "outputs": everything} | hidden
+    first: dict[str, Any] = {
+        "fn": for_people(do.first),
+        "inputs": [page.place, page.task],
+        "outputs": everything,
+    } | hidden
     blocks.load(for_people(do.describe), page.place, everything, **hidden).success(**first).success(**comparing)
     page.task.input(for_people(do.choose), [page.place, page.task, page.after], everything, **hidden)
-    asking = {"inputs": page.inputs, "outputs": everything, "preprocess": False} | hidden
+    asking: dict[str, Any] = {"inputs": page.inputs, "outputs": everything, "preprocess": False} | hidden
     for asked in (page.ask.click, page.text.submit):
         asked(for_people(do.ask), **asking).success(**comparing)
     for name, button in zip(examples(), page.examples, strict=True):
@@ -58,7 +62,9 @@ class Handlers:
         possible = [task for task in place.tasks if task.name in fit] or place.tasks
         task = max(possible, key=lambda one: len(one.record.experience))
         names = [(f"{one.position}  {one.name}", one.name) for one in place.tasks]
-        compared = comparison(_stream(place), [one.name for one in place.source.upstream])
+        compared = comparison(
+            place.source.results.description.get("stream"), [one.name for one in place.source.upstream]
+        )
         return {
             page.place: place,
             page.headline: views.headline(place),
@@ -95,6 +101,7 @@ class Handlers:
         return {**self._about(place, task, after), **self._fields(task, None), **self._no_answer()}
 
     def example(self, name: str, place: Place, after: int) -> Updates:
+        """The task of an example, its inputs and its answer."""
         task, example = place.task(name), examples()[name]
         return {
             self.page.task: name,
@@ -104,13 +111,14 @@ class Handlers:
         }
 
     def ask(self, place: Place, name: str, *given: Any) -> Updates:
+        """The answer to what the visitor gave."""
         *images, text, choices = given
         spec = place.task(name).spec
         paths = [uploaded(image) for image in images[: len(spec.image_columns)]]
         question = Question(name, tuple(path for path in paths if path), text or "", choices or "")
         return self._answer(place, question)
 
-    def compare(self, place: Place, answer: Answer | None, after: int) -> Sequence[str]:
+    def compare(self, place: Place, answer: Answer | None, after: int) -> Sequence[Any]:
         """The same input as of task `after`, and the code that loads that state."""
         task = place.task(answer.question.task) if answer else place.tasks[-1]
         codes = [gr.update(value=code, label=title) for title, code in snippets.code(place, task, after).items()]
@@ -135,7 +143,7 @@ class Handlers:
         """The inputs that the task takes, filled with an example or empty."""
         page, spec = self.page, task.spec
         given = example.question if example else Question(task.name)
-        shown = {}
+        shown: Updates = {}
         for number, part in enumerate(page.images):
             label, value = spec.image_columns[number : number + 1], given.images[number : number + 1]
             shown[part] = gr.update(visible=bool(label), label=(*label, None)[0], value=(*value, None)[0])
@@ -173,8 +181,3 @@ def _button(example: Example | None) -> dict[str, Any]:
         return gr.update(visible=False)
     question = example.question
     return gr.update(visible=True, value=f"{question.task}: {question.text}" if question.text else question.task)
-
-
-def _stream(place: Place) -> str | None:
-    about = place.source.results.description
-    return about.get("stream") if isinstance(about, dict) else None

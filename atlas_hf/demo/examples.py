@@ -81,7 +81,8 @@ def _expected(spec: TaskSpec, row: Mapping[str, Any]) -> str:
     label = row[spec.label_column]
     if spec.score_column:
         label = max(zip(row[spec.score_column], label, strict=True))[1]
-    return (row[spec.choices_column] if spec.choices_column else spec.label_names)[label]
+    names = row[spec.choices_column] if spec.choices_column else spec.label_names or ()
+    return names[label]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -56,7 +57,7 @@ class Page:
 
 def lay_out(place: Place) -> Page:
     """All components of the page, inside of a Blocks."""
-    parts: dict = {"place": gr.State(place), "answer_state": gr.State(None)}
+    parts: dict[str, Any] = {"place": gr.State(place), "answer_state": gr.State(None)}
     parts["headline"] = gr.HTML()
     with gr.Accordion("Model", open=False, elem_id="model") as parts["model"]:
         parts |= _opening()
@@ -74,7 +75,7 @@ def lay_out(place: Place) -> Page:
     return Page(**parts)
 
 
-def _opening() -> dict:
+def _opening() -> dict[str, Any]:
     with gr.Row():
         repository = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="repository", scale=3)
         revision = gr.Textbox(label="Revision", placeholder="main, or task-02-vqa", elem_id="revision", scale=2)
@@ -84,7 +85,7 @@ def _opening() -> dict:
     return {"repository": repository, "revision": revision, "token": token, "open": gr.Button("Open", elem_id="open")}
 
 
-def _try() -> dict:
+def _try() -> dict[str, Any]:
     with gr.Row(equal_height=False):
         with gr.Column(scale=6):
             with gr.Row():
@@ -116,7 +117,7 @@ def _image(number: int) -> gr.Image:
     )
 
 
-def _reuse() -> dict:
+def _reuse() -> dict[str, Any]:
     leaned_on = gr.HTML(EMPTY, elem_id="leaned-on")
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):
@@ -128,7 +129,7 @@ def _reuse() -> dict:
     return {"leaned_on": leaned_on, "site_map": site_map, "test_set_map": test_set_map, "graph": graph}
 
 
-def _never_forgets() -> dict:
+def _never_forgets() -> dict[str, Any]:
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
             matrix = gr.HTML(elem_id="matrix")
@@ -141,7 +142,7 @@ def _never_forgets() -> dict:
     return {"matrix": matrix, "over_time": over_time, "after": after, "side_by_side": side_by_side}
 
 
-def _use_it() -> dict:
+def _use_it() -> dict[str, Any]:
     codes = [
         gr.Code(language="python", interactive=False, show_line_numbers=False, wrap_lines=True) for _ in range(CODES)
     ]

@@ -53,7 +53,8 @@ def tiles(figures: Sequence[tuple[str, str]]) -> str:
 
 def reuse_graph(tasks: Sequence[str], reuse: Mapping[str, Mapping[str, float]], chosen: str) -> str:
     """Tasks from top to bottom in the order of learning, and an arc from each to every earlier one that it reuses, as
-    wide as its mean coefficient; the arcs of one task stand out."""
+    wide as its mean coefficient; the arcs of one task stand out.
+    """
     step, left = 30, 20 + 15 * len(tasks)
     at = {name: 22 + step * i for i, name in enumerate(tasks)}
     arcs = [

@@ -95,9 +95,9 @@ def visit(start: Place, model_id: str, revision: str = "", token: str = "") -> P
 
     Raises: `ValueError` and `HubError`, with a text for `explain`.
     """
-    model_id, revision, token = model_id.strip(), revision.strip() or None, token.strip()
-    if model_id == start.id and (start.commit is None or not revision):
-        if revision:
+    model_id, wanted, token = model_id.strip(), revision.strip() or None, token.strip()
+    if model_id == start.id and (start.commit is None or not wanted):
+        if wanted:
             raise ValueError(f"{model_id} is a folder on the demo's machine and has no revisions. Leave it empty.")
         return start
     if "/" not in model_id or not is_repository(model_id) or Path(model_id).exists():
@@ -106,7 +106,7 @@ def visit(start: Place, model_id: str, revision: str = "", token: str = "") -> P
     rights = start.token if own else token or False
     if not own:
         until_done(lambda: HfApi(token=rights).auth_check(model_id), f"read {model_id}", BRIEF)
-    return _on_hub(model_id, revision, rights)
+    return _on_hub(model_id, wanted, rights)
 
 
 def _on_hub(model_id: str, revision: str | None, token: str | bool | None) -> Place:

@@ -126,7 +126,8 @@ def notes(encoder: Encoder, given: Mapping[str, Any]) -> list[str]:
     """What the model will not read of a text: what is beyond its length, and words that it does not know."""
     texts = given.get("texts", ())
     texts = [*([texts] if isinstance(texts, str) else texts), *given.get("choices", ())]
-    tokenizer, found = encoder.tokenizer, []
+    tokenizer = encoder.tokenizer
+    found: list[str] = []
     if not texts:
         return found
     length = max(len(tokenizer(text).input_ids) for text in texts)

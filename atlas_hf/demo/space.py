@@ -63,7 +63,7 @@ launch({argument})
 def _metadata(model_id: str, versions: Callable[[str], str]) -> CardData:
     pushed = {} if model_id == DIGITS_MODEL_ID else {"models": [model_id]}
     return CardData(
-        title=f"ATLAS: {model_id.split('/')[-1]}",
+        title=f"ATLAS: {model_id.rsplit('/', maxsplit=1)[-1]}",
         emoji="🧭",
         colorFrom="blue",
         colorTo="gray",

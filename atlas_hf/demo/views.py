@@ -17,7 +17,8 @@ from atlas_hf.demo.comparison import METHODS, Result, average_over_time
 from atlas_hf.demo.places import DIGITS_MODEL, Place
 from atlas_hf.demo.questions import Answer, Question
 from atlas_hf.metrics.continual import average_accuracy, backward_transfer, forgetting
-from atlas_hf.report.card_source import CardTask, real
+from atlas_hf.report.card_source import CardTask
+from atlas_hf.report.printable import real
 
 SHOWN_ANSWERS = 6
 COMPARED = "The benchmark ran the same tasks in the same order, with a number of examples of its own."

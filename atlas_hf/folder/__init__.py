@@ -21,11 +21,9 @@ from atlas_hf.folder.layout import (
     WEIGHTS,
 )
 from atlas_hf.folder.results import DOWNSTREAM, UPSTREAM, Results, TaskResult
-from atlas_hf.folder.weights import check_safetensors, check_task_folder, load_tensors
+from atlas_hf.folder.weights import check_safetensors, check_task_folder, load_tensors, tensor_bytes
 
 __all__ = [
-    "AtlasFormatError",
-    "BaseModel",
     "CARD",
     "CHECKPOINTS",
     "CONFIG",
@@ -34,18 +32,20 @@ __all__ = [
     "FORMAT_VERSION",
     "HISTORY",
     "INDEX",
-    "Index",
     "JSON_LIMIT",
     "MATRIX_PLOT",
     "RESULTS",
     "REUSE_PLOT",
-    "Results",
     "SPEC",
     "TASK_FILES",
-    "TaskRecord",
-    "TaskResult",
     "UPSTREAM",
     "WEIGHTS",
+    "AtlasFormatError",
+    "BaseModel",
+    "Index",
+    "Results",
+    "TaskRecord",
+    "TaskResult",
     "check_safetensors",
     "check_task_folder",
     "clear_scratch",
@@ -57,5 +57,6 @@ __all__ = [
     "replacing",
     "saying_what_is_safe",
     "sync",
+    "tensor_bytes",
     "write_json",
 ]

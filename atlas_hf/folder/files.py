@@ -60,11 +60,11 @@ def replacing(path: Path) -> Iterator[Path]:
             sync(file)
         if path.is_dir():
             for file in files:
-                os.replace(file, path / file.name)
+                file.replace(path / file.name)
             for old in set(path.iterdir()) - {path / file.name for file in files}:
                 shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
         else:
-            os.replace(temporary, path)
+            temporary.replace(path)
         sync(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -88,6 +88,7 @@ def clear_scratch(folder: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, read in blocks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):

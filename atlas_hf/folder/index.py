@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -44,7 +45,11 @@ class BaseModel:
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """One learned task: where it stands, what it reuses, and the digests that hold it to that."""
+    """One learned task: where it stands, what it reuses, and the digests that hold it to that.
+
+    `experience` and `stage` are copies of the task's `adapter_config.json` (written and checked in
+    `atlas_hf.model.records`): what to download, and which tasks are learned, must be known from this file alone.
+    """
 
     position: int
     experience: list[str]
@@ -64,6 +69,7 @@ class Index:
     format_version: int = FORMAT_VERSION
 
     def save(self, folder: Path) -> None:
+        """Write `atlas.json`, whole or not at all."""
         write_json(folder / INDEX, asdict(self))
 
     @classmethod
@@ -93,9 +99,9 @@ class Index:
             if not isinstance(record.files, dict) or set(record.files) != set(TASK_FILES):
                 raise AtlasFormatError(f"{INDEX}: the files of task '{name}' are not {', '.join(TASK_FILES)}.")
             if not isinstance(record.experience, list) or not _all_known(record.experience, seen):
+                reused, known = reprlib.repr(record.experience), reprlib.repr(list(seen))
                 raise AtlasFormatError(
-                    f"{INDEX}: task '{name}' reuses {_short(record.experience)}, but only {_short(list(seen))} were "
-                    "learned before it."
+                    f"{INDEX}: task '{name}' reuses {reused}, but only {known} were learned before it."
                 )
             metrics = record.metrics.values() if isinstance(record.metrics, dict) else [None]
             if not all(isinstance(value, Real) and abs(value) < 1e300 for value in metrics):
@@ -120,10 +126,6 @@ def _all_known(names: list[Any], known: Mapping[str, None]) -> bool:
     return all(isinstance(name, str) and name in known for name in names)
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 300 else text[:300] + "..."
-
-
 def library_versions() -> dict[str, str]:
+    """The versions of this package and of the libraries that compute, by name."""
     return {"atlas_hf": __version__} | {name: version(name) for name in LIBRARIES}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -62,6 +63,7 @@ def load_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def check_safetensors(path: Path) -> None:
+    """Can it be read as safetensors? Raises an `AtlasFormatError`."""
     try:
         with safe_open(path, framework="np") as file:
             file.keys()
@@ -69,3 +71,8 @@ def check_safetensors(path: Path) -> None:
         raise AtlasFormatError(
             f"{path.parent.name}/{path.name} is truncated or not a safetensors file ({error}). Restore the file."
         ) from error
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """A tensor's values as bytes, of any dtype."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

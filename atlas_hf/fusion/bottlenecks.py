@@ -66,7 +66,7 @@ def _filled(pack: Pack, gap: int) -> Pack:
     return Pack(pad(pack.down_weight, below), pad(pack.down_bias, (0, gap)), pad(pack.up_weight, below), pack.up_bias)
 
 
-def _joined(tensors: Sequence[Tensor]) -> Tensor:
+def _joined(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
     """All adapters in one tensor, whose copy costs less than a product for each pack."""
     return torch.cat(tensors) if len(tensors) > 1 else tensors[0]
 

@@ -75,10 +75,9 @@ def fuse_packs(
 
     Of the default variant and weighting there is no second derivative.
     """
-    options = {"num_heads": num_heads, "weighting": weighting, "mask": mask}
     if variant == "paper" and weighting == "adapter":
-        return _fuse_function(x, packs, query, key, **options)
-    compute = partial(_fuse_operations, variant=variant, **options)
+        return _fuse_function(x, packs, query, key, num_heads, mask)
+    compute = partial(_fuse_operations, num_heads=num_heads, variant=variant, weighting=weighting, mask=mask)
     numbers = len(x) * x.shape[1] * sum(pack.down_bias.numel() for pack in packs)
     if torch.is_grad_enabled() and numbers > KEPT:
         return checkpoint(compute, x, packs, query, key, use_reentrant=False, preserve_rng_state=False)
@@ -86,11 +85,11 @@ def fuse_packs(
 
 
 def _fuse_function(
-    x: Tensor, packs: Sequence[Pack], query: Tensor, key: Tensor, num_heads: int, weighting: str, mask: Tensor | None
+    x: Tensor, packs: Sequence[Pack], query: Tensor, key: Tensor, num_heads: int, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Variant `"paper"` with one coefficient per adapter."""
     sequence = _sequence(x, query)
-    coefficients = compare(pool_tokens(sequence, query, num_heads, mask), key, weighting)
+    coefficients = compare(pool_tokens(sequence, query, num_heads, mask), key, "adapter")
     # The attention keeps its sequence for the backward pass, so there is `x`, too.
     return add_adapters(x, coefficients, packs, kept=sequence[:, -x.shape[1] :]), coefficients
 

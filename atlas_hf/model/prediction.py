@@ -1,97 +1,47 @@
-"""How a learned task answers: `AtlasModel.predict`, and what turns its examples into batches."""
+"""How a learned task answers a person: rows in, names with scores out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
-from atlas_hf.data.collator import AtlasCollator, Encoder, example_rows
+from atlas_hf.data.batches import batches
+from atlas_hf.data.collator import AtlasCollator, Encoder
+from atlas_hf.model.evaluation import evaluating
+from atlas_hf.model.task_model import TaskModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import backbone_of
 
 
-class PredictionMixin:
-    """`predict` of `AtlasModel`, and its collators."""
-
-    @cached_property
-    def encoder(self) -> Encoder:
-        if self.processor is None:
-            raise ValueError("This AtlasModel has no processor; pass processor=AutoProcessor.from_pretrained(...).")
-        backbone = self.get_base_model()
-        limits = [
-            getattr(backbone.config.get_text_config(), "max_position_embeddings", None),
-            getattr(self._tokenizer(), "model_max_length", None),
-        ]
-        limits = [limit for limit in limits if limit is not None and limit < 1_000_000]
-        return Encoder(self.processor, min(limits) if limits else None, backbone_of(backbone).fixed_length)
-
-    def _tokenizer(self) -> Any:
-        return Encoder(self.processor).tokenizer
-
-    def collator(self, task: str) -> AtlasCollator:
-        """What turns rows of a task's data set into batches of this model."""
-        self._check_known([task])
-        return AtlasCollator(self.specs[task], self.encoder)
-
-    def predict(
-        self,
-        task: str,
-        images: Any = None,
-        texts: Any = None,
-        choices: Any = None,
-        *,
-        audio: Any = None,
-        top_k: int | None = None,
-        batch_size: int = 32,
-    ) -> list[Any]:
-        """Answers with scores, best first.
-
-        Args:
-            task: which task's question is asked.
-            images: a PIL image or path, a pair of them for a task about pairs, or a list of such.
-            texts: a string, a tuple of strings for a task with several text columns, or a list of such.
-            choices: a list of strings, or a list of such lists, for a multiple-choice task.
-            audio: a sound, `{"array": (samples,), "sampling_rate": Hz}`, or a list of such.
-            top_k: how many answers per example; by default all.
-            batch_size: examples per forward pass.
-
-        Returns:
-            For each example a list of `{"label": ..., "score": ...}`; for a single example that list alone.
-        """
-        self._check_known([task])
-        spec, collate, scores = self.specs[task], self.collator(task), []
-        rows, single = example_rows(spec, images, texts, choices, audio)
-        with torch.no_grad(), evaluating(self):
-            for start in range(0, len(rows), batch_size):
-                inputs = collate.inputs(rows[start : start + batch_size])
-                logits = self(task=task, **{name: tensor.to(self.device) for name, tensor in inputs.items()}).logits
-                scores.extend(self.base_model.atlas_head[task].scores(logits).tolist())
-        answers = [_ranked(spec, row, values, top_k) for row, values in zip(rows, scores, strict=True)]
-        return answers[0] if single else answers
+def make_encoder(processor: Any, backbone: PreTrainedModel) -> Encoder:
+    """What turns texts, images and sounds into the inputs of a backbone."""
+    if processor is None:
+        raise ValueError("This AtlasModel has no processor; pass processor=AutoProcessor.from_pretrained(...).")
+    limits = [
+        getattr(backbone.config.get_text_config(), "max_position_embeddings", None),
+        getattr(Encoder(processor).tokenizer, "model_max_length", None),
+    ]
+    known = [limit for limit in limits if limit is not None and limit < 1_000_000]
+    return Encoder(processor, min(known, default=None), backbone_of(backbone).fixed_length)
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode under a fixed seed: the same input gives the same bits, and nobody's random state moves.
-
-    ViLT orders its patches with torch's global generator even in evaluation mode.
-    """
-    was_training = model.training
-    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(0)
-        if any(module.training for module in model.modules()):  # a change of mode costs the packed weights
-            model.eval()
-        try:
-            yield
-        finally:
-            if was_training:
-                model.train()
+def predict(
+    model: TaskModel,
+    task: str,
+    collate: AtlasCollator,
+    rows: Sequence[Mapping[str, Any]],
+    top_k: int | None,
+    batch_size: int,
+) -> list[list[dict[str, Any]]]:
+    """For each row its answers with scores, `{"label": ..., "score": ...}`, best first; None for all of them."""
+    scores: list[list[float]] = []
+    with torch.no_grad(), evaluating(model):
+        for inputs in batches(rows, collate.inputs, batch_size, model.device):
+            scores.extend(model.heads[task].scores(model(task=task, **inputs).logits).tolist())
+    return [_ranked(collate.spec, row, values, top_k) for row, values in zip(rows, scores, strict=True)]
 
 
 def _ranked(spec: TaskSpec, row: Mapping[str, Any], scores: list[float], top_k: int | None) -> list[dict[str, Any]]:

@@ -12,7 +12,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from atlas_hf.folder import CARD, HISTORY, INDEX, MATRIX_PLOT, REUSE_PLOT, replacing
 from atlas_hf.metrics import continual
-from atlas_hf.report.card_source import METRIC_NAMES, PIPELINES, CardTask, Source, facts, md, number, read_source
+from atlas_hf.report.card_source import METRIC_NAMES, PIPELINES, CardTask, Source, read_source
+from atlas_hf.report.printable import facts, md, number
 
 TEMPLATES = Path(__file__).parent / "templates"
 TAGS = ("atlas", "atlas_hf", "continual-learning", "adapter", "peft")
@@ -78,7 +79,7 @@ def card_data(source: Source, tasks: Sequence[CardTask]) -> ModelCardData:
     pipelines = {task.pipeline for task in tasks}
     modalities = {task.spec.modality for task in tasks}
     mixed = ("multimodal",) if len(modalities) > 1 or "multi-modal" in modalities else ()
-    scored = [task for task in tasks if task.score is not None]
+    scored = [(task, score) for task in tasks if (score := task.score) is not None]
     return ModelCardData(
         library_name="peft",
         base_model=source.base_id,
@@ -86,18 +87,19 @@ def card_data(source: Source, tasks: Sequence[CardTask]) -> ModelCardData:
         pipeline_tag=next(kind for kind in PIPELINES if kind in pipelines),
         license=source.described("license", r"[a-z][a-z0-9.-]{1,40}", "apache-2.0"),
         language=source.described("language", r"[a-z]{2,3}", "en"),
-        datasets=sorted({i for t in tasks if (i := t.spec.dataset_id) in source.datasets}) or None,
+        datasets=sorted({i for t in tasks if (i := t.spec.dataset_id) and i in source.datasets}) or None,
         metrics=sorted({METRIC_NAMES[task.spec.metric][0] for task in tasks}),
         tags=[*TAGS, *mixed],
         model_name=source.label.split("/")[-1] if scored else None,
-        eval_results=[_eval_result(source, task) for task in scored] or None,
+        eval_results=[_eval_result(source, task, score) for task, score in scored] or None,
     )
 
 
-def _eval_result(source: Source, task: CardTask) -> EvalResult:
+def _eval_result(source: Source, task: CardTask, score: float) -> EvalResult:
     """`dataset_config` keeps tasks of one data set apart, which would be merged into one result."""
     kind, name = METRIC_NAMES[task.spec.metric]
-    known = task.spec.dataset_id if task.spec.dataset_id in source.datasets else task.name
+    dataset = task.spec.dataset_id
+    known = dataset if dataset and dataset in source.datasets else task.name
     return EvalResult(
         task_type=task.pipeline,
         task_name=task.name,
@@ -107,5 +109,5 @@ def _eval_result(source: Source, task: CardTask) -> EvalResult:
         dataset_split="test" if task.result else None,
         metric_type=kind,
         metric_name=name,
-        metric_value=round(task.score, 4),
+        metric_value=round(score, 4),
     )

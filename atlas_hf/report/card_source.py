@@ -1,8 +1,7 @@
 """What a model card is drawn from: the JSON files of a folder of learned tasks, read and made safe to print.
 
-A folder may come from anybody, and its card is read by everybody. So every string from a file is cleaned of local
-paths and tokens and written so that it means nothing in Markdown or HTML (`md`); only what was checked (`hub_id`,
-task names, numbers) is printed as it is.
+A folder may come from anybody, and its card is read by everybody. So every string from a file goes through
+`printable.md`; only what was checked (`hub_id`, task names, numbers) is printed as it is.
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.utils import HFValidationError, validate_repo_id
+from huggingface_hub.utils import validate_repo_id
 
 from atlas_hf.folder import (
     CONFIG,
@@ -30,7 +28,8 @@ from atlas_hf.folder import (
     TaskResult,
     read_json,
 )
-from atlas_hf.hub.sources import SHIPPED_BACKBONES
+from atlas_hf.hub.sources import SHIPPED_BACKBONES, is_repository
+from atlas_hf.report.printable import mapping, md, public, real
 from atlas_hf.tasks import TaskSpec
 
 # Our metric: the type by which the Hub knows it, and what a reader should see.
@@ -40,14 +39,7 @@ METRIC_NAMES = {
     "pearson": ("pearsonr", "Pearson correlation"),
 }
 PIPELINES = ("visual-question-answering", "image-classification", "text-classification", "audio-classification")
-MAX_TEXT, MAX_CHOICES = 400, 100
-_TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}")
-_PATH = re.compile(
-    r"""(?:file:/+|(?<![\w.])\.{1,2}[/\\]|(?<!\w)~[\w.-]*[/\\]|(?<![\w/.])/(?=[\w.~-]+/)|(?<!\w)[A-Za-z]:[/\\]|\\\\)"""
-    r"""[^\s"'<>|,;)]*"""
-)
-# An underscore inside a word means nothing in Markdown, and names of settings are full of them.
-_SPECIAL = re.compile(r"[&<>|\\`*\[\]{}#~$!@^]|(?<![^\W_])_|_(?![^\W_])")
+MAX_CHOICES = 100
 _LABEL = re.compile(r"[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _FILE = re.compile(r"\.(jsonl?|csv|tsv|parquet|arrow|txt|zip|tar|gz|py|pt|bin|safetensors)$", re.IGNORECASE)
 
@@ -66,40 +58,46 @@ class CardTask:
 
     @property
     def tag(self) -> str:
+        """Of its commit on the Hub."""
         return f"task-{self.position:02d}-{self.name}"
 
     @property
     def score(self) -> float | None:
+        """On the test split, as measured last."""
         measured = None if self.result is None else self.result.score
-        return real(_mapping(self.record.metrics).get(self.spec.metric) if measured is None else measured)
+        return real(mapping(self.record.metrics).get(self.spec.metric) if measured is None else measured)
 
     @property
     def metric(self) -> str:
+        """The metric's name for a reader."""
         return METRIC_NAMES[self.spec.metric][1]
 
     @property
     def downstream(self) -> bool:
+        """Was it learned on its own, from the model after the stream?"""
         return self.result is not None and self.result.role == DOWNSTREAM
 
     @property
     def parameters(self) -> dict[str, int]:
         """Of the adapter, key, queries and head; empty if not known."""
-        found = _mapping(self.result and self.result.parameters)
+        found = mapping(self.result and self.result.parameters)
         return {part: int(found[part]) for part in ("adapter", "key", "queries", "head") if real(found.get(part))}
 
     @property
     def seconds(self) -> float | None:
-        return real(_mapping(self.result and self.result.timing).get("seconds"))
+        """That learning it took."""
+        return real(mapping(self.result and self.result.timing).get("seconds"))
 
     @property
     def coefficients(self) -> dict[str, float | None]:
         """Mean over the sites, by the task whose adapter it is; None where a site has no number for it."""
-        sites = [_mapping(site) for site in _mapping(self.result and self.result.coefficients).values()]
+        sites = [mapping(site) for site in mapping(self.result and self.result.coefficients).values()]
         values = {name: [real(site.get(name)) for site in sites] for name in (sites[0] if sites else ())}
-        return {name: None if None in found else sum(found) / len(found) for name, found in values.items()}
+        return {name: _mean(found) for name, found in values.items()}
 
     @property
     def modules(self) -> str:
+        """Its sites, ready to print."""
         found = self.config.get("target_modules")
         return md(", ".join(map(str, found)) if isinstance(found, list) else found or "")
 
@@ -122,7 +120,7 @@ class CardTask:
         if spec.audio_column:
             arguments.append('audio={"array": [0.0] * 16_000, "sampling_rate": 16_000}')
         if spec.choices_column:
-            choices = [f'"choice {i}"' for i in range(1, min(spec.num_choices, MAX_CHOICES) + 1)]
+            choices = [f'"choice {i}"' for i in range(1, min(spec.rows_per_example, MAX_CHOICES) + 1)]
             arguments.append(f"choices=[{', '.join(choices)}]")
         return ", ".join(arguments)
 
@@ -141,10 +139,12 @@ class Source:
 
     @property
     def shipped(self) -> bool:
+        """Does its backbone come with the package?"""
         return self.base_id in SHIPPED_BACKBONES
 
     @property
     def upstream(self) -> list[CardTask]:
+        """The tasks of the stream that `results.json` knows."""
         return [task for task in self.tasks if task.result and not task.downstream]
 
     @property
@@ -181,13 +181,11 @@ def read_source(folder: Path, state: Path, repo_id: str | None) -> Source:
         versions=index.versions,
         tasks=tasks,
         results=results,
-        datasets=[t.spec.dataset_id for t in tasks if "/" in (hub_id(t.spec.dataset_id, folder) or "")],
+        datasets=[known for t in tasks if (known := hub_id(t.spec.dataset_id, folder)) and "/" in known],
     )
 
 
-def _read_task(
-    folder: Path, position: int, name: str, record: TaskRecord, result: TaskResult | None
-) -> CardTask:
+def _read_task(folder: Path, position: int, name: str, record: TaskRecord, result: TaskResult | None) -> CardTask:
     path = folder / name
     try:
         spec = TaskSpec.from_dict(read_json(path / SPEC))
@@ -209,50 +207,17 @@ def hub_id(value: Any, folder: Path) -> str | None:
 
     A path such as `runs/backbone` has the form of an id, so it is looked for from here and from above the folder.
     """
-    if not isinstance(value, str) or _FILE.search(value):
-        return None
-    try:
-        validate_repo_id(value)
-    except HFValidationError:
+    if not isinstance(value, str) or _FILE.search(value) or not is_repository(value):
         return None
     places = [Path.cwd(), *folder.resolve().parents]
     local = value not in SHIPPED_BACKBONES and any((place / value).exists() for place in places)
     return None if local else value
 
 
-def real(value: Any) -> float | None:
-    """A finite number, or None."""
-    return value if isinstance(value, Real) and not isinstance(value, bool) and abs(value) < 1e300 else None
-
-
-def number(value: Any, form: str = ".4f") -> str:
-    """A number in a format, an en dash for what is none."""
-    return "–" if real(value) is None else format(value, form)
-
-
-def public(text: str) -> str:
-    """Without what only the author's machine should know."""
-    return _TOKEN.sub("(token)", _PATH.sub("(local path)", text))
-
-
-def md(value: Any) -> str:
-    """Any text as one line of plain text in Markdown, also inside a table, without local paths or tokens."""
-    text = public(" ".join("".join(c if c.isprintable() else " " for c in str(value)).split()))
-    text = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
-    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", text)
-
-
-def facts(values: Any, leave_out: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """The plain values of an object, ready to print; what is not set, or has an inner structure, is left out."""
-    return [
-        (md(name), md(value))
-        for name, value in _mapping(values).items()
-        if isinstance(value, (str, bool, Real)) and name not in leave_out
-    ]
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean, or None where one is missing."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _word(column: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from atlas_hf.model.persistence import tensor_bytes
+from atlas_hf.folder import tensor_bytes
 from atlas_hf.tuner import PARTS, STAGES, part_and_task
 
 _ROW = 4096  # words whose sum is one number of a digest

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from atlas_hf.folder import CHECKPOINTS, Results
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.report.pictures import draw_results
 
 

@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import set_seed
 
 from atlas_hf.folder import CHECKPOINTS, TaskResult
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.recording import record

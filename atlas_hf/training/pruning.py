@@ -14,8 +14,8 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import silu
 
-from atlas_hf.model.atlas_model import AtlasModel
-from atlas_hf.model.prediction import evaluating
+from atlas_hf.data.batches import batches
+from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.task_trainer import score
 from atlas_hf.tuner.layer import AtlasLayer
@@ -82,9 +82,8 @@ def contributions(model: AtlasModel, task: str, dataset: Dataset, batch_size: in
     collate, reused = model.collator(task), model.peft_config[task].experience
     rows = dataset.select(range(min(len(dataset), EXAMPLES)))
     with torch.no_grad(), evaluating(model), _measuring(model, task) as shares:
-        for start in range(0, len(rows), batch_size):
-            inputs = collate.inputs([rows[i] for i in range(start, min(start + batch_size, len(rows)))])
-            model.pooled(task, **{name: tensor.to(model.device) for name, tensor in inputs.items()})
+        for inputs in batches(rows, collate.inputs, batch_size, model.device):
+            model.pooled(task, **inputs)
     means = torch.stack([torch.cat(found, 1).mean(1) for found in shares.values()])
     return dict(zip(reused, means.max(0).values.tolist(), strict=True)) if reused else {}
 
@@ -97,10 +96,12 @@ def _measuring(model: AtlasModel, task: str) -> Iterator[dict[AtlasLayer, list[T
     def measure(site: AtlasLayer, args: Sequence[Any], output: Tensor) -> None:
         x = outputs.pop(site).to(site.atlas_key[task].dtype)
         x = x[:, None] if x.dim() == 2 else x
-        shares[site].append(_shares(site, task, x, ROUTE.get().coefficients[site]))
+        route = ROUTE.get()
+        shares[site].append(_shares(site, task, x, coefficients[site], route and route.mask))
 
     outputs: dict[AtlasLayer, Tensor] = {}
-    with ExitStack() as hooks, routed(coefficients={}):
+    coefficients: dict[AtlasLayer, Tensor] = {}
+    with ExitStack() as hooks, routed(coefficients=coefficients):
         for site in model.base_model.sites_of(task).values():
             keep = site.base_layer.register_forward_hook(lambda _, __, x, site=site: outputs.__setitem__(site, x))
             hooks.callback(keep.remove)
@@ -108,9 +109,9 @@ def _measuring(model: AtlasModel, task: str) -> Iterator[dict[AtlasLayer, list[T
         yield shares
 
 
-def _shares(site: AtlasLayer, task: str, x: Tensor, coefficients: Tensor) -> Tensor:
-    """(K, tokens) of the K reused adapters at a site; x (B, L, D), coefficients (B, K) or (B, K, D)."""
-    config, mask = site.atlas_config[task], ROUTE.get().mask
+def _shares(site: AtlasLayer, task: str, x: Tensor, coefficients: Tensor, mask: Tensor | None) -> Tensor:
+    """(K, tokens) of the K reused adapters at a site; x (B, L, D), coefficients (B, K) or (B, K, D), mask (B, L)."""
+    config = site.atlas_config[task]
     tokens = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     tokens = mask.bool() if mask is not None and mask.shape == x.shape[:2] else tokens
     shares = []

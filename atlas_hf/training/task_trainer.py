@@ -13,7 +13,7 @@ from transformers import PrinterCallback, Trainer
 from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from atlas_hf.metrics.single import METRIC_FUNCTIONS
-from atlas_hf.model.prediction import evaluating
+from atlas_hf.model import evaluating
 from atlas_hf.training.arguments import AtlasTrainingArguments
 
 

@@ -61,7 +61,7 @@ BACKBONES: dict[str, Backbone] = {
     "whisper": Backbone(r"(.*\.)?layers\.\d+\.(self_attn\.out_proj|fc2)"),
 }
 UNKNOWN = Backbone(mask="found", windows=True)
-TARGET_MODULES = {name: backbone.target_modules for name, backbone in BACKBONES.items()}
+TARGET_MODULES = {name: known.target_modules for name, known in BACKBONES.items() if known.target_modules}
 _HEADS = ("num_attention_heads", "n_heads", "num_heads", "encoder_attention_heads")
 # XLNet and BertGeneration generate too, but what AutoModel loads of them sees both sides of a token.
 _GENERATES = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - {*MODEL_FOR_MASKED_LM_MAPPING_NAMES, "bert-generation", "xlnet"}
@@ -73,7 +73,7 @@ _REASON = (
 
 def backbone_of(model: nn.Module) -> Backbone:
     """What is known of a model by the `model_type` of its configuration; `UNKNOWN` if there is nothing."""
-    return BACKBONES.get(getattr(getattr(model, "config", None), "model_type", None), UNKNOWN)
+    return BACKBONES.get(str(getattr(getattr(model, "config", None), "model_type", None)), UNKNOWN)
 
 
 def attention_heads(model_config: Mapping[str, Any]) -> int:

@@ -17,7 +17,7 @@ AGREED = ("target_modules", "exclude_modules", "layers_to_transform", "weighting
 
 def check_name(name: str, taken: Set[str]) -> None:
     """PEFT finds an adapter's tensors by `.name.` in their paths, so a name must not be part of another path."""
-    taken = taken.union(HEAD_PARTS, ("atlas_head", "base_layer"))
+    taken = taken | {*HEAD_PARTS, "atlas_head", "base_layer"}
     attribute = hasattr(nn.ModuleDict(), name) or hasattr(nn.ParameterDict(), name)
     if name in taken or attribute or name.isdigit() or "." in name:
         raise ValueError(
@@ -30,13 +30,13 @@ def check_name(name: str, taken: Set[str]) -> None:
 def check_sites(sites: Mapping[str, nn.Module], config: AtlasConfig) -> None:
     """The modules to adapt, by path, are linear, and `num_heads` divides their widths."""
     for path, module in sites.items():
-        base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+        base: Any = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
         if not (hasattr(base, "in_features") and hasattr(base, "out_features")):
             raise ValueError(
                 f"The site '{path}' is a {type(base).__name__}; a site must be a linear module. Name linear "
                 f"modules in target_modules (given: {config.target_modules!r})."
             )
-        check_heads(base.out_features, config.num_heads)
+        check_heads(base.out_features, config.pooling_heads)
 
 
 def check_heads(size: int, num_heads: int) -> None:

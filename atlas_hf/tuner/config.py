@@ -9,9 +9,12 @@ from typing import Any
 from peft import PeftConfig
 
 from atlas_hf.fusion import VARIANTS, WEIGHTINGS
+from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner.patterns import check_patterns
 from atlas_hf.tuner.stages import STAGES
 
+# PEFT's name for "no adapter", which it writes out wherever it is asked for (`adapter_names` of LoRA's forward call).
+BASE = "__base__"
 QUERY_INITS = ("screened", "opposed", "normal")
 CHANNEL_QUERIES = 24
 # What each way to pool reads of the backbone's outputs.
@@ -60,6 +63,10 @@ class AtlasConfig(PeftConfig):
             `"mean"` (over the tokens that are not padding), `"joined"` (image and text embeddings, one after the
             other). By default what the backbone offers.
         init_weights: True starts the up projection at zero, so that a new adapter changes nothing.
+
+    Attributes:
+        spec: what the task is, if `AtlasModel.add_task` or `load_tasks` made this config. It is no part of
+            `adapter_config.json`, but the task's `task.json`.
     """
 
     r: int = field(default=48, metadata={"help": "Width of the bottleneck."})
@@ -78,12 +85,12 @@ class AtlasConfig(PeftConfig):
     init_queries: str | None = field(default=None, metadata={"help": f"One of {QUERY_INITS}."})
     pooling: str | None = field(default=None, metadata={"help": f"One of {tuple(POOLINGS)}."})
     init_weights: bool = field(default=True, metadata={"help": "Start the up projection at zero."})
+    spec: TaskSpec | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = AtlasPeftType.ATLAS
-        if self.num_queries is None:
-            self.num_queries = 1 if self.weighting == "adapter" else CHANNEL_QUERIES
+        self.num_queries = self.query_rows if self.num_queries is None else self.num_queries
         if self.init_queries is None:
             self.init_queries = "screened" if self.variant == "paper" else "normal"
         self._check_choices()
@@ -122,6 +129,18 @@ class AtlasConfig(PeftConfig):
         if self.stage == "experience" and not names:
             raise ValueError("stage='experience' needs an experience; a first task begins with stage='expansion'.")
 
+    @property
+    def pooling_heads(self) -> int:
+        """`num_heads`, which the tuner sets where it was left to the backbone."""
+        if self.num_heads is None:
+            raise ValueError("num_heads is None; give a number, or let AtlasTuner take the backbone's.")
+        return self.num_heads
+
+    @property
+    def query_rows(self) -> int:
+        """Q, the rows of each query and key."""
+        return self.num_queries or (1 if self.weighting == "adapter" else CHANNEL_QUERIES)
+
     def check_patterns(self) -> None:
         """For a config that somebody else wrote: no regex that takes for ever. Raises `ValueError`."""
         for name in ("target_modules", "exclude_modules", "layers_pattern"):
@@ -138,5 +157,6 @@ class AtlasConfig(PeftConfig):
                 raise ValueError(f"layers_to_transform has {layer!r}; give indices of layers, from 0.")
 
     def to_dict(self) -> dict[str, Any]:
-        """PEFT turns `target_modules` into a set, whose order differs between processes: saved sorted."""
-        return {k: sorted(v) if isinstance(v, set) else v for k, v in super().to_dict().items()}
+        """As `adapter_config.json` has it: PEFT makes sets of names, whose order differs between processes; sorted."""
+        values = super().to_dict().items()
+        return {name: sorted(v) if isinstance(v, set) else v for name, v in values if name != "spec"}

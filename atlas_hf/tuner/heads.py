@@ -42,6 +42,7 @@ class Head(nn.Module):
         return self.out(nn.functional.gelu(self.norm(self.dense(rows))))
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits (B, C) and the labels of the head's kind -> a scalar, the mean over the examples."""
         raise NotImplementedError
 
     def scores(self, logits: Tensor) -> Tensor:
@@ -53,6 +54,7 @@ class ClassificationHead(Head):
     """One of C classes; labels (B,), whole numbers."""
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy."""
         return cross_entropy(logits.float(), labels)
 
 
@@ -61,6 +63,7 @@ class PairHead(ClassificationHead):
 
     @property
     def joined_rows(self) -> int:
+        """All of an example."""
         return self.rows_per_example
 
 
@@ -73,15 +76,14 @@ class MultipleChoiceHead(ClassificationHead):
 
 
 class MultiLabelHead(Head):
-    """A score for each of C answers; labels (B, C), soft scores in [0, 1] (VQA).
-
-    The loss is binary cross-entropy summed over the answers: the mean times C, as in the released code.
-    """
+    """A score for each of C answers; labels (B, C), soft scores in [0, 1] (VQA)."""
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Binary cross-entropy summed over the answers: the mean times C, as in the released code."""
         return binary_cross_entropy_with_logits(logits.float(), labels.float()) * logits.shape[-1]
 
     def scores(self, logits: Tensor) -> Tensor:
+        """A sigmoid of each logit."""
         return logits.float().sigmoid()
 
 
@@ -89,9 +91,11 @@ class RegressionHead(Head):
     """A number; labels (B,)."""
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Squared error."""
         return mse_loss(logits.float().squeeze(-1), labels.float())
 
     def scores(self, logits: Tensor) -> Tensor:
+        """The numbers themselves."""
         return logits.float()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -60,7 +59,7 @@ class AtlasLayer(TaskParameters):
         route = ROUTE.get() or Route()
         tokens = whole_sequences(result, route.sequences)
         if route.runs is not None:
-            return self._adapt_runs(tokens, route).view(result.shape)
+            return self._adapt_runs(tokens, route.runs, route).view(result.shape)
         if route.operands is not None:
             tokens = self._adapt(tokens, route.operands[self], route) if self in route.operands else tokens
             return tokens.view(result.shape)
@@ -69,18 +68,18 @@ class AtlasLayer(TaskParameters):
                 tokens = self._adapt(tokens, self.operands(task), route)
         return tokens.view(result.shape)
 
-    def _adapt_runs(self, result: Tensor, route: Route) -> Tensor:
+    def _adapt_runs(self, result: Tensor, runs: tuple[tuple[str, int], ...], route: Route) -> Tensor:
         """Each run of rows with its own task; rows of tasks that are not at this site stay as they are."""
-        rows = sum(count for _, count in route.runs)
+        rows = sum(count for _, count in runs)
         if len(result) % rows:
             raise ValueError(
                 f"There are tasks for {rows} rows, and a site has {len(result)}. Name one task per example "
                 "(one adapter name per row)."
             )
-        sizes = [count * len(result) // rows for _, count in route.runs]
+        sizes = [count * len(result) // rows for _, count in runs]
         masks = route.mask.split(sizes) if route.mask is not None and len(route.mask) == len(result) else None
         parts = []
-        for i, ((task, _), part) in enumerate(zip(route.runs, result.split(sizes), strict=True)):
+        for i, ((task, _), part) in enumerate(zip(runs, result.split(sizes), strict=True)):
             own = replace(route, mask=masks and masks[i])
             parts.append(self._adapt(part, self.operands(task), own) if task in self.atlas_config else part)
         return torch.cat(parts)
@@ -99,7 +98,7 @@ class AtlasLayer(TaskParameters):
         """What this site computes with for a task; weights that train as they are, others packed."""
         config = self.atlas_config[task]
         packs, keys = self._packs(task)
-        return Operands(packs, self.queries(task), keys, config.num_heads, config.variant, config.weighting)
+        return Operands(packs, self.queries(task), keys, config.pooling_heads, config.variant, config.weighting)
 
     def _packs(self, task: str) -> tuple[list[Pack], Tensor]:
         """The adapters of a task, those that train in a pack of their own, and all keys (K, Q, D)."""
@@ -121,5 +120,6 @@ def whole_sequences(x: Tensor, sequences: int | None) -> Tensor:
     So an example has one coefficient per adapter there too. Without a number of sequences, and where there is one row
     for each, `x` is returned as it is.
     """
-    windows = sequences is not None and x.dim() == 3 and len(x) > sequences and len(x) % sequences == 0
-    return x.reshape(sequences, -1, x.shape[-1]) if windows else x
+    if sequences is None or x.dim() != 3 or len(x) == sequences or len(x) % sequences:
+        return x
+    return x.reshape(sequences, -1, x.shape[-1])

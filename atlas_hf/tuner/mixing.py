@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atlas_hf.tuner.config import BASE
+
 
 @dataclass(frozen=True)
 class Mixture:
@@ -43,6 +45,7 @@ class Mixture:
 
     @property
     def size(self) -> int:
+        """How many rows the batch has."""
         return sum(map(len, self.rows.values()))
 
     def ordered(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,6 +71,6 @@ def runs_of(names: Sequence[str], known: Sequence[str]) -> tuple[tuple[str, int]
     if isinstance(names, str) or not names or not set(names) <= set(known):
         raise ValueError(
             f"adapter_names is {names!r}; give a list with a name for each row: "
-            f"{', '.join(name for name in known if name != '__base__')}, or '__base__' for none."
+            f"{', '.join(name for name in known if name != BASE)}, or '{BASE}' for none."
         )
     return tuple((name, len(list(rows))) for name, rows in groupby(names))

@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+from peft import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner, inspect_matched_modules
 from peft.utils.integrations import init_empty_weights
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from atlas_hf.fusion import orthogonality
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder
 from atlas_hf.tuner.checks import check_digests, check_experience, check_name, check_sites, comparable
-from atlas_hf.tuner.config import AtlasConfig
+from atlas_hf.tuner.config import BASE, AtlasConfig
 from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.masks import given_mask, share_masks
@@ -39,9 +40,10 @@ class AtlasTuner(BaseTuner):
 
     prefix = "atlas_"
     tuner_layer_cls = AtlasLayer
-    target_module_mapping = TARGET_MODULES
+    target_module_mapping = TARGET_MODULES  # type: ignore[assignment]  # PEFT takes a regex, too
+    peft_config: dict[str, AtlasConfig]  # type: ignore[assignment]  # PEFT: of any config
 
-    def _pre_injection_hook(self, model: nn.Module, config: AtlasConfig, adapter_name: str) -> None:
+    def _pre_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
         """PEFT calls this once, when the tuner is made (not for later adapters)."""
         check_encoder(model)
         self.atlas_head = nn.ModuleDict()
@@ -80,11 +82,7 @@ class AtlasTuner(BaseTuner):
         return slots(task, self.sites_of(task), self.atlas_head)
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
-        """Check everything that can be wrong with a new task, then add it: an error leaves the model as it was.
-
-        PEFT walks through all modules to find the sites, and there are as many as tasks: where a task has the sites of
-        another one, it is added to those.
-        """
+        """Check everything that can be wrong with a new task, then add it: an error leaves the model as it was."""
         config = self.peft_config[adapter_name]
         check_name(adapter_name, self._base_parts.union(AtlasLayer.adapter_layer_names))
         self._prepare_adapter_config(config, self.get_model_config(model))
@@ -95,19 +93,21 @@ class AtlasTuner(BaseTuner):
         check_digests(adapter_name, config, digests)
         config.experience_sha256 |= digests
         with init_empty_weights() if kwargs.get("low_cpu_mem_usage") else nullcontext():
-            head = nn.ModuleDict() if config.head is None else nn.ModuleDict({adapter_name: build_head(**config.head)})
+            head = None if config.head is None else build_head(**config.head)
             for site in twins.values() if twins else ():
                 site.update_layer(adapter_name, config)
         if twins is None:
             super().inject_adapter(model, adapter_name, *args, **kwargs)
             self.sites = {path: module for path, module in model.named_modules() if isinstance(module, AtlasLayer)}
         parameter = next(model.parameters(), None)
-        if parameter is not None and not kwargs.get("low_cpu_mem_usage"):
-            head.to(parameter.device)
-        self.atlas_head.update(head)
+        if head is not None:
+            place = None if parameter is None or kwargs.get("low_cpu_mem_usage") else parameter.device
+            self.atlas_head[adapter_name] = head.to(place)
         self._train_heads(self.active_adapters, not config.inference_mode)
 
-    def _prepare_adapter_config(self, peft_config: AtlasConfig, model_config: dict[str, Any]) -> AtlasConfig:
+    def _prepare_adapter_config(  # type: ignore[override]  # PEFT gives a tuner its own configs
+        self, peft_config: AtlasConfig, model_config: dict[str, Any]
+    ) -> AtlasConfig:
         if peft_config.target_modules is None and model_config.get("model_type") not in TARGET_MODULES:
             raise ValueError(
                 f"There are no default sites for model_type {model_config.get('model_type')!r}; known are "
@@ -116,15 +116,8 @@ class AtlasTuner(BaseTuner):
             )
         if peft_config.num_heads is None:
             peft_config.num_heads = attention_heads(model_config)
-        return super()._prepare_adapter_config(peft_config, model_config)
-
-    def _sites_of_twin(self, name: str, config: AtlasConfig) -> dict[str, AtlasLayer] | None:
-        """The sites of another task that chooses its sites by the same patterns; None if there is none."""
-        mine = [comparable(getattr(config, field)) for field in SITE_FIELDS]
-        for task, other in self.peft_config.items():
-            if task != name and mine == [comparable(getattr(other, field)) for field in SITE_FIELDS]:
-                return self.sites_of(task)
-        return None
+        super()._prepare_adapter_config(peft_config, model_config)
+        return peft_config
 
     def _targets(self, model: nn.Module, name: str) -> dict[str, nn.Module]:
         """What the patterns of a task match; a regex can match a site's own parts, which PEFT passes over too."""
@@ -132,7 +125,7 @@ class AtlasTuner(BaseTuner):
         matched = inspect_matched_modules(self, name)["matched"]
         return {path: model.get_submodule(path) for path in matched if not path.startswith(inside)}
 
-    def _create_and_replace(
+    def _create_and_replace(  # type: ignore[override]  # as every tuner's
         self, config: AtlasConfig, adapter_name: str, target: nn.Module, target_name: str, parent: nn.Module, **_: Any
     ) -> None:
         if isinstance(target, AtlasLayer):
@@ -143,20 +136,33 @@ class AtlasTuner(BaseTuner):
                 new_module.requires_grad_(False)
             self._replace_module(parent, target_name, new_module, target)
 
+    # What PEFT does by walks through all modules, and there are as many as tasks, done at the sites. At 256 tasks and 24
+    # sites, on one core, adding a task takes 26 ms and choosing one 4 ms; with PEFT's `set_adapter` 90 and 36, with its
+    # `_cast_adapter_dtype` 56 and 4, with its search for the sites of every task 630 and 4.
+
     def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
-        """As PEFT's, which walks through all modules."""
+        """As PEFT's, at the sites."""
         for site in self.sites.values():
             site.set_adapter(adapter_name, inference_mode=inference_mode)
         self.active_adapter = adapter_name
         self._train_heads([adapter_name] if isinstance(adapter_name, str) else adapter_name, not inference_mode)
 
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
-        """As PEFT's, which walks through all modules: only if there is something to cast."""
+        """As PEFT's, only if there is something to cast."""
         sites = self.sites_of(adapter_name).values()
         if any(tensor.dtype.itemsize < 4 for site in sites for tensor in site.tensors(adapter_name)):
             super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
 
+    def _sites_of_twin(self, name: str, config: AtlasConfig) -> dict[str, AtlasLayer] | None:
+        """The sites of another task that chooses its sites by the same patterns; None if there is none."""
+        mine = [comparable(getattr(config, field)) for field in SITE_FIELDS]
+        for task, other in self.peft_config.items():
+            if task != name and mine == [comparable(getattr(other, field)) for field in SITE_FIELDS]:
+                return self.sites_of(task)
+        return None
+
     def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
+        """As PEFT's, with the heads."""
         super().set_requires_grad(adapter_names, requires_grad)
         names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
         for name in set(names) & set(self.atlas_head):
@@ -212,11 +218,11 @@ class AtlasTuner(BaseTuner):
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
         """PEFT enters this around every forward call: tell the sites which tokens are padding."""
         names = kwargs.pop("adapter_names", None)
-        runs = {} if names is None else {"runs": runs_of(names, [*self.peft_config, "__base__"])}
+        runs = {} if names is None else {"runs": runs_of(names, [*self.peft_config, BASE])}
         mask = given_mask(self.model, args, kwargs)
         if self.model.training:
             route_checkpoints(self._checkpointed)
-        compiled = self.model._compiled_call_impl is not None and names is None
+        compiled = self.model._compiled_call_impl is not None and names is None  # noqa: SLF001
         operands = self._operands() if compiled else None
         with routed(padding=mask, mask=mask, operands=operands, **runs):
             yield

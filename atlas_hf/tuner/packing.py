@@ -14,9 +14,10 @@ MAX_PACKS = 4
 
 
 class Site(Protocol):
-    """What has adapters by name, see `AtlasLayer.reusable`."""
+    """What has adapters by name."""
 
-    def reusable(self, task: str) -> tuple[Tensor, ...]: ...
+    def reusable(self, task: str) -> tuple[Tensor, ...]:
+        """See `TaskParameters.reusable`."""
 
 
 def pack(site: Site, names: Sequence[str]) -> tuple[Pack, Tensor]:
@@ -43,14 +44,18 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, parameter: Tensor) -> Stamp:
-        return cls(parameter, parameter.detach(), parameter._version)
+        """As it is now."""
+        return cls(parameter, parameter.detach(), parameter._version)  # noqa: SLF001
 
     def holds(self, parameter: Tensor) -> bool:
-        same = parameter is self.parameter and parameter._version == self.version
+        """Is it still what it was?"""
+        same = parameter is self.parameter and parameter._version == self.version  # noqa: SLF001
         return same and parameter.data_ptr() == self.alias.data_ptr()
 
 
 class Entry(NamedTuple):
+    """What was packed, and of which parameters."""
+
     names: tuple[str, ...]
     dtype: torch.dtype
     width: int
@@ -81,6 +86,7 @@ class PackCache:
         return len(self._entries)
 
     def clear(self) -> None:
+        """Pack anew when asked next."""
         self._entries = ()
 
     def get(self, site: Site, names: Sequence[str]) -> tuple[Pack, Tensor]:

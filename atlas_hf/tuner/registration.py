@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
 from atlas_hf.tuner.config import AtlasConfig, AtlasPeftType
@@ -10,6 +12,7 @@ from atlas_hf.tuner.model import AtlasTuner
 
 def register() -> None:
     """Idempotent: importing the package twice, or reloading it, changes nothing."""
-    PEFT_TYPE_TO_CONFIG_MAPPING[AtlasPeftType.ATLAS] = AtlasConfig
-    PEFT_TYPE_TO_TUNER_MAPPING[AtlasPeftType.ATLAS] = AtlasTuner
-    PEFT_TYPE_TO_PREFIX_MAPPING[AtlasPeftType.ATLAS] = AtlasTuner.prefix
+    kind: Any = AtlasPeftType.ATLAS  # PEFT's types are a closed enum
+    PEFT_TYPE_TO_CONFIG_MAPPING[kind] = AtlasConfig
+    PEFT_TYPE_TO_TUNER_MAPPING[kind] = AtlasTuner
+    PEFT_TYPE_TO_PREFIX_MAPPING[kind] = AtlasTuner.prefix

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -55,6 +55,7 @@ class CurrentRoute(threading.local):
     value: Route | None = None
 
     def get(self) -> Route | None:
+        """None outside of a call."""
         return self.value
 
 
@@ -85,11 +86,12 @@ def _compute_routed(route: Route, layer: Any, *args: Any, **kwargs: Any) -> Any:
         return layer(*args, **kwargs)
 
 
-def route_checkpoints(modules: list[nn.Module]) -> None:
+def route_checkpoints(modules: Iterable[Any]) -> None:
     """Let the layers of these modules be computed again on the route of their call.
 
-    Gradient checkpointing can be turned on at any time, so this is asked at each call in training mode."""
+    Gradient checkpointing can be turned on at any time, so this is asked at each call in training mode.
+    """
     for module in modules:
         checkpoint = getattr(module, "_gradient_checkpointing_func", None)
         if checkpoint is not None and getattr(checkpoint, "func", None) is not checkpoint_routed:
-            module._gradient_checkpointing_func = partial(checkpoint_routed, checkpoint)
+            module._gradient_checkpointing_func = partial(checkpoint_routed, checkpoint)  # noqa: SLF001

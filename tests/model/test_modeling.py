@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -171,8 +172,8 @@ def test_a_fresh_process_gives_the_same_bits(learned, folder, tmp_path):
         "from atlas_hf import AtlasModel; save_file(all_logits(AtlasModel.from_pretrained(sys.argv[1])), sys.argv[2])"
     )
     command = [sys.executable, "-c", code, str(folder), str(tmp_path / "there.safetensors")]
-    here = os.path.dirname(__file__)
-    paths = os.pathsep.join([here, os.path.dirname(here)])
+    here = Path(__file__).parent
+    paths = os.pathsep.join(map(str, [here, here.parent]))
     subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, timeout=120)
     found = load_file(tmp_path / "there.safetensors")
     assert found.keys() == expected.keys() and all(torch.equal(found[task], expected[task]) for task in expected)

@@ -16,7 +16,8 @@ from markdown_it import MarkdownIt
 
 from atlas_hf import AtlasConfig, AtlasFormatError, AtlasModel, AtlasTrainingArguments, TaskSpec, learn_sequence
 from atlas_hf.report.card import write_card, write_task_card
-from atlas_hf.report.card_source import CardTask, hub_id, md
+from atlas_hf.report.card_source import CardTask, hub_id
+from atlas_hf.report.printable import md
 from shared.hub_server.card_check import check_card
 from shared.tiny import splits, text_spec
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from atlas_hf.model.persistence import tensor_bytes
+from atlas_hf.folder import tensor_bytes
 
 
 def seeded(model, task, **inputs):
-    """Logits in evaluation mode. ViLT orders its patches at random in any mode, so the seed is set."""
+    """Logits in evaluation mode; what is drawn afterwards is the same, too."""
     torch.manual_seed(0)
     model.eval()
     with torch.no_grad():

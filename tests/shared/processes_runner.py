@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import set_seed
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, AtlasTrainingArguments, hub, learn_sequence
-from atlas_hf.model.persistence import tensor_bytes
+from atlas_hf.folder import tensor_bytes
 from shared.tiny import splits, text_spec
 
 backbone, folder, records, batch_size, accumulation = sys.argv[1:]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from atlas_hf.model.atlas_model import BASE, AtlasModel
+from atlas_hf.model import BASE, AtlasModel
 from atlas_hf.model.prediction import evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig

@@ -12,6 +12,7 @@ from torch.nn.functional import kl_div, log_softmax, mse_loss
 from atlas_hf.benchmark.methods.base import LoadedTask, Setting
 from atlas_hf.benchmark.methods.plain import PlainModel
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
+from atlas_hf.model.evaluation import global_draws
 from atlas_hf.training.arguments import AtlasTrainingArguments
 
 TEMPERATURE = 2.0
@@ -56,7 +57,7 @@ class LwF(SequentialFT):
     def extra_loss(self, inputs: dict[str, Tensor], pooled: Tensor, step: int) -> Tensor | float:
         if self.old is None:
             return 0.0
-        with torch.no_grad():
+        with torch.no_grad(), global_draws():  # as in the runs that are published
             before = self.old.pooled(self.old.task, **{n: t for n, t in inputs.items() if n != "labels"})
         return self.weight * sum(self.distance(task, pooled, before) for task in self.old.specs)
 

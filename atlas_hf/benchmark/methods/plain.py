@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from atlas_hf.benchmark.methods.base import LoadedTask, Method, Setting, train_quietly
 from atlas_hf.data.collator import AtlasCollator
-from atlas_hf.model.atlas_model import BASE, AtlasModel, AtlasOutput
+from atlas_hf.model import BASE, AtlasModel, AtlasOutput
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.task_trainer import TaskTrainer

@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 
 from atlas_hf.benchmark.speed.peft_ways import fresh, lora, xlora
 from atlas_hf.fusion import fuse_loop
-from atlas_hf.model.atlas_model import BASE, AtlasModel
+from atlas_hf.model import BASE, AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig
 from atlas_hf.tuner.layer import AtlasLayer
@@ -129,5 +129,6 @@ def _loop(site: AtlasLayer, x: Tensor) -> Tensor:
     """One adapter after the other."""
     config = site.atlas_config[TASK]
     *weights, keys = zip(*map(site.reusable, site.members(TASK)), strict=True)
-    options = {"num_heads": config.num_heads, "variant": config.variant, "weighting": config.weighting}
-    return fuse_loop(x, *weights, site.queries(TASK), keys, **options)[0]
+    heads, variant, weighting = config.pooling_heads, config.variant, config.weighting
+    queries = site.queries(TASK)
+    return fuse_loop(x, *weights, queries, keys, num_heads=heads, variant=variant, weighting=weighting)[0]
