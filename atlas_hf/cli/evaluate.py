@@ -25,9 +25,8 @@ def run(options: Namespace) -> None:
     """A line per task."""
     from atlas_hf.cli.learned import learned_folder, scored_on
     from atlas_hf.folder import Results
-    from atlas_hf.model.atlas_model import AtlasModel
-    from atlas_hf.training.arguments import AtlasTrainingArguments
-    from atlas_hf.training.sequence import evaluate_task
+    from atlas_hf.model import AtlasModel
+    from atlas_hf.training import AtlasTrainingArguments, evaluate_task
 
     model = AtlasModel.from_pretrained(options.model, options.revision, options.tasks)
     folder = learned_folder(options.model, options.revision)
@@ -36,5 +35,4 @@ def run(options: Namespace) -> None:
     for name in options.tasks or model.tasks:
         spec, data = scored_on(folder, about, name, options.sources)
         metrics = evaluate_task(model, name, data, args)
-        metric = str(spec.metric)  # a spec that was made has one
-        print(f"{name}: {metric} {metrics[metric]:.4f}  loss {metrics['loss']:.4f}", flush=True)
+        print(f"{name}: {spec.metric} {metrics[spec.metric]:.4f}  loss {metrics['loss']:.4f}", flush=True)

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from atlas_hf.cli.commands import command_parser
 
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from atlas_hf.folder import Index, Results
-    from atlas_hf.model.atlas_model import AtlasModel
+    from atlas_hf.model import AtlasModel
     from atlas_hf.training.pruning import Pruned
-    from atlas_hf.tuner import AtlasConfig
 
 HELP = """Example:
   atlas-hf prune runs/digits --tasks vqa --threshold 0.01 --output runs/pruned
@@ -48,10 +47,9 @@ def run(options: Namespace) -> None:
     """A table per task, and the new folder."""
     from atlas_hf.cli.learned import scored_on
     from atlas_hf.folder import CHECKPOINTS, HISTORY, Index, Results, replacing
-    from atlas_hf.model.atlas_model import AtlasModel
+    from atlas_hf.model import AtlasModel
     from atlas_hf.report.card import write_card
-    from atlas_hf.training.pruning import prune_experience
-    from atlas_hf.training.resuming import write_results
+    from atlas_hf.training import prune_experience, write_results
 
     names, folder = list(dict.fromkeys(options.tasks)), options.folder
     _check(Index.load(folder), names)
@@ -93,10 +91,10 @@ def _check(index: Index, names: Sequence[str]) -> None:
 
 def _record(results: Results, model: AtlasModel, name: str, pruned: Pruned, data: Dataset, threshold: float) -> None:
     """Bring what `results.json` says of the present model up to date; earlier rows of the matrix are history."""
-    from atlas_hf.training.sequence import mean_coefficients
+    from atlas_hf.training import mean_coefficients
 
     record = results.rescore(name, pruned.after)
-    record.experience = list(cast("AtlasConfig", model.peft_config[name]).experience)
+    record.experience = list(model.peft_config[name].experience)
     record.parameters = model.count_parameters(name)
     record.coefficients = mean_coefficients(model, name, data)
     record.pruned = {"threshold": threshold} | asdict(pruned)
