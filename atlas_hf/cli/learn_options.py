@@ -26,7 +26,7 @@ HELP = """Example:
 Run again with the same folder, it goes on with the next task. The options that are not about the stream are
 those of AtlasConfig and transformers' TrainingArguments; their defaults here are the stream's own."""
 
-NOT_OPTIONS = {"experience", "experience_sha256", "stage", "head"}  # of `AtlasConfig`: what learning decides
+NOT_OPTIONS = {"experience", "experience_sha256", "stage", "head", "spec"}  # of `AtlasConfig`: what learning decides
 CHOICES = {"variant": "VARIANTS", "weighting": "WEIGHTINGS", "init_queries": "QUERY_INITS", "pooling": "POOLINGS"}
 SITES = ("target_modules", "exclude_modules")
 NAME = re.compile(r"[\w.]+")  # of a module; anything else is a regex
