@@ -97,7 +97,7 @@ def _measuring(model: AtlasModel, task: str) -> Iterator[dict[AtlasLayer, list[T
         x = outputs.pop(site).to(site.atlas_key[task].dtype)
         x = x[:, None] if x.dim() == 2 else x
         route = ROUTE.get()
-        shares[site].append(_shares(site, task, x, coefficients[site], route and route.mask))
+        shares[site].append(_shares(site, task, x, coefficients[site], route.mask if route else None))
 
     outputs: dict[AtlasLayer, Tensor] = {}
     coefficients: dict[AtlasLayer, Tensor] = {}
