@@ -96,8 +96,8 @@ def _measuring(model: AtlasModel, task: str) -> Iterator[dict[AtlasLayer, list[T
     def measure(site: AtlasLayer, args: Sequence[Any], output: Tensor) -> None:
         x = outputs.pop(site).to(site.atlas_key[task].dtype)
         x = x[:, None] if x.dim() == 2 else x
-        route = ROUTE.get() or Route()
-        shares[site].append(_shares(site, task, x, coefficients[site], route.mask))
+        route = ROUTE.get()
+        shares[site].append(_shares(site, task, x, coefficients[site], route.mask if route else None))
 
     outputs: dict[AtlasLayer, Tensor] = {}
     coefficients: dict[AtlasLayer, Tensor] = {}
