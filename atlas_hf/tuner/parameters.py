@@ -168,9 +168,10 @@ class TaskParameters(nn.Module, BaseTunerLayer):
             digest.update(repr(tuple(tensor.shape)).encode())
             digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
 
-    # Methods of PEFT that go through the tensors of all tasks, written again for the tasks at hand. At 256 tasks and 24
-    # sites, on one core, adding a task takes 26 ms and choosing one 4 ms; with PEFT's `set_adapter` 331 and 103, with
-    # its `_move_adapter_to_device_of_base_layer` 84 and 4, with all of PEFT's, here and in `AtlasTuner`, 1,330 and 152.
+    # Methods of PEFT that go through the tensors of all tasks, written again for the tasks at hand. At 256 tasks and
+    # 24 sites, on one core, adding a task takes 26 ms and choosing one 4 ms; with PEFT's `set_adapter` 331 and 103,
+    # with its `_move_adapter_to_device_of_base_layer` 84 and 4, with all that is PEFT's, here and in `AtlasTuner`,
+    # 1,330 and 152.
 
     def set_adapter(self, adapter_names: str | list[str], inference_mode: bool = False) -> None:
         """As PEFT's, of the tasks that may train or shall."""

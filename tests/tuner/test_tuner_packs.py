@@ -149,7 +149,7 @@ def through_data(model):
     ids=["eval", "train", "set_task", "set_stage", "set_adapter", "add_task", "to", "float", "clear"],
 )
 def test_writes_through_data_are_seen_after_any_step_of_the_models_life(model, inputs, step):
-    """torch does not count such writes. (`set_task` and others end what was packed.)"""
+    """Writes that torch does not count; `set_task` and others end what was packed."""
     ask(model, "three", inputs)
     through_data(model)
     step(model)

@@ -137,7 +137,7 @@ def test_names_that_look_alike_keep_their_own_tensors(bert_folder, tmp_path):
 
 
 def test_transformers_own_load_adapter_and_delete_adapter(bert_folder, tmp_path):
-    """transformers has no place for heads: the adapter gives the same pooled vectors, and the head stays behind."""
+    """There, heads have no place: the adapter gives the same pooled vectors, and the head stays behind."""
     model = learned(bert_folder, ("one",))
     model.save_pretrained(tmp_path)
     inputs = model.encoder.encode_texts([["a b c"], ["d e f"]])

@@ -138,6 +138,7 @@ def test_a_backbone_without_default_sites_says_how_to_name_them():
     model.add_task(text_spec("one"), target_modules=["attention.dense", "ffn_output"])
     assert len(paths(model)) == 2
 
+
 TINY = {"n_embd": 16, "n_layer": 1, "n_head": 2}
 SIDES = {f"{side}_{name}": 2 for side in ("encoder", "decoder") for name in ("layers", "attention_heads", "ffn_dim")}
 IDENTITIES = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
