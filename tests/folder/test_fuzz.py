@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_bad_files import reseal
 
 from atlas_hf import AtlasFormatError, AtlasModel
 from atlas_hf.folder import CONFIG, INDEX, SPEC, WEIGHTS
 from shared.comparing import file_digests, seeded
+from shared.spoiled import reseal
 
 TASKS = ("one", "two", "three")
 JSONS = [INDEX, *(f"{task}/{name}" for task in TASKS for name in (CONFIG, SPEC))]

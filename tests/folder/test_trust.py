@@ -6,15 +6,13 @@ import pickle
 import sys
 
 import pytest
-import test_bad_files
-from test_bad_files import alter_json, refused, reseal
 
 from atlas_hf import AtlasFormatError, AtlasModel
 from atlas_hf.folder import INDEX, TASK_FILES
 from atlas_hf.hub import download
 from shared.hub_server import loopback_hub
+from shared.spoiled import alter_json, refused, reseal
 
-learner = test_bad_files.learner
 CONFIG, SPEC, WEIGHTS = "two/adapter_config.json", "two/task.json", "two/adapter_model.safetensors"
 BOMB = r"(\w+\.?)+!"  # hours on a module path of eighty letters
 PATTERNS = [BOMB, "(ab|ab)" * 30 + "!", "a?" * 40 + "a" * 40, ".*" * 20 + "!", "x" * 10_000, "("]

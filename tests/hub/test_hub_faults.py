@@ -11,7 +11,6 @@ from huggingface_hub import HfApi, get_session, set_client_factory
 from huggingface_hub.utils import _http
 
 from atlas_hf.hub import HubError, HubUnavailableError, Retry, push, timeouts
-from shared import hub_models
 from shared.hub_models import (
     COMMIT,
     FAST,
@@ -26,7 +25,6 @@ from shared.hub_models import (
     send,
 )
 
-hub, folder = hub_models.hub, hub_models.folder
 pytestmark = QUIET
 
 

@@ -12,7 +12,6 @@ import pytest
 from safetensors.numpy import save_file
 
 from atlas_hf.hub import Retry, push, snapshot
-from shared.hub_server import loopback_hub
 
 REPO = "user/atlas"
 NAMES = ("vqa", "snli", "nlvr")
@@ -48,19 +47,6 @@ FAULTS = {
     "create lost": {"match": "POST .*/repos/create", "kind": "lost"},
     "foreign commit": {"match": COMMIT, "kind": "call"},
 }
-
-
-@pytest.fixture
-def hub(tmp_path):
-    with loopback_hub(tmp_path / "home") as server:
-        yield server
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    for name in NAMES:
-        learn(tmp_path / "model", name)
-    return tmp_path / "model"
 
 
 def learn(folder: Path, name: str, seed: int = 0, keep: bool = True, floats: int = 4000) -> Path:
