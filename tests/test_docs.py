@@ -86,7 +86,7 @@ def test_the_documentation_builds(tmp_path):
     """Strict: a broken link, a page that nobody links, or a name that is not there is an error."""
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     subprocess.run(command, cwd=ROOT, check=True)
-    api = (tmp_path / "site" / "api.html").read_text()
-    assert "AtlasModel" in api and "experience_sha256" in api
+    api = {page.stem: page.read_text() for page in (tmp_path / "site" / "api").glob("*.html")}
+    assert "AtlasModel" in api["model"] and "experience_sha256" in api["tuner"]
     outside = r"(?:src|rel=\"stylesheet\" href)=\"https?://"
     assert not [page for page in (tmp_path / "site").rglob("*.html") if re.search(outside, page.read_text())]

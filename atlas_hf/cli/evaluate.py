@@ -31,5 +31,4 @@ def run(options: Namespace) -> None:
     for name in options.tasks or model.tasks:
         spec, data = scored_on(folder, about, name, options.sources)
         metrics = evaluate_task(model, name, data, args)
-        metric = str(spec.metric)  # a spec that was made has one
-        print(f"{name}: {metric} {metrics[metric]:.4f}  loss {metrics['loss']:.4f}", flush=True)
+        print(f"{name}: {spec.metric} {metrics[spec.metric]:.4f}  loss {metrics['loss']:.4f}", flush=True)

@@ -89,7 +89,7 @@ def _prune(model: AtlasModel, results: Results, name: str, data: Dataset, thresh
     print(f"\n{name}: {model.specs[name].metric} {change}\n{table(['reused', 'contribution', ''], rows)}", flush=True)
 
     record = results.rescore(name, pruned.after)
-    record.experience = [earlier for earlier in pruned.contributions if earlier not in pruned.dropped]
+    record.experience = list(model.peft_config[name].experience)
     record.parameters = model.count_parameters(name)
     record.coefficients = mean_coefficients(model, name, data)
     record.pruned = {"threshold": threshold} | asdict(pruned)

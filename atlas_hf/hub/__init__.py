@@ -1,6 +1,6 @@
 """Between a folder of learned tasks and the Hub: one commit and one tag per task, exactly once; and back.
 
-Knows files, not models; may import `folder` and `streams`. In the order of imports: `errors`; `folder`, what of a
+Knows files, not models; may import `folder`. In the order of imports: `errors`; `folder`, what of a
 folder belongs to which task; `timeouts` and `failures`, what the client of the Hub leaves to us; `retry`; `access`;
 `target`, what the Hub holds; `pushing`, `spaces` and `loading`; `sources`, where a model comes from.
 """

@@ -21,7 +21,7 @@ SHIPPED_BACKBONES = {"atlas-hf/digits-vilt": Path(__file__).parents[1] / "stream
 
 
 def locate(
-    model_id: str | Path, revision: str | None = None, tasks: Sequence[str] | None = None, token: str | None = None
+    model_id: str | Path, revision: str | None = None, tasks: Sequence[str] | None = None, token: str | bool | None = None
 ) -> Path | None:
     """The folder of learned tasks that a path or repository id stands for; None if it is a backbone.
 
@@ -50,7 +50,7 @@ def is_repository(name: str) -> bool:
 
 
 def load_backbone(
-    source: PreTrainedModel | str | Path, revision: str | None, dtype: torch.dtype, token: str | None
+    source: PreTrainedModel | str | Path, revision: str | None, dtype: torch.dtype, token: str | bool | None
 ) -> tuple[PreTrainedModel, Any, str | None]:
     """The backbone, its processor (None if it has none), and the id to find it again."""
     if isinstance(source, nn.Module):
@@ -62,7 +62,7 @@ def load_backbone(
     return backbone, _processor(path, revision, token), str(source)
 
 
-def _processor(path: str, revision: str | None, token: str | None) -> Any:
+def _processor(path: str, revision: str | None, token: str | bool | None) -> Any:
     """The backbone's processor; None if it has none (then `predict` and the Trainer need one to be passed)."""
     try:
         return AutoProcessor.from_pretrained(path, revision=revision, token=token, trust_remote_code=False)

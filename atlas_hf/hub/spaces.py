@@ -46,29 +46,21 @@ def fill_space(
     made = {"repo_type": "space", "space_sdk": "gradio"}
     repo_id = ensure_writable_repo(repo_id, private=private, token=token, endpoint=endpoint, retry=retry, **made)
     target = Target(HfApi(endpoint=endpoint, token=token), repo_id, repo_type="space")
-    return until_done(_Fill(target, files, message), f"fill the Space {repo_id}", retry)
+    wanted = {path: _digests(source) for path, source in files.items()}
+    push_id = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+    sent: list[str] = []
 
+    def step() -> FilledSpace:
+        target.read()
+        there, commit = target.digests(target.head, list(files)), target.head
+        differ = [path for path in files if there.get(path) not in wanted[path]]
+        kept = target.leave_to_others(differ)
+        if changed := {path: files[path] for path in differ if path not in kept}:
+            sent[:] = changed  # for the try after one whose reply was lost
+            commit = target.commit(changed, kept, message, push_id)
+        return FilledSpace(repo_id, commit, tuple(sent), tuple(kept))
 
-class _Fill:
-    """One try: read, then commit what differs."""
-
-    def __init__(self, target: Target, files: Mapping[str, Path | bytes], message: str) -> None:
-        self.target, self.files, self.message = target, files, message
-        self.digests = {path: _digests(source) for path, source in files.items()}
-        self.sent: tuple[str, ...] = ()
-
-    def __call__(self) -> FilledSpace:
-        self.target.read()
-        there = self.target.digests(self.target.head, list(self.files))
-        differ = [path for path, digests in self.digests.items() if there.get(path) not in digests]
-        kept = self.target.leave_to_others(differ)
-        changed = {path: self.files[path] for path in differ if path not in kept}
-        commit = self.target.head
-        if changed:
-            self.sent = tuple(changed)
-            push_id = hashlib.sha256(json.dumps(self.digests, sort_keys=True).encode()).hexdigest()
-            commit = self.target.commit(changed, kept, self.message, push_id)
-        return FilledSpace(self.target.repo_id, commit, self.sent, tuple(kept))
+    return until_done(step, f"fill the Space {repo_id}", retry)
 
 
 def _digests(source: Path | bytes) -> tuple[str, str]:

@@ -22,24 +22,17 @@ _lock = threading.Lock()
 @contextmanager
 def limited_time() -> Iterator[None]:
     """Every request of the block that has no time-out of its own or of its client gets `TIMEOUT`."""
+
+    def limit(request: httpx2.Request) -> None:
+        if not any(request.extensions["timeout"].values()):
+            request.extensions["timeout"] = TIMEOUT.as_dict()
+
     client = get_session()
-    with _lock:
-        _set_hooks(client, [*client.event_hooks["request"], _limit])
+    with _lock:  # a new list each time, since another thread may be walking through the old one
+        client.event_hooks = client.event_hooks | {"request": [*client.event_hooks["request"], limit]}
     try:
         yield
     finally:
-        with _lock:  # of several calls at once, each takes away one hook
-            hooks = list(client.event_hooks["request"])
-            if _limit in hooks:
-                hooks.remove(_limit)
-            _set_hooks(client, hooks)
-
-
-def _limit(request: httpx2.Request) -> None:
-    if not any(request.extensions["timeout"].values()):
-        request.extensions["timeout"] = TIMEOUT.as_dict()
-
-
-def _set_hooks(client: httpx2.Client, hooks: list) -> None:
-    """A new list, since another thread may be walking through the old one."""
-    client.event_hooks = client.event_hooks | {"request": hooks}
+        with _lock:
+            hooks = [hook for hook in client.event_hooks["request"] if hook is not limit]
+            client.event_hooks = client.event_hooks | {"request": hooks}

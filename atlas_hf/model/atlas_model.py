@@ -108,7 +108,7 @@ class AtlasModel(AnsweringModel):
         backbone: PreTrainedModel | str | Path | None = None,
         config: AtlasConfig | None = None,
         dtype: torch.dtype | None = None,
-        token: str | None = None,
+        token: str | bool | None = None,
     ) -> AtlasModel:
         """Load learned tasks with their backbone, or begin on a bare backbone.
 
@@ -148,7 +148,7 @@ class AtlasModel(AnsweringModel):
         revision: str | None,
         config: AtlasConfig | None,
         dtype: torch.dtype,
-        token: str | None,
+        token: str | bool | None,
     ) -> AtlasModel:
         """A model without tasks."""
         backbone, processor, base_id = load_backbone(source, revision, dtype, token)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from atlas_hf.folder import CHECKPOINTS, Results
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.report.pictures import draw_results
 
 
@@ -21,13 +21,13 @@ def keep(model: AtlasModel, task: str, results: Results, folder: Path) -> None:
     """
     write_results(results, folder)
     model.save_pretrained(folder, tasks=[task])
-    drop_checkpoints(folder, task)
+    _drop_checkpoints(folder, task)
 
 
 def keep_again(model: AtlasModel, results: Results, folder: Path) -> None:
     """What a process may have left undone that was killed after it had saved the last task."""
     for task in model.tasks:
-        drop_checkpoints(folder, task)
+        _drop_checkpoints(folder, task)
     write_results(results, folder)
 
 
@@ -37,6 +37,6 @@ def write_results(results: Results, folder: Path) -> None:
     draw_results(results, folder)
 
 
-def drop_checkpoints(folder: Path, task: str) -> None:
-    """Of a task that is learned, or that is begun anew."""
+def _drop_checkpoints(folder: Path, task: str) -> None:
+    """Nothing will go on from those of a task that is learned."""
     shutil.rmtree(folder / CHECKPOINTS / task, ignore_errors=True)

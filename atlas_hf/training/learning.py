@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -10,10 +11,9 @@ from datasets import Dataset
 from transformers import set_seed
 
 from atlas_hf.folder import CHECKPOINTS, TaskResult
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.keeping import drop_checkpoints
 from atlas_hf.training.recording import record
 from atlas_hf.training.trainer import AtlasTrainer
 
@@ -44,7 +44,7 @@ def learn_task(
     trainer = AtlasTrainer(model, args, spec.name, data["train"], data["validation"])
     checkpoint = None if args.save_only_model else trainer.last_checkpoint()
     if checkpoint is None and args.process_index == 0:  # those of a run that was killed
-        drop_checkpoints(folder, spec.name)
+        shutil.rmtree(folder / CHECKPOINTS / spec.name, ignore_errors=True)
     trainer.train(str(checkpoint) if checkpoint else None)
     return record(trainer, data)
 

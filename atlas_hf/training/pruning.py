@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from atlas_hf.data.batches import batches
-from atlas_hf.model.atlas_model import AtlasModel
-from atlas_hf.model.evaluation import evaluating
+from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.task_trainer import score
 from atlas_hf.tuner.layer import AtlasLayer
@@ -97,10 +96,12 @@ def _measuring(model: AtlasModel, task: str) -> Iterator[dict[AtlasLayer, list[T
     def measure(site: AtlasLayer, args: Sequence[Any], output: Tensor) -> None:
         x = outputs.pop(site).to(site.atlas_key[task].dtype)
         x = x[:, None] if x.dim() == 2 else x
-        shares[site].append(_shares(site, task, x, ROUTE.get().coefficients[site]))
+        route = ROUTE.get()
+        shares[site].append(_shares(site, task, x, coefficients[site], route.mask if route else None))
 
     outputs: dict[AtlasLayer, Tensor] = {}
-    with ExitStack() as hooks, routed(coefficients={}):
+    coefficients: dict[AtlasLayer, Tensor] = {}
+    with ExitStack() as hooks, routed(coefficients=coefficients):
         for site in model.base_model.sites_of(task).values():
             keep = site.base_layer.register_forward_hook(lambda _, __, x, site=site: outputs.__setitem__(site, x))
             hooks.callback(keep.remove)
@@ -108,9 +109,9 @@ def _measuring(model: AtlasModel, task: str) -> Iterator[dict[AtlasLayer, list[T
         yield shares
 
 
-def _shares(site: AtlasLayer, task: str, x: Tensor, coefficients: Tensor) -> Tensor:
-    """(K, tokens) of the K reused adapters at a site; x (B, L, D), coefficients (B, K) or (B, K, D)."""
-    config, mask = site.atlas_config[task], ROUTE.get().mask
+def _shares(site: AtlasLayer, task: str, x: Tensor, coefficients: Tensor, mask: Tensor | None) -> Tensor:
+    """(K, tokens) of the K reused adapters at a site; x (B, L, D), coefficients (B, K) or (B, K, D), mask (B, L)."""
+    config = site.atlas_config[task]
     tokens = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     tokens = mask.bool() if mask is not None and mask.shape == x.shape[:2] else tokens
     shares = []

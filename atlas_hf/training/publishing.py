@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas_hf import hub
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.report.card import write_card
 from atlas_hf.training.arguments import AtlasTrainingArguments
 

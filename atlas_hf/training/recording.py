@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from datasets import Dataset
 
+from atlas_hf.data.batches import batches
 from atlas_hf.folder import TaskResult
-from atlas_hf.model import evaluating
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.training.trainer import AtlasTrainer
 
 COEFFICIENT_EXAMPLES = 256
@@ -55,18 +55,15 @@ def mean_coefficients(
     model: AtlasModel, task: str, dataset: Dataset, batch_size: int = 64
 ) -> dict[str, dict[str, float]]:
     """Mean coefficient of each adapter that a task adds up, by site, over (at most 256) examples."""
-    collate, members = model.collator(task), model.members(task)
     rows = dataset.select(range(min(len(dataset), COEFFICIENT_EXAMPLES)))
     share = 1 / (len(rows) * model.specs[task].rows_per_example)
     sums: dict[str, torch.Tensor] = {}
     with evaluating(model):
-        for start in range(0, len(rows), batch_size):
-            inputs = collate.inputs([rows[i] for i in range(start, min(start + batch_size, len(rows)))])
-            found = model.coefficients(task, **{name: tensor.to(model.device) for name, tensor in inputs.items()})
-            for site, values in found.items():
+        for inputs in batches(rows, model.collator(task).inputs, batch_size, model.device):
+            for site, values in model.coefficients(task, **inputs).items():
                 means = values.flatten(2).mean(2) if values.dim() == 3 else values
                 sums[site] = sums.get(site, 0) + means.double().sum(0) * share
-    return {site: dict(zip(members, total.tolist(), strict=True)) for site, total in sums.items()}
+    return {site: dict(zip(model.members(task), total.tolist(), strict=True)) for site, total in sums.items()}
 
 
 def environment() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from datasets import Dataset
 
 from atlas_hf.folder import INDEX, RESULTS, AtlasFormatError, Index, Results
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.settings import changed_settings
 

@@ -13,9 +13,9 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from atlas_hf.data import AtlasCollator
-from atlas_hf.model import evaluating
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.data.batches import batches
+from atlas_hf.data.collator import AtlasCollator
+from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.tasks import TaskSpec
 
 EXAMPLES, BATCH_SIZE = 256, 64
@@ -41,7 +41,7 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
     """
     starts = {site: site.query_starts(task) for site in model.base_model.sites_of(task).values()}
     spec = model.specs[task]
-    batches, labels = _batches(model, spec, dataset, seed)
+    inputs, labels = _sample(model, spec, dataset, seed)
 
     def start(opened: Collection[int]) -> None:
         for site, queries in starts.items():
@@ -49,7 +49,7 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
 
     def error(opened: Collection[int]) -> float:
         start(opened)
-        return _error(model, task, spec, batches, labels)
+        return _error(model, task, spec, inputs, labels)
 
     names, lowest = model.peft_config[task].experience, error(())
     opened: list[int] = []
@@ -95,8 +95,8 @@ def most_useful(
         return tasks
     if limit == 0:
         return []
-    batches, labels = _batches(model, spec, dataset, seed)
-    errors = {task: _error(model, task, spec, batches, labels) for task in tasks}
+    inputs, labels = _sample(model, spec, dataset, seed)
+    errors = {task: _error(model, task, spec, inputs, labels) for task in tasks}
     best = sorted(tasks, key=errors.__getitem__)[:limit]
     return [task for task in tasks if task in best]
 
@@ -125,22 +125,19 @@ def probe_error(features: Tensor, targets: Tensor) -> float:
     return (errors.min() / mean_error.clamp_min(1e-12)).item()
 
 
-def _error(model: AtlasModel, task: str, spec: TaskSpec, batches: list[dict[str, Tensor]], labels: Tensor) -> float:
+def _error(model: AtlasModel, task: str, spec: TaskSpec, inputs: list[dict[str, Tensor]], labels: Tensor) -> float:
     """The probe's error at a task `spec`, on the features that the adapters of `task` give."""
     with torch.no_grad(), evaluating(model):
-        pooled = torch.cat([model.pooled(task, **batch) for batch in batches])
+        pooled = torch.cat([model.pooled(task, **batch) for batch in inputs])
     return probe_error(*_regression(spec, pooled.double().cpu(), labels.cpu()))
 
 
-def _batches(model: AtlasModel, spec: TaskSpec, dataset: Dataset, seed: int) -> tuple[list[dict[str, Tensor]], Tensor]:
-    """Inputs of a sample of the examples, and its labels."""
+def _sample(model: AtlasModel, spec: TaskSpec, dataset: Dataset, seed: int) -> tuple[list[dict[str, Tensor]], Tensor]:
+    """Inputs of a sample of the examples, in batches, and its labels."""
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:EXAMPLES].tolist()
-    collate, batches, labels = AtlasCollator(spec, model.encoder), [], []
-    for start in range(0, len(order), BATCH_SIZE):
-        batch = collate([dataset[i] for i in order[start : start + BATCH_SIZE]])
-        labels.append(batch.pop("labels"))
-        batches.append({name: tensor.to(model.device) for name, tensor in batch.items()})
-    return batches, torch.cat(labels)
+    collate = AtlasCollator(spec, model.encoder)
+    found = list(batches(dataset.select(order), collate, BATCH_SIZE, model.device))
+    return found, torch.cat([batch.pop("labels") for batch in found])
 
 
 def _regression(spec: TaskSpec, pooled: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from atlas_hf.folder import DOWNSTREAM, UPSTREAM, Results, prepare, saying_what_is_safe
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.keeping import keep, keep_again

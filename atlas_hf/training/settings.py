@@ -9,7 +9,7 @@ from copy import deepcopy
 from fnmatch import fnmatchcase
 from typing import Any
 
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.tuner import AtlasConfig
 

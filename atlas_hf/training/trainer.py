@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, ProgressCallback, set_seed
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.checkpoints import Checkpoint, Progress
 from atlas_hf.training.divergence import check_loss

@@ -73,7 +73,7 @@ def test_the_ewc_penalty_is_a_quadratic_around_the_anchor():
     moved = {name: p for name, p in method.model.backbone.named_parameters() if "layer.2" in name}
     with torch.no_grad():
         for parameter in moved.values():
-            parameter += 0.1
+            parameter.add_(0.1)
     expected = 0.01 * sum(method.fisher[name].sum() for name in moved if name in method.fisher)
     assert expected > 0
     torch.testing.assert_close(method.penalty(), expected, rtol=1e-4, atol=0)

@@ -40,7 +40,7 @@ class Plan:
     methods: Mapping[str, type[Method]]
     seeds: Sequence[int]
     low_shot: Sequence[str]
-    sizes: Mapping[str, int]
+    sizes: Mapping[str, Any]
     training: Mapping[str, Any]
     low_shot_training: Mapping[str, Any]
     width: int

@@ -44,7 +44,7 @@ def variants(spec: TaskSpec) -> dict[str, TaskSpec]:
 
 
 def measure(
-    stream: Any, training: dict[str, Any], output: Path, sizes: dict[str, int], seeds: Sequence[int]
+    stream: Any, training: dict[str, Any], output: Path, sizes: dict[str, int | None], seeds: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Test scores of every task and variant: one record per task, a list of scores (one per seed) per variant.
 

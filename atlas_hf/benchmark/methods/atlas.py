@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from atlas_hf.benchmark.methods.base import LoadedTask, Method, train_quietly
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.trainer import AtlasTrainer
 from atlas_hf.tuner import AtlasConfig

@@ -14,13 +14,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
-from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, set_seed
 
 from atlas_hf.benchmark.methods.plain_model import PlainModel
 from atlas_hf.benchmark.methods.steps import epoch_steps, total_steps
-from atlas_hf.model import evaluating
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.data.batches import batches
+from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.stage_callbacks import StageTable
@@ -118,14 +117,9 @@ class Method(ABC):
     def pooled(self, task: str, dataset: Dataset) -> np.ndarray:
         """What the task's head sees of a split: (examples x rows per example, D)."""
         collate, size = self.model.collator(task).inputs, self.args.per_device_eval_batch_size
-        # A generator of its own: the loader draws a seed, which would move the order of ViLT's patches.
-        batches = DataLoader(dataset, size, collate_fn=collate, generator=torch.Generator())
         with torch.no_grad(), evaluating(self.model):
-            pooled = [
-                self.model.pooled(task, **{name: tensor.to(self.model.device) for name, tensor in inputs.items()})
-                for inputs in batches
-            ]
-        return torch.cat(pooled).float().cpu().numpy()
+            loop = batches(dataset, collate, size, self.model.device)
+            return torch.cat([self.model.pooled(task, **inputs).float().cpu() for inputs in loop]).numpy()
 
     def fork(self) -> Method:
         """A copy that learns on by itself."""

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from atlas_hf.benchmark.speed import adapters_worker
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 
 
 class AdaptersWorker:
@@ -26,7 +26,7 @@ class AdaptersWorker:
     """
 
     def __init__(self, python: str, model: AtlasModel, task: str, inputs: dict[str, Tensor], threads: int) -> None:
-        # -I: the folder of the file has modules that are named as ones of the standard library
+        # -I: PYTHONPATH and the file's folder belong to this environment
         command = [python, "-I", str(Path(adapters_worker.__file__).resolve())]
         try:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -34,7 +34,7 @@ from atlas_hf.benchmark.speed.adapters_library import AdaptersWorker
 from atlas_hf.benchmark.speed.adapters_worker import elapsed, peak_bytes
 from atlas_hf.benchmark.speed.arguments import MEASURES, WAYS
 from atlas_hf.benchmark.speed.ways import BACKBONES, TASK, Way, build
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 
 
 def compare(
@@ -108,20 +108,19 @@ def _optional(
     model: AtlasModel, inputs: dict[str, Tensor], options: argparse.Namespace
 ) -> tuple[dict[str, AdaptersWorker], dict[str, str]]:
     """The processes by way, and by way why those that were asked for cannot be measured."""
-    workers, missing = {}, {}
+    workers: dict[str, AdaptersWorker] = {}
+    missing: dict[str, str] = {}
     if "xlora" in options.ways and "pixel_values" in inputs:
         missing["xlora"] = "X-LoRA weights its adapters per text token, and takes no images"
-    if "adapters" in options.ways:
+    if "adapters" not in options.ways:
+        return workers, missing
+    if not options.adapters_python:
+        missing["adapters"] = "give --adapters_python"
+    elif options.bf16 or model.device.type != "cpu":
+        missing["adapters"] = "on the CPU and without --bf16 only"
+    else:
         try:
-            workers["adapters"] = _worker(model, inputs, options)
+            workers["adapters"] = AdaptersWorker(options.adapters_python, model, TASK, inputs, options.threads)
         except ValueError as error:
             missing["adapters"] = str(error)
     return workers, missing
-
-
-def _worker(model: AtlasModel, inputs: dict[str, Tensor], options: argparse.Namespace) -> AdaptersWorker:
-    if not options.adapters_python:
-        raise ValueError("give --adapters_python")
-    if options.bf16 or model.device.type != "cpu":
-        raise ValueError("on the CPU and without --bf16 only")
-    return AdaptersWorker(options.adapters_python, model, TASK, inputs, options.threads)

@@ -42,7 +42,8 @@ def main() -> None:
         first = next(iter(examples().items()))
         seconds = _until(lambda: _ask(client, first), began, process)
         print(f"{'first answer, by the API':<34}{seconds:6.2f} s\n", flush=True)
-        print(table(["task", "model, median ms", "model, slowest", "API, median ms"], _predictions(client)))
+        rows = [_timed(client, example) for example in examples().items()]
+        print(table(["task", "model, median ms", "model, slowest", "API, median ms"], rows))
         print(f"\n{os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.1f}")
     finally:
         process.kill()
@@ -73,10 +74,6 @@ def _ask(client: Client, example: tuple[str, Example]) -> dict[str, Any]:
     files = {name: handle_file(path) for name, path in zip(names, question.images, strict=True)}
     choices = question.choices.splitlines()
     return client.predict(name, **files, text=question.text, choices=choices, api_name="/predict")
-
-
-def _predictions(client: Client) -> list[list[str]]:
-    return [_timed(client, example) for example in examples().items()]
 
 
 def _timed(client: Client, example: tuple[str, Example]) -> list[str]:

@@ -19,7 +19,7 @@ from statistics import median
 import torch
 from transformers import ViltConfig, ViltModel
 
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig
 
@@ -37,9 +37,9 @@ def spec(number: int) -> TaskSpec:
     )  # fmt: skip
 
 
-def milliseconds(call: Callable[[], object], repeats: int = REPEATS) -> float:
+def milliseconds(call: Callable[[], object]) -> float:
     times = []
-    for _ in range(repeats):
+    for _ in range(REPEATS):
         start = time.perf_counter()
         call()
         times.append(1e3 * (time.perf_counter() - start))

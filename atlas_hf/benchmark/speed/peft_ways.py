@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
-from peft import LoraConfig, PeftModel, XLoraConfig, get_peft_model
+from peft import LoraConfig, LoraModel, PeftModel, XLoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 
 
 class Nested(nn.Module):
@@ -34,7 +34,7 @@ def lora(model: AtlasModel, task: str) -> PeftModel:
     """As many LoRA adapters as the task adds up, of its width, at its sites, all active; only its own one trains."""
     members = model.members(task)
     other = _with_lora(model, task, fresh(model), members)
-    other.base_model.set_adapter(members)
+    cast(LoraModel, other.base_model).set_adapter(members)
     for name, parameter in other.named_parameters():
         parameter.requires_grad_(f".{task}." in name)
     return other

@@ -5,7 +5,6 @@ Seconds of the clock, as a user waits for them, and of the processor, to which o
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
@@ -78,5 +77,7 @@ def _output(*arguments: str) -> str:
 
 
 def _cpu_of_children() -> float:
+    import resource  # which Windows does not have
+
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
