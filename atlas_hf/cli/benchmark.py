@@ -44,7 +44,7 @@ def parse(argv: list[str]) -> Namespace:
     parser.add_argument("--output", type=Path, required=True, help="folder of the cells and the report")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cells at a time, by default one per CPU")
     parser.add_argument("--smoke", action="store_true", help="one order, seed and low-shot size, tiny; learns nothing")
-    report.add_push(parser)
+    parser.add_argument("--push-to", metavar="REPO", help="push the results to this data set repository")
     options = parser.parse_args(argv)
     check_names("stream", [options.stream], STREAMS)
     if options.seeds is not None and options.seeds < 1:

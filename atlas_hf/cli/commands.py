@@ -1,6 +1,9 @@
 """The commands, and from the words of a command line to an exit status.
 
-One command more is a module of this room, by its name, and a line in `COMMANDS`.
+One command more is a line in `COMMANDS` and a module of this room, by its name, with two functions. `parse` gives the
+options of a list of words, checked; it imports nothing that takes long, and exits at wrong ones, or raises a
+`ValueError`. `run` does what the options ask for; what the input is at fault for is a `ValueError`, `HubError`,
+`OSError` or `FloatingPointError`.
 """
 
 import logging
@@ -8,7 +11,7 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Collection, Iterable
 from importlib import import_module
-from typing import Protocol, cast
+from types import ModuleType
 
 COMMANDS = {
     "learn": "Learn a stream of tasks, each in two stages, and write every finished task to a folder.",
@@ -30,16 +33,6 @@ COMMANDS = {
 STREAMS = {"digits": ("multi-first", "mono-first"), "climb": ("multi-first", "mono-first")}
 
 
-class Command(Protocol):
-    """What the module of a command has."""
-
-    def parse(self, argv: list[str]) -> Namespace:
-        """The options, checked; imports nothing that takes long. Exits at wrong ones, or raises `ValueError`."""
-
-    def run(self, options: Namespace) -> None:
-        """Do it. What the input is at fault for is a `ValueError`, `HubError`, `OSError` or `FloatingPointError`."""
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run a command; 0, or 2 with one line on standard error where the input is at fault."""
     argv = sys.argv[1:] if argv is None else argv
@@ -50,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"atlas-hf: there is no command {name!r}\n{usage()}", file=sys.stderr)
         return 2
-    command = cast(Command, import_module(f"atlas_hf.cli.{name.replace('-', '_')}"))
+    command = import_module(f"atlas_hf.cli.{name.replace('-', '_')}")
     try:
         options = command.parse(words)
     except (ValueError, OSError) as error:
@@ -58,10 +51,15 @@ def main(argv: list[str] | None = None) -> int:
     return _run(name, command, options)
 
 
-def _run(name: str, command: Command, options: Namespace) -> int:
+def _run(name: str, command: ModuleType, options: Namespace) -> int:
+    from transformers.utils import logging as transformers_logging
+
     from atlas_hf.hub import HubError
 
-    _quieten()
+    # What libraries report of themselves would hide what a command prints.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         command.run(options)
     except (ValueError, OSError, FloatingPointError, HubError) as error:
@@ -74,15 +72,6 @@ def usage() -> str:
     width = max(map(len, COMMANDS)) + 2
     listed = "\n".join(f"  {name:<{width}}{summary}" for name, summary in COMMANDS.items())
     return f"usage: atlas-hf COMMAND ...\n\n{listed}\n\n`atlas-hf COMMAND --help` shows an example."
-
-
-def _quieten() -> None:
-    """What libraries report of themselves would hide what a command prints."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def _fault(name: str, error: Exception) -> int:

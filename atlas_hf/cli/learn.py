@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from atlas_hf.cli.commands import STREAMS, check_names
-from atlas_hf.cli.learn_options import adapter_settings, learn_parser, light_parser, take_file
+from atlas_hf.cli.learn_options import adapter_settings, learn_parser, take_file
+from atlas_hf.cli.training_options import training_options
 
 
 def parse(argv: list[str]) -> Namespace:
     """The options as far as they are known without torch, and `argv`, which `run` reads again with it."""
-    parser = light_parser()
+    parser = learn_parser(training_options())
     options = parser.parse_args(take_file(parser, argv))
     check_names("stream", [options.stream], STREAMS)
     orders = STREAMS[options.stream]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from atlas_hf.cli.commands import COMMANDS, STREAMS
-from atlas_hf.cli.training_options import hf_argument_parser, training_options
+from atlas_hf.cli.training_options import hf_argument_parser
 
 HELP = """Example:
   atlas-hf learn --stream digits --order mono-first --output runs/digits
@@ -102,7 +102,8 @@ def learn_parser(training: type) -> Any:
     """The `HfArgumentParser` of transformers, with all options.
 
     Args:
-        training: `AtlasTrainingArguments`, or `training_options()`, which has the same options.
+        training: `AtlasTrainingArguments`, or `training_options()`: the same options without importing torch, to show
+            help and to check a line with.
     """
     return hf_argument_parser()(
         (LearnArguments, OwnDataArguments, AdapterArguments, training),
@@ -111,11 +112,6 @@ def learn_parser(training: type) -> Any:
         description=f"{COMMANDS['learn']}\n\n{HELP}",
         formatter_class=RawDescriptionHelpFormatter,
     )
-
-
-def light_parser() -> Any:
-    """The same parser, made without importing torch or transformers, to show help and check a line with."""
-    return learn_parser(training_options())
 
 
 def take_file(parser: Any, argv: list[str]) -> list[str]:

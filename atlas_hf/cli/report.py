@@ -1,6 +1,6 @@
 """`atlas-hf report`; `atlas-hf benchmark` ends with it."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
 from atlas_hf.cli.commands import command_parser
@@ -13,13 +13,8 @@ HELP = """Example:
 def parse(argv: list[str]) -> Namespace:
     parser = command_parser("report", HELP)
     parser.add_argument("output", type=Path, help="folder of a benchmark")
-    add_push(parser)
-    return parser.parse_args(argv)
-
-
-def add_push(parser: ArgumentParser) -> None:
-    """The option `--push-to`."""
     parser.add_argument("--push-to", metavar="REPO", help="push the results to this data set repository")
+    return parser.parse_args(argv)
 
 
 def run(options: Namespace) -> None:

@@ -36,7 +36,9 @@ def training_options() -> type:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             match node:
                 case ast.ClassDef(name=name, bases=[ast.Name("ExplicitEnum")], body=body):
-                    types[name] = _enum(name, body)
+                    members = [one for one in body if isinstance(one, ast.Assign)]
+                    values = [(ast.unparse(one.targets[0]), _value(one.value)) for one in members]
+                    types[name] = Enum(name, values)
                 case ast.ClassDef(name="TrainingArguments" | "AtlasTrainingArguments", body=body):
                     found = (_field(one, types) for one in body if isinstance(one, ast.AnnAssign))
                     fields |= {one[0]: one for one in found}
@@ -49,11 +51,6 @@ def _of_transformers(module: str) -> Path:
     assert package is not None
     assert package.origin is not None
     return Path(package.origin).with_name(f"{module}.py")
-
-
-def _enum(name: str, body: list[ast.stmt]) -> Any:
-    members = [one for one in body if isinstance(one, ast.Assign)]
-    return Enum(name, [(ast.unparse(one.targets[0]), _value(one.value)) for one in members])
 
 
 def _field(node: ast.AnnAssign, types: dict[str, Any]) -> tuple[str, Any, Field]:

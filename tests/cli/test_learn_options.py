@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 
 from atlas_hf import AtlasConfig, AtlasTrainingArguments
-from atlas_hf.cli.learn_options import AdapterArguments, adapter_settings, learn_parser, light_parser, take_file
+from atlas_hf.cli.learn_options import AdapterArguments, adapter_settings, learn_parser, take_file
 from atlas_hf.cli.training_options import training_options
 from atlas_hf.fusion import VARIANTS, WEIGHTINGS
 from atlas_hf.tuner.config import POOLINGS, QUERY_INITS
@@ -27,6 +27,10 @@ class TrainingArguments:
     words: list[int] = field(default_factory=list, metadata={"help": f"One of {WORDS}."})
     plain: int = 3
 """
+
+
+def light_parser():
+    return learn_parser(training_options())
 
 
 def about(action):
