@@ -1,9 +1,6 @@
 """`atlas-hf push-space`."""
 
-from __future__ import annotations
-
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
 from atlas_hf.cli.commands import command_parser
@@ -14,8 +11,7 @@ HELP = """Example:
   atlas-hf push-space runs/digits me/digits-demo --repo-id me/digits-atlas"""
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """See `atlas_hf.cli.commands.Command`."""
+def parse(argv: list[str]) -> Namespace:
     parser = command_parser("push-space", HELP)
     parser.add_argument(
         "model", help=f"Hub repository, or a folder that was pushed; {DIGITS_MODEL_ID}: the shipped one"

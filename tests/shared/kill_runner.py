@@ -114,7 +114,7 @@ def run(cpu: float | None = None, **request) -> tuple[int, float]:
 def serve() -> None:
     import matplotlib.backends.backend_agg  # noqa: F401 (once, not in every process)
 
-    import atlas_hf.cli.learned
+    import atlas_hf.cli.stream_tasks
     import atlas_hf.training.sequence  # noqa: F401
     from atlas_hf.streams import digits
 
