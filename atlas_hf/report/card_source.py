@@ -13,9 +13,19 @@ from typing import Any
 from huggingface_hub.utils import validate_repo_id
 
 from atlas_hf.folder import (
-    CONFIG, DOWNSTREAM, INDEX, SPEC, TASK_FILES, AtlasFormatError, BaseModel, Index, Results, TaskRecord, TaskResult,
+    CONFIG,
+    DOWNSTREAM,
+    INDEX,
+    SPEC,
+    TASK_FILES,
+    AtlasFormatError,
+    BaseModel,
+    Index,
+    Results,
+    TaskRecord,
+    TaskResult,
     read_json,
-)  # fmt: skip
+)
 from atlas_hf.hub.sources import SHIPPED_BACKBONES, is_repository
 from atlas_hf.report.printable import mapping, md, public, real
 from atlas_hf.tasks import TaskSpec
