@@ -1,7 +1,5 @@
 """What can be done with a demo, for its page and its API alike; errors come out as texts for people."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field

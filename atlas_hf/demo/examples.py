@@ -3,8 +3,6 @@
 `python -m atlas_hf.demo.examples` writes them anew.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

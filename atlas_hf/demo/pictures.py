@@ -3,8 +3,6 @@
 Every string is escaped here; numbers come as numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from html import escape
 

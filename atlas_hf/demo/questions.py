@@ -1,7 +1,5 @@
 """What is asked of a model: checked before it runs, with errors for people, and answered."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,10 +1,9 @@
 """Code to copy: how to load what the page shows."""
 
-from __future__ import annotations
-
 from html import escape
 
-from atlas_hf.demo.places import DIGITS_MODEL, Place
+from atlas_hf.demo import DIGITS_MODEL
+from atlas_hf.demo.places import Place
 from atlas_hf.report.card_source import CardTask
 
 CLIENT = """from gradio_client import Client, handle_file

@@ -1,7 +1,5 @@
 """What the page shows of a model and of an answer, as HTML and code."""
 
-from __future__ import annotations
-
 import base64
 import io
 import re
@@ -12,9 +10,9 @@ from typing import Any
 
 from PIL import Image
 
-from atlas_hf.demo import pictures
+from atlas_hf.demo import DIGITS_MODEL, pictures
 from atlas_hf.demo.comparison import METHODS, Result, average_over_time
-from atlas_hf.demo.places import DIGITS_MODEL, Place
+from atlas_hf.demo.places import Place
 from atlas_hf.demo.questions import Answer, Question
 from atlas_hf.metrics.continual import average_accuracy, backward_transfer, forgetting
 from atlas_hf.report.card_source import CardTask
