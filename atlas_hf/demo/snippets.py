@@ -18,18 +18,14 @@ def code(place: Place, task: CardTask, after: int) -> dict[str, str]:
     """Python that runs as printed, by what it loads. An image is read from `image.png`."""
     where = "DIGITS_MODEL" if place.folder == DIGITS_MODEL else f'"{place.id}"'
     here = f', revision="{place.revision}"' if place.commit and place.revision != "main" else ""
-    then = f', revision="{place.tasks[after - 1].tag}"' if place.commit else f", tasks={_names(place, after)}"
+    names = ", ".join(f'"{one.name}"' for one in place.tasks[:after])
+    then = f', revision="{place.tasks[after - 1].tag}"' if place.commit else f", tasks=[{names}]"
+    learned = task if task.position <= after else place.tasks[after - 1]
     return {
         "The whole model": _program(place, where + here, task),
         f"Only {task.name}, with what it reuses": _program(place, f'{where}{here}, tasks=["{task.name}"]', task),
-        f"The model as it was after task {after}": _program(
-            place, where + then, task if task.position <= after else place.tasks[after - 1]
-        ),
+        f"The model as it was after task {after}": _program(place, where + then, learned),
     }
-
-
-def _names(place: Place, after: int) -> str:
-    return "[" + ", ".join(f'"{task.name}"' for task in place.tasks[:after]) + "]"
 
 
 def _program(place: Place, arguments: str, task: CardTask) -> str:
