@@ -125,9 +125,9 @@ def notes(encoder: Encoder, given: Mapping[str, Any]) -> list[str]:
     texts = given.get("texts", ())
     texts = [*([texts] if isinstance(texts, str) else texts), *given.get("choices", ())]
     tokenizer = encoder.tokenizer
-    found: list[str] = []
     if not texts:
-        return found
+        return []
+    found = []
     length = max(len(tokenizer(text).input_ids) for text in texts)
     if encoder.max_length and length > encoder.max_length:
         found.append(f"The text has {length} tokens; the model reads the first {encoder.max_length}.")

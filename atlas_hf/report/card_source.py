@@ -91,7 +91,8 @@ class CardTask:
         """Mean over the sites, by the task whose adapter it is; None where a site has no number for it."""
         sites = [mapping(site) for site in mapping(self.result and self.result.coefficients).values()]
         values = {name: [real(site.get(name)) for site in sites] for name in (sites[0] if sites else ())}
-        return {name: _mean(found) for name, found in values.items()}
+        known = {name: [value for value in found if value is not None] for name, found in values.items()}
+        return {name: sum(found) / len(found) if len(found) == len(sites) else None for name, found in known.items()}
 
     @property
     def modules(self) -> str:
@@ -210,12 +211,6 @@ def hub_id(value: Any, folder: Path) -> str | None:
     places = [Path.cwd(), *folder.resolve().parents]
     local = value not in SHIPPED_BACKBONES and any((place / value).exists() for place in places)
     return None if local else value
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean, or None where one is missing."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _word(column: str) -> str:
