@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from atlas_hf.demo import snippets, views
+from atlas_hf.demo import views
 from atlas_hf.demo.actions import Demo, told
 from atlas_hf.demo.api import for_people, uploaded
 from atlas_hf.demo.comparison import comparison
@@ -64,7 +64,7 @@ class Handlers:
             page.matrix: views.matrix(place),
             page.over_time: views.over_time(place, compared),
             page.after: gr.update(maximum=max(2, len(names)), value=task.position, interactive=len(names) > 1),
-            page.card_link: snippets.card_link(place),
+            page.card_link: views.card_link(place),
             page.card: card_text(place),
             **{button: _button(fit.get(name)) for name, button in zip(examples(), page.examples, strict=True)},
             **self._about(place, task, task.position),
@@ -164,7 +164,7 @@ class Handlers:
 
 
 def _codes(place: Place, task: CardTask, after: int) -> list[dict[str, Any]]:
-    return [gr.update(value=code, label=title) for title, code in snippets.code(place, task, after).items()]
+    return [gr.update(value=code, label=title) for title, code in views.code(place, task, after).items()]
 
 
 def _button(example: Example | None) -> dict[str, Any]:

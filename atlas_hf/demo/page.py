@@ -6,10 +6,15 @@ import gradio as gr
 
 from atlas_hf.demo.examples import examples
 from atlas_hf.demo.places import Place
-from atlas_hf.demo.snippets import CLIENT
 from atlas_hf.folder import CARD
 
 EMPTY = '<p class="muted">Ask a question, or click an example.</p>'
+CLIENT = """from gradio_client import Client, handle_file
+
+client = Client("http://127.0.0.1:7860")  # or the name of the Space
+client.view_api()  # what can be called, described
+print(client.predict(api_name="/tasks"))
+print(client.predict("vqa", handle_file("image.png"), text="what digit is red ?", api_name="/predict"))"""
 PYTHON: dict[str, Any] = {
     "language": "python",
     "interactive": False,

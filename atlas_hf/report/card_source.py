@@ -19,7 +19,6 @@ from atlas_hf.folder import (
     SPEC,
     TASK_FILES,
     AtlasFormatError,
-    BaseModel,
     Index,
     Results,
     TaskRecord,
@@ -129,9 +128,8 @@ class Source:
     """Everything that a card is drawn from."""
 
     label: str
-    base: BaseModel
+    index: Index
     base_id: str | None
-    versions: Mapping[str, str]
     tasks: Sequence[CardTask]
     results: Results
     datasets: Sequence[str]
@@ -175,9 +173,8 @@ def read_source(folder: Path, state: Path, repo_id: str | None) -> Source:
     ]
     return Source(
         label=repo_id or _label(folder),
-        base=index.base_model,
+        index=index,
         base_id=hub_id(index.base_model.id, folder),
-        versions=index.versions,
         tasks=tasks,
         results=results,
         datasets=[known for t in tasks if (known := hub_id(t.spec.dataset_id, folder)) and "/" in known],
