@@ -1,7 +1,5 @@
 """Where a model is, and the models that were loaded last. Visitors name repositories, never paths."""
 
-from __future__ import annotations
-
 import hashlib
 import threading
 from collections import OrderedDict
@@ -12,7 +10,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from atlas_hf import hub
-from atlas_hf.demo.shipped import DIGITS_MODEL, DIGITS_MODEL_ID
+from atlas_hf.demo import DIGITS_MODEL, DIGITS_MODEL_ID
 from atlas_hf.hub.retry import until_done
 from atlas_hf.hub.sources import is_repository
 from atlas_hf.model.atlas_model import AtlasModel

@@ -4,8 +4,6 @@
 `python -m atlas_hf.demo.space spaces_demo` writes them anew.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -16,7 +14,7 @@ from typing import Any
 from huggingface_hub import SpaceCard
 from huggingface_hub.repocard_data import CardData
 
-from atlas_hf.demo.places import DIGITS_MODEL_ID
+from atlas_hf.demo import DIGITS_MODEL_ID
 from atlas_hf.folder import CARD, replacing
 from atlas_hf.hub import FilledSpace, fill_space
 

@@ -69,7 +69,7 @@ def test_a_space_names_its_model_and_the_versions_in_use():
 
 def test_a_space_carries_the_package():
     carried = package_files()
-    data = {"atlas_hf/demo/style.css", "atlas_hf/streams/digits/digits_vilt/config.json"}
+    data = {"atlas_hf/demo/parts.html", "atlas_hf/demo/style.css", "atlas_hf/streams/digits/digits_vilt/config.json"}
     assert {"atlas_hf/__init__.py", *data} <= set(carried)
     assert not any("__pycache__" in path for path in carried)
 
