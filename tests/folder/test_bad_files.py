@@ -27,8 +27,8 @@ def test_unknown_tasks_and_folders(learner, saved, tmp_path):
     refused(
         learner, saved, r"no task 'four', 'zero'; there are \['one', 'two', 'three'\]", tasks=["zero", "one", "four"]
     )
+    (tmp_path / "empty").mkdir()
     with pytest.raises(AtlasFormatError, match="no atlas.json in .*empty. Is this a folder of atlas_hf"):
-        (tmp_path / "empty").mkdir()
         learner.load_tasks(tmp_path / "empty")
     with pytest.raises(ValueError, match="no folder '/nowhere/at all', and it is no.? ?a? repository id"):
         AtlasModel.from_pretrained("/nowhere/at all")

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -215,11 +216,11 @@ def test_a_record_of_other_types(learner, saved, values):
 @pytest.mark.parametrize("file", [INDEX, CONFIG, SPEC])
 def test_json_without_measure(learner, saved, file):
     rewrite(saved, file, "{", '{"digits": ' + "9" * 5000 + ", ")
-    refused(learner, saved, f"{os.path.basename(file)} is not JSON", AtlasFormatError)
+    refused(learner, saved, f"{Path(file).name} is not JSON", AtlasFormatError)
     (saved / file).write_text(" " * (16 * 2**20 + 1))
     if file != INDEX:
         reseal(saved, "two")
-    refused(learner, saved, f"{os.path.basename(file)} has 16,777,217 bytes", AtlasFormatError)
+    refused(learner, saved, f"{Path(file).name} has 16,777,217 bytes", AtlasFormatError)
 
 
 @pytest.mark.parametrize("changes", [{"id": 5}, {"id": {}}, {"revision": "../../x"}, {"revision": 7}, {"sha256": []}])
@@ -231,7 +232,7 @@ def test_a_backbone_that_is_no_name(learner, saved, changes):
 def test_a_repository_names_no_folder_of_this_machine(saved, tmp_path):
     """The `saved` folder names a backbone by its path here; from the Hub, that is not followed."""
     files = {str(path.relative_to(saved)): path.read_bytes() for path in saved.rglob("*") if path.is_file()}
-    assert os.path.isabs(json.loads(files[INDEX])["base_model"]["id"])
+    assert Path(json.loads(files[INDEX])["base_model"]["id"]).is_absolute()
     with loopback_hub(tmp_path / "home") as server:
         server.store.create("model", REPO)
         server.foreign_commit(REPO, files)

@@ -95,7 +95,8 @@ def assert_exactly_once(hub, names=NAMES, repo_id=REPO, others: int = 0):
 
 def script(hub, repo_id: str, names: list[str], **changes) -> list:
     """Adds the named faults, and forgets the blobs of earlier pushes so that uploads happen. Returns a list that grows
-    by one with each foreign commit."""
+    by one with each foreign commit.
+    """
     others = []
     hub.store.lfs.clear()
 
