@@ -13,7 +13,6 @@ from huggingface_hub import HfApi
 
 from atlas_hf import hub
 from atlas_hf.demo.shipped import DIGITS_MODEL, DIGITS_MODEL_ID
-from atlas_hf.hub.retry import until_done
 from atlas_hf.hub.sources import is_repository
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.card_source import CardTask, Source, read_source
@@ -103,7 +102,7 @@ def visit(start: Place, model_id: str, revision: str = "", token: str = "") -> P
     own = model_id == start.id
     rights = start.token if own else token or False
     if not own:
-        until_done(lambda: HfApi(token=rights).auth_check(model_id), f"read {model_id}", BRIEF)
+        hub.until_done(lambda: HfApi(token=rights).auth_check(model_id), f"read {model_id}", BRIEF)
     return _on_hub(model_id, wanted, rights)
 
 

@@ -1,11 +1,10 @@
 """Between a folder of learned tasks and the Hub: one commit and one tag per task, exactly once; and back.
 
-Knows files, not models; may import `folder`. In the order of imports: `errors`; `folder`, what of a
-folder belongs to which task; `timeouts` and `failures`, what the client of the Hub leaves to us; `retry`; `access`;
-`target`, what the Hub holds; `pushing`, `spaces` and `loading`; `sources`, where a model comes from.
+Knows files, not models; may import `folder`. In the order of imports: `errors`, and what an error of the client means;
+`folder`, what of a folder belongs to which task; `retry`; `target`, a repository; `pushing` and `loading`; `sources`,
+where a model comes from, by name, since it needs transformers.
 """
 
-from atlas_hf.hub.access import ensure_writable_repo
 from atlas_hf.hub.errors import (
     AccessError,
     CorruptFileError,
@@ -18,9 +17,9 @@ from atlas_hf.hub.errors import (
 )
 from atlas_hf.hub.folder import Finished, finished_tasks, snapshot
 from atlas_hf.hub.loading import download
-from atlas_hf.hub.pushing import Pushed, push
-from atlas_hf.hub.retry import Retry
-from atlas_hf.hub.spaces import FilledSpace, fill_space
+from atlas_hf.hub.pushing import FilledSpace, Pushed, fill_space, push
+from atlas_hf.hub.retry import Retry, until_done
+from atlas_hf.hub.target import ensure_writable_repo
 
 __all__ = [
     "AccessError",
@@ -41,4 +40,5 @@ __all__ = [
     "finished_tasks",
     "push",
     "snapshot",
+    "until_done",
 ]

@@ -1,7 +1,5 @@
 """Learned tasks from the Hub to the local cache: the revision resolved once, our files alone, every digest checked."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,6 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundE
 from atlas_hf.folder import INDEX, RESULTS, TASK_FILES, Index, file_sha256
 from atlas_hf.hub.errors import CorruptFileError, NoTasksError
 from atlas_hf.hub.retry import Retry, until_done
-
-BACKBONE_CONFIG = "config.json"
 
 
 def download(
@@ -38,7 +34,12 @@ def download(
     folder, index, names = until_done(lambda: _fetch(repo_id, revision, tasks, where), f"download {repo_id}", retry)
     for name in names:
         for file, digest in index.tasks[name].files.items():
-            _check_digest(folder / name / file, digest)
+            path = folder / name / file
+            if (found := file_sha256(path)) != digest:  # the client does not check what it downloads
+                raise CorruptFileError(
+                    f"{path} has sha256 {found}, but {INDEX} records {digest}. Delete `{path}` and the file it links"
+                    f" to, `{path.resolve()}`, then load again to fetch a fresh copy"
+                )
     return folder
 
 
@@ -75,16 +76,7 @@ def _fetch_index(repo_id: str, sha: str, where: dict[str, Any]) -> Index:
         raise NoTasksError(f"{repo_id} does not hold a whole model that atlas_hf pushed: {error}") from error
     except LocalEntryNotFoundError as error:
         # Offline, with a backbone in the cache that nobody ever asked for atlas.json: it still loads, as a backbone.
-        if isinstance(try_to_load_from_cache(repo_id, BACKBONE_CONFIG, where["cache_dir"], sha), str):
+        if isinstance(try_to_load_from_cache(repo_id, "config.json", where["cache_dir"], sha), str):
             raise NoTasksError(f"{repo_id} is a backbone, as far as the cache holds it") from error
         raise
     return Index.load(path.parent)
-
-
-def _check_digest(path: Path, expected: str) -> None:
-    """The client does not check what it downloads. Raises `CorruptFileError`."""
-    if (found := file_sha256(path)) != expected:
-        raise CorruptFileError(
-            f"{path} has sha256 {found}, but {INDEX} records {expected}. Delete `{path}` and the file it links"
-            f" to, `{path.resolve()}`, then load again to fetch a fresh copy"
-        )

@@ -1,7 +1,5 @@
 """Where a model comes from: a folder or repository of learned tasks, or a backbone. Nothing found there is run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
