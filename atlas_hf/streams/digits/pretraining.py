@@ -62,7 +62,7 @@ def normalise(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def run_model(model: ViltModel, input_ids: Tensor, pixel_values: Tensor, token_type_ids: Tensor | None = None) -> Any:
+def run_model(model: ViltModel, input_ids: Tensor, pixel_values: Tensor) -> Any:
     """What `model` gives for full 32 x 32 images, hidden states too, but quicker.
 
     It does without the loops over images in `ViltEmbeddings.visual_embed`.
@@ -77,7 +77,6 @@ def run_model(model: ViltModel, input_ids: Tensor, pixel_values: Tensor, token_t
     image_embeds = torch.cat([first, patches], dim=1) + parts.position_embeddings
     return model(
         input_ids=input_ids,
-        token_type_ids=token_type_ids,
         attention_mask=input_ids.ne(PAD).long(),
         image_embeds=image_embeds,
         pixel_mask=torch.ones(image_embeds.shape[:2], dtype=torch.long),
@@ -156,7 +155,7 @@ def cell_labels(digits: np.ndarray, colours: np.ndarray) -> np.ndarray:
 def _batch(samples: Sequence[Sample], pixel_values: Tensor, cells: Tensor) -> Batch:
     answers = torch.tensor([NOT_ASKED if sample.answer is None else sample.answer for sample in samples])
     masked = _pad([sample.masked for sample in samples], NOT_ASKED)
-    return _pad([sample.ids for sample in samples], 0), pixel_values, masked, answers, cells
+    return _pad([sample.ids for sample in samples], PAD), pixel_values, masked, answers, cells
 
 
 def _pad(rows: Sequence[list[int]], value: int) -> Tensor:

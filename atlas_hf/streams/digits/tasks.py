@@ -77,8 +77,8 @@ def _task(
     key: Callable[[Row], str] | None = None,
     **columns: Any,
 ) -> DigitTask:
-    known = {"dataset_id": DATASET_ID, "description": description, "random_baseline": random_baseline}
-    return DigitTask(TaskSpec(name, problem_type, **known, **columns), build, key)
+    columns |= {"random_baseline": random_baseline, "dataset_id": DATASET_ID, "description": description}
+    return DigitTask(TaskSpec(name, problem_type, **columns), build, key)
 
 
 _TASKS = (
