@@ -100,8 +100,8 @@ _TASKS = (
         "inaturalist", SINGLE, "Which of 1,010 species does a photograph show?",
         _IMAGE | {"random_baseline": 1 / 1010},
         _splits(None, _same("image", "label"), _same("train"), large=True),
-        "iNaturalist 2019 is an archive of the FGVC6 competition (non-commercial), which nobody is known to keep on the "
-        "Hub in Parquet.",
+        "iNaturalist 2019 is an archive of the FGVC6 competition (non-commercial), which nobody is known to keep "
+        "on the Hub in Parquet.",
         labels=class_names(),
     ),
     HubTask(
