@@ -11,7 +11,7 @@ from datasets import Dataset
 from atlas_hf.cli.own_tasks import OwnTask, spec_path
 from atlas_hf.cli.stream_tasks import load_test
 from atlas_hf.folder import INDEX
-from atlas_hf.hub.sources import locate
+from atlas_hf.hub import locate
 from atlas_hf.tasks import TaskSpec
 
 

@@ -1,8 +1,7 @@
 """Between a folder of learned tasks and the Hub: one commit and one tag per task, exactly once; and back.
 
 Knows files, not models; may import `folder`. In the order of imports: `errors`, and what an error of the client means;
-`folder`, what of a folder belongs to which task; `retry`; `target`, a repository; `pushing` and `loading`; `sources`,
-where a model comes from, by name, since it needs transformers.
+`folder`, what of a folder belongs to which task; `retry`; `target`, a repository; `pushing` and `loading`.
 """
 
 from atlas_hf.hub.errors import (
@@ -16,12 +15,13 @@ from atlas_hf.hub.errors import (
     PushRejectedError,
 )
 from atlas_hf.hub.folder import Finished, finished_tasks, snapshot
-from atlas_hf.hub.loading import download
+from atlas_hf.hub.loading import SHIPPED_BACKBONES, download, is_repository, load_backbone, locate
 from atlas_hf.hub.pushing import FilledSpace, Pushed, fill_space, push
 from atlas_hf.hub.retry import Retry, until_done
 from atlas_hf.hub.target import ensure_writable_repo
 
 __all__ = [
+    "SHIPPED_BACKBONES",
     "AccessError",
     "CorruptFileError",
     "FilledSpace",
@@ -38,6 +38,9 @@ __all__ = [
     "ensure_writable_repo",
     "fill_space",
     "finished_tasks",
+    "is_repository",
+    "load_backbone",
+    "locate",
     "push",
     "snapshot",
     "until_done",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoProcessor
 
-from atlas_hf.hub import sources
+from atlas_hf.hub import SHIPPED_BACKBONES
 from atlas_hf.streams import digits as stream
 from atlas_hf.streams.digits import pretraining as pretrain_digits
 from atlas_hf.streams.digits import pretraining_texts as pretrain_texts
@@ -310,4 +310,4 @@ def test_pretraining_computes_what_the_whole_model_computes():
 
 
 def test_the_shipped_backbone_is_found_by_its_id():
-    assert {stream.BACKBONE_ID: stream.backbone_path()} == sources.SHIPPED_BACKBONES
+    assert {stream.BACKBONE_ID: stream.backbone_path()} == SHIPPED_BACKBONES
