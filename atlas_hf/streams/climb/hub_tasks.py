@@ -90,17 +90,13 @@ class HubTask:
         return TaskSpec(self.name, self.problem_type, description=self.description, **self.columns, **found)
 
 
-def class_names(column: str = "label", otherwise: tuple[str, ...] = ()) -> Callable[[Features], tuple[str, ...]]:
-    """The names of a `ClassLabel` column, in the data set's order; without such a column, `otherwise`."""
-
-    def names(features: Features) -> tuple[str, ...]:
-        feature = features[column]
-        found = tuple(feature.names) if isinstance(feature, ClassLabel) else otherwise
-        if not found:
-            raise ValueError(f"The column {column!r} is {feature}, which names no classes. Cast it to a ClassLabel.")
-        return found
-
-    return names
+def class_names(features: Features, otherwise: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The names of the `ClassLabel` column `label`, in the data set's order; else `otherwise`."""
+    feature = features["label"]
+    found = tuple(feature.names) if isinstance(feature, ClassLabel) else otherwise
+    if not found:
+        raise ValueError(f"The column 'label' is {feature}, which names no classes. Cast it to a ClassLabel.")
+    return found
 
 
 def load_hub_task(task: HubTask, sizes: Mapping[str, int | None], seed: int) -> tuple[TaskSpec, DatasetDict]:

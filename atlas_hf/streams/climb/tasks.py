@@ -5,7 +5,7 @@ docs/climb.md says of each data set how it may be used and what its columns were
 
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from datasets import Features
@@ -87,7 +87,7 @@ _TASKS = (
             large=True,
         ),
         "Annotations BSD-3-Clause, SNLI CC BY-SA 4.0; photographs under the terms of Flickr30k (research).",
-        labels=class_names(otherwise=("entailment", "neutral", "contradiction")),
+        labels=partial(class_names, otherwise=("entailment", "neutral", "contradiction")),
     ),
     HubTask(
         "piqa", CHOICE, "Which of two ways leads to a physical goal?",
@@ -102,7 +102,7 @@ _TASKS = (
         _splits(None, _same("image", "label"), _same("train"), large=True),
         "iNaturalist 2019 is an archive of the FGVC6 competition (non-commercial), which nobody is known to keep "
         "on the Hub in Parquet.",
-        labels=class_names(),
+        labels=class_names,
     ),
     HubTask(
         "vqa", SEVERAL, "Answer a question about a photograph.",
@@ -136,7 +136,7 @@ _TASKS = (
         _IMAGE | {"random_baseline": 1 / 365},
         _splits("ljnlonoljpiljm/places365-256px", _same("image", "label"), _same("train"), large=True),
         "Places365's terms: non-commercial research and education.",
-        labels=class_names(),
+        labels=class_names,
     ),
     HubTask(
         "nlvr2", "image_pair", "Is a sentence true of two photographs?",
@@ -153,14 +153,14 @@ _TASKS = (
         {"text_columns": ("text",), "random_baseline": 0.5},
         _splits("stanfordnlp/imdb", _same("text", "label"), _same("train", "test")),
         "Of unstated licence.",
-        labels=class_names(otherwise=("neg", "pos")),
+        labels=partial(class_names, otherwise=("neg", "pos")),
     ),
     HubTask(
         "sst2", SINGLE, "Is a phrase of a film review positive or negative?",
         {"text_columns": ("sentence",), "random_baseline": 0.5},
         _splits("stanfordnlp/sst2", _same("sentence", "label")),
         "Of unstated licence.",
-        labels=class_names(otherwise=("negative", "positive")),
+        labels=partial(class_names, otherwise=("negative", "positive")),
     ),
     HubTask(
         "hellaswag", CHOICE, "Which of four endings goes on with a text?",
