@@ -9,7 +9,7 @@ from datasets import Dataset, DatasetDict
 from atlas_hf import streams
 from atlas_hf.cli.own_tasks import OwnTask, spec_path
 from atlas_hf.folder import INDEX
-from atlas_hf.hub.sources import locate
+from atlas_hf.hub import locate
 from atlas_hf.tasks import TaskSpec
 
 Loaded = list[tuple[TaskSpec, DatasetDict]]

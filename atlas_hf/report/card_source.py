@@ -25,7 +25,7 @@ from atlas_hf.folder import (
     TaskResult,
     read_json,
 )
-from atlas_hf.hub.sources import SHIPPED_BACKBONES, is_repository
+from atlas_hf.hub import SHIPPED_BACKBONES, is_repository
 from atlas_hf.report.printable import mapping, md, public, real
 from atlas_hf.tasks import TaskSpec
 

@@ -14,7 +14,7 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import silu
 
-from atlas_hf.data.batches import batches
+from atlas_hf.data import batches
 from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.task_trainer import score

@@ -13,7 +13,7 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from atlas_hf.data.batches import batches
+from atlas_hf.data import batches
 from atlas_hf.data.collator import AtlasCollator
 from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.tasks import TaskSpec

@@ -9,7 +9,7 @@ import pytest
 from atlas_hf import hub
 from atlas_hf.cli import main
 from atlas_hf.demo import DIGITS_MODEL, DIGITS_MODEL_ID
-from atlas_hf.demo.space import APP, CARD, REQUIREMENTS, package_files, push_space, space_files
+from atlas_hf.demo.space import APP, CARD, REQUIREMENTS, package_files, space_files
 from shared.hub_models import FAST, FAULTS, QUIET, learn
 from shared.hub_server import loopback_hub
 
@@ -33,7 +33,9 @@ def pinned(name: str) -> str:
 
 
 def push(server, files=FILES, **options):
-    return push_space(files, SPACE, endpoint=server.url, token="hf_write", retry=FAST, **options)
+    return hub.fill_space(
+        files, SPACE, "Update the demo", endpoint=server.url, token="hf_write", retry=FAST, **options
+    )
 
 
 def on_hub(server, repo_id=SPACE):
@@ -172,7 +174,7 @@ def test_a_commit_of_others_in_between(server):
 @pytest.mark.parametrize("token", ["hf_nobody", "hf_read", "hf_other"])
 def test_a_bad_token_fails_at_once(server, token):
     with pytest.raises(hub.AccessError, match="(?s)could not get write access to user/demo: .*hf auth login"):
-        push_space(FILES, SPACE, endpoint=server.url, token=token, retry=FAST)
+        hub.fill_space(FILES, SPACE, "Update the demo", endpoint=server.url, token=token, retry=FAST)
     assert ("space", SPACE) not in server.store.repos
 
 

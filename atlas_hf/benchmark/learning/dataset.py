@@ -8,7 +8,7 @@ from datasets import Dataset, Features, Value
 
 from atlas_hf.benchmark.learning.cells import Cell
 from atlas_hf.benchmark.learning.scores import Results
-from atlas_hf.hub.retry import Retry, until_done
+from atlas_hf.hub import Retry, until_done
 
 COLUMNS = ("stream", "method", "order", "seed", "task", "after", "examples", "figure", "value")
 KINDS = {"seed": "int64", "value": "float64"}

@@ -18,7 +18,7 @@ from transformers import PrinterCallback, Trainer, set_seed
 
 from atlas_hf.benchmark.methods.plain_model import PlainModel
 from atlas_hf.benchmark.methods.steps import epoch_steps, total_steps
-from atlas_hf.data.batches import batches
+from atlas_hf.data import batches
 from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
