@@ -100,7 +100,10 @@ def _fetch_index(repo_id: str, sha: str, where: dict[str, Any]) -> Index:
 
 
 def locate(
-    model_id: str | Path, revision: str | None = None, tasks: Sequence[str] | None = None, token: str | None = None
+    model_id: str | Path,
+    revision: str | None = None,
+    tasks: Sequence[str] | None = None,
+    token: str | bool | None = None,
 ) -> Path | None:
     """The folder of learned tasks that a path or repository id stands for; None if it is a backbone.
 
@@ -129,7 +132,7 @@ def is_repository(name: str) -> bool:
 
 
 def load_backbone(
-    source: "PreTrainedModel | str | Path", revision: str | None, dtype: torch.dtype, token: str | None
+    source: "PreTrainedModel | str | Path", revision: str | None, dtype: torch.dtype, token: str | bool | None
 ) -> "tuple[PreTrainedModel, Any, str | None]":
     """The backbone, its processor (None if it has none), and the id to find it again. Nothing found there is run."""
     from transformers import AutoModel  # takes seconds, and a push needs no model
@@ -143,7 +146,7 @@ def load_backbone(
     return backbone, _processor(path, revision, token), str(source)
 
 
-def _processor(path: str, revision: str | None, token: str | None) -> Any:
+def _processor(path: str, revision: str | None, token: str | bool | None) -> Any:
     """The backbone's processor; None if it has none (then `predict` and the Trainer need one to be passed)."""
     from transformers import AutoProcessor
 
