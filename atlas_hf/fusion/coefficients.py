@@ -5,8 +5,6 @@ Letters: B examples, L tokens, D hidden size, H heads, K adapters, r bottleneck 
 authors' released code.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -81,3 +79,10 @@ def compare(pooled: Tensor, key: Tensor, weighting: str) -> Tensor:
     axis = -1 if weighting == "adapter" else -2
     cosine = (normalize(pooled, dim=axis, eps=1e-8) * normalize(key, dim=axis, eps=1e-8)).sum(axis)
     return (cosine.squeeze(-1) if weighting == "adapter" else cosine).add(1).div(2)
+
+
+def orthogonality(rows: Tensor) -> Tensor:
+    """The penalty `mean((T T^t - I)^2) / (n m)` of T (..., n, m), shape (...): 0 when the rows are orthonormal."""
+    count, size = rows.shape[-2:]
+    identity = torch.eye(count, dtype=rows.dtype, device=rows.device)
+    return (rows @ rows.mT - identity).square().mean((-2, -1)) / (count * size)
