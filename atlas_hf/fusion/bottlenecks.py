@@ -1,6 +1,6 @@
 """The bottlenecks, weighted and added up by one autograd function that keeps little for the backward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -91,7 +91,7 @@ class _AddAdapters(torch.autograd.Function):
         if before is None:
             before = narrow(x, _joined(weights[0::4]), _joined(weights[1::4]))
         hidden = silu(before)
-        to_up = [_product(hidden[:, :, own] * alpha[:, :, own], rows) for own in trained.values()]
+        to_up = _to_up(hidden, alpha, rows, trained.values())
         to_scaled = (rows @ _joined(weights[2::4]).flatten(0, 1).T).view(hidden.shape)
         to_coefficients = hidden.mul_(to_scaled).sum((1, 3), dtype=alpha.dtype) + total @ _joined(weights[3::4]).T
         del hidden  # the peak of memory follows
@@ -112,6 +112,11 @@ def _trained(weights: Sequence[Tensor], needed: Sequence[bool]) -> dict[int, sli
             found[i] = slice(start, start + len(weights[i]))
         start += len(weights[i])
     return found
+
+
+def _to_up(hidden: Tensor, alpha: Tensor, rows: Tensor, trained: Iterable[slice]) -> list[Tensor]:
+    """The gradients of the up weights that train. A comprehension in `backward` would keep dynamo from its `del`."""
+    return [_product(hidden[:, :, own] * alpha[:, :, own], rows) for own in trained]
 
 
 def _product(narrowed: Tensor, rows: Tensor) -> Tensor:

@@ -20,10 +20,9 @@ from atlas_hf.tuner.checks import check_digests, check_experience, check_name, c
 from atlas_hf.tuner.config import BASE, AtlasConfig
 from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
-from atlas_hf.tuner.masks import given_mask, share_masks
 from atlas_hf.tuner.mixing import runs_of
-from atlas_hf.tuner.route import ROUTE, Operands, Route, route_checkpoints, routed
-from atlas_hf.tuner.slots import slots
+from atlas_hf.tuner.parameters import slots
+from atlas_hf.tuner.route import ROUTE, Operands, Route, given_mask, route_checkpoints, routed, share_masks
 from atlas_hf.tuner.stages import STAGES
 
 SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")  # what chooses the sites
