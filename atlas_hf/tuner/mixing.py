@@ -1,9 +1,6 @@
 """A batch of several tasks: which rows belong to which, and back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any
 
@@ -13,30 +10,26 @@ from torch import Tensor
 from atlas_hf.tuner.config import BASE
 
 
-@dataclass(frozen=True)
 class Mixture:
     """The examples and rows of each task in a batch.
 
     Args:
+        tasks: of each example.
+        rows_per_example: how many rows, one after another, an example of each task has.
+
+    Attributes:
         examples: positions of the examples of each task, by task.
         rows: positions of their rows, likewise.
     """
 
-    examples: dict[str, list[int]]
-    rows: dict[str, list[int]]
-
-    @classmethod
-    def of(cls, tasks: Sequence[str], rows_per_example: Mapping[str, int]) -> Mixture:
-        """Example i is of task `tasks[i]` and has as many rows, one after another, as that task asks for."""
-        examples: dict[str, list[int]] = {}
-        rows: dict[str, list[int]] = {}
-        start = 0
+    def __init__(self, tasks: Sequence[str], rows_per_example: Mapping[str, int]) -> None:
+        self.examples: dict[str, list[int]] = {}
+        self.rows: dict[str, list[int]] = {}
+        end = 0
         for position, task in enumerate(tasks):
-            end = start + rows_per_example[task]
-            examples.setdefault(task, []).append(position)
-            rows.setdefault(task, []).extend(range(start, end))
-            start = end
-        return cls(examples, rows)
+            start, end = end, end + rows_per_example[task]
+            self.examples.setdefault(task, []).append(position)
+            self.rows.setdefault(task, []).extend(range(start, end))
 
     @property
     def runs(self) -> tuple[tuple[str, int], ...]:

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from atlas_hf.fusion import orthogonality
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder
-from atlas_hf.tuner.checks import check_digests, check_experience, check_name, check_sites, comparable
+from atlas_hf.tuner.checks import check_experience, check_name, check_sites, comparable
 from atlas_hf.tuner.config import BASE, AtlasConfig
 from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
@@ -87,9 +87,8 @@ class AtlasTuner(BaseTuner):
         self._prepare_adapter_config(config, self.get_model_config(model))
         twins = self._sites_of_twin(adapter_name, config)
         check_sites(self._targets(model, adapter_name) if twins is None else twins, config)
-        check_experience(adapter_name, self.peft_config)
         digests = {task: self.reusable_sha256(task) for task in config.experience}
-        check_digests(adapter_name, config, digests)
+        check_experience(adapter_name, self.peft_config, digests)
         config.experience_sha256 |= digests
         with init_empty_weights() if kwargs.get("low_cpu_mem_usage") else nullcontext():
             head = None if config.head is None else build_head(**config.head)

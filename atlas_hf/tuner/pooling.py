@@ -1,7 +1,5 @@
 """One vector per row out of whatever an encoder returns."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch
