@@ -159,7 +159,8 @@ class AtlasConfig(PeftConfig):
                 if not isinstance(pattern, str) or len(pattern) > MAX_LETTERS or _ways(pattern) > MAX_WAYS:
                     raise ValueError(
                         f"{name} has {short(pattern)}, which may take for ever to match; give names, or a simple "
-                        f"regex: at most {MAX_LETTERS} letters, two or three `*` or `+`, and none of them after a bracket."
+                        f"regex: at most {MAX_LETTERS} letters, two or three `*` or `+`, and none of them after a "
+                        "bracket."
                     )
 
     def _check_sites(self) -> None:

@@ -197,11 +197,13 @@ class AtlasTuner(BaseTuner):
         config.experience_sha256 = {name: config.experience_sha256[name] for name in config.experience}
 
     def reusable_sha256(self, task: str) -> str:
-        """Digest of what later tasks reuse of a task: its adapters and keys at all sites."""
+        """Digest of what later tasks reuse of a task: its adapters and keys at all sites, as float32."""
         digest = hashlib.sha256()
         for path, site in self.sites_of(task).items():
             digest.update(path.encode())
-            site.reusable_digest(task, digest)
+            for tensor in site.reusable(task):
+                digest.update(repr(tuple(tensor.shape)).encode())
+                digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def orthogonality(self, task: str) -> Tensor:

@@ -1,10 +1,8 @@
 """Packed weights of the adapters at a site, kept while they do not change."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -66,10 +64,7 @@ class PackCache:
     def __init__(self) -> None:
         self._entries: tuple[Entry, ...] = ()
 
-    def __deepcopy__(self, memo: Any) -> PackCache:
-        return PackCache()
-
-    def __reduce__(self) -> tuple[type[PackCache], tuple[()]]:
+    def __reduce__(self) -> tuple[type, tuple[()]]:
         return PackCache, ()
 
     def __len__(self) -> int:

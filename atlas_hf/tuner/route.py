@@ -1,7 +1,5 @@
 """What one forward call tells the sites: the task, which tokens are padding; and how they get to know it."""
 
-from __future__ import annotations
-
 import inspect
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +13,17 @@ from transformers import PreTrainedModel
 
 from atlas_hf.fusion import Pack
 from atlas_hf.tuner.backbones import Backbone
+
+
+class Operands(NamedTuple):
+    """What a site computes with for a task, see `atlas_hf.fusion.fuse_packs`."""
+
+    packs: list[Pack]
+    query: Tensor
+    key: Tensor
+    num_heads: int
+    variant: str
+    weighting: str
 
 
 @dataclass
@@ -39,17 +48,6 @@ class Route:
     sequences: int | None = None
     coefficients: dict[nn.Module, Tensor] | None = None
     operands: dict[nn.Module, Operands] | None = None
-
-
-class Operands(NamedTuple):
-    """What a site computes with for a task, see `atlas_hf.fusion.fuse_packs`."""
-
-    packs: list[Pack]
-    query: Tensor
-    key: Tensor
-    num_heads: int
-    variant: str
-    weighting: str
 
 
 class CurrentRoute(threading.local):
@@ -81,12 +79,8 @@ def checkpoint_routed(checkpoint: Any, layer: Any, *args: Any, **kwargs: Any) ->
 
     That one runs in the backward pass: after the route of the forward call has ended, and on a GPU in another thread.
     """
-    return checkpoint(partial(_compute_routed, replace(ROUTE.get() or Route()), layer), *args, **kwargs)
-
-
-def _compute_routed(route: Route, layer: Any, *args: Any, **kwargs: Any) -> Any:
-    with routed(**vars(route)):
-        return layer(*args, **kwargs)
+    computed_here = routed(**vars(ROUTE.get() or Route()))(layer)
+    return checkpoint(computed_here, *args, **kwargs)
 
 
 def route_checkpoints(modules: Iterable[Any]) -> None:
