@@ -1,7 +1,7 @@
 """A batch of several tasks: which rows belong to which, and back."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ class Mixture:
     Attributes:
         examples: positions of the examples of each task, by task.
         rows: positions of their rows, likewise.
+        order: positions of all rows, those of a task side by side.
     """
 
     def __init__(self, tasks: Sequence[str], rows_per_example: Mapping[str, int]) -> None:
@@ -30,29 +31,28 @@ class Mixture:
             start, end = end, end + rows_per_example[task]
             self.examples.setdefault(task, []).append(position)
             self.rows.setdefault(task, []).extend(range(start, end))
+        self.order = torch.tensor([row for rows in self.rows.values() for row in rows])
 
     @property
     def runs(self) -> tuple[tuple[str, int], ...]:
-        """Task and number of rows, in the order of `ordered`."""
+        """Task and number of rows, in the order of `order`."""
         return tuple((task, len(rows)) for task, rows in self.rows.items())
 
     @property
     def size(self) -> int:
         """How many rows the batch has."""
-        return sum(map(len, self.rows.values()))
+        return len(self.order)
 
     def ordered(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The inputs with the rows of each task side by side."""
-        order = torch.tensor(list(chain.from_iterable(self.rows.values())))
+        """The inputs with their rows in the order of `order`."""
         return {
-            name: value[order.to(value.device)] if isinstance(value, Tensor) and value.dim() else value
+            name: value[self.order.to(value.device)] if isinstance(value, Tensor) and value.dim() else value
             for name, value in inputs.items()
         }
 
     def restored(self, ordered: Tensor) -> Tensor:
-        """Rows in the order of `ordered`, back in the order in which they were given."""
-        order = torch.tensor(list(chain.from_iterable(self.rows.values())), device=ordered.device)
-        return ordered[order.argsort()]
+        """Rows in the order of `order`, back in the order in which they were given."""
+        return ordered[self.order.argsort().to(ordered.device)]
 
 
 def runs_of(names: Sequence[str], known: Sequence[str]) -> tuple[tuple[str, int], ...]:
