@@ -32,12 +32,9 @@ def _visible(sequence: Tensor, adapters: int, queries: int, mask: Tensor | None)
     """What each query row sees, boolean: (B or 1, 1, K Q, K Q + L)."""
     rows = adapters * queries
     owner = torch.arange(adapters, device=sequence.device).repeat_interleave(queries)
-    own = (owner[:, None] == owner).expand(1 if mask is None else len(sequence), 1, -1, -1)
-    if mask is None:
-        tokens = own.new_ones(1, 1, rows, sequence.shape[1] - rows)
-    else:
-        tokens = mask.bool()[:, None, None].expand(-1, -1, rows, -1)
-    return torch.cat([own, tokens], dim=-1)
+    own = owner[:, None] == owner
+    tokens = own.new_ones(1, sequence.shape[1] - rows) if mask is None else mask.bool()
+    return torch.cat([own.expand(len(tokens), 1, -1, -1), tokens[:, None, None].expand(-1, -1, rows, -1)], dim=-1)
 
 
 def pool_adapted_tokens(

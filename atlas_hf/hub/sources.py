@@ -21,10 +21,7 @@ SHIPPED_BACKBONES = {"atlas-hf/digits-vilt": Path(__file__).parents[1] / "stream
 
 
 def locate(
-    model_id: str | Path,
-    revision: str | None = None,
-    tasks: Sequence[str] | None = None,
-    token: str | bool | None = None,
+    model_id: str | Path, revision: str | None = None, tasks: Sequence[str] | None = None, token: str | bool | None = None
 ) -> Path | None:
     """The folder of learned tasks that a path or repository id stands for; None if it is a backbone.
 
