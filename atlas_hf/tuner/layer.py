@@ -101,15 +101,9 @@ class AtlasLayer(TaskParameters):
             members, trained = members[:-1], members[-1:]
         packed = [self.packs.get(self, members)] if members else []
         packed += [pack(self, trained)] if trained else []
-        keys = [keys for _, keys in packed]
-        return Operands(
-            packs=[weights for weights, _ in packed],
-            query=self.queries(task),
-            key=torch.cat(keys) if len(keys) > 1 else keys[0],
-            num_heads=config.pooling_heads,
-            variant=config.variant,
-            weighting=config.weighting,
-        )
+        packs, keys = [weights for weights, _ in packed], [keys for _, keys in packed]
+        key = torch.cat(keys) if len(keys) > 1 else keys[0]
+        return Operands(packs, self.queries(task), key, config.pooling_heads, config.variant, config.weighting)
 
     def __repr__(self) -> str:
         return "atlas." + super().__repr__()
