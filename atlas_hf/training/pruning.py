@@ -18,8 +18,7 @@ from atlas_hf.data import batches
 from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.task_trainer import score
-from atlas_hf.tuner.layer import AtlasLayer
-from atlas_hf.tuner.route import ROUTE, routed
+from atlas_hf.tuner import ROUTE, AtlasLayer, Route, routed
 
 EXAMPLES = 256
 

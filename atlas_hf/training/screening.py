@@ -45,7 +45,7 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
 
     def start(opened: Collection[int]) -> None:
         for site, queries in starts.items():
-            site.start_queries(task, queries.opened(opened))
+            site.start_queries(task, queries, opened)
 
     def error(opened: Collection[int]) -> float:
         start(opened)
