@@ -1,7 +1,5 @@
 """Which reused adapters add next to nothing to a learned task, and the task without them."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,8 +16,7 @@ from atlas_hf.data.batches import batches
 from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.task_trainer import score
-from atlas_hf.tuner.layer import AtlasLayer
-from atlas_hf.tuner.route import ROUTE, routed
+from atlas_hf.tuner import ROUTE, AtlasLayer, routed
 
 EXAMPLES = 256
 
@@ -28,10 +25,8 @@ EXAMPLES = 256
 class Pruned:
     """What `prune_experience` did.
 
-    Args:
-        dropped: the earlier tasks that the task no longer reuses.
-        contributions: of each task that it reused, see `contributions`.
-        before, after: the task's metric on the data.
+    `dropped`: the earlier tasks that the task no longer reuses. `contributions`: of each task that it reused, see
+    `contributions`. `before`, `after`: the task's metric on the data.
     """
 
     dropped: list[str]
@@ -53,8 +48,6 @@ def prune_experience(
     the latter is kept as the task's score. `model.save_pretrained` writes the task as it is then.
 
     Args:
-        model: holds the task, learned.
-        task: its name.
         dataset: with the columns of the task's `TaskSpec`; what the contributions and the metric are measured on.
         threshold: a share of the vectors that an adapter adds to, see `contributions`.
         args: for the evaluation, its batch size for example.

@@ -1,7 +1,5 @@
 """`learn_sequence`: a stream of tasks, one after another, each finished task saved before the next begins."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,10 @@ from atlas_hf.folder import DOWNSTREAM, UPSTREAM, Results, prepare, saying_what_
 from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.keeping import keep, keep_again
-from atlas_hf.training.learning import learn_task
-from atlas_hf.training.publishing import Publisher
-from atlas_hf.training.recording import environment
-from atlas_hf.training.resuming import Stream, resume
+from atlas_hf.training.keeping import Publisher, keep, keep_again
+from atlas_hf.training.learning import environment, learn_task
+from atlas_hf.training.resuming import Stream, resume, sequence_settings
 from atlas_hf.training.screening import most_useful
-from atlas_hf.training.settings import sequence_settings
 from atlas_hf.training.task_trainer import score
 
 SPLITS = ("train", "validation", "test")

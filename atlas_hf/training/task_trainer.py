@@ -1,7 +1,5 @@
 """`TaskTrainer`: transformers' Trainer for one task of a model that holds several."""
 
-from __future__ import annotations
-
 from copy import copy
 from typing import Any
 

@@ -26,7 +26,7 @@ from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.pictures import mean_by_member
 from atlas_hf.streams import low_shot
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.recording import environment, mean_coefficients
+from atlas_hf.training.learning import environment, mean_coefficients
 
 
 def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Sequence[LoadedTask]) -> Cell:
