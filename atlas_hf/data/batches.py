@@ -1,7 +1,5 @@
 """The one loop over a data set outside of the Trainer: in its order, a batch at a time, on the model's device."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,13 +14,9 @@ def batches(
     batch_size: int,
     device: torch.device,
 ) -> Iterator[dict[str, Tensor]]:
-    """The rows as batches, in their order; the last one may be smaller.
+    """The rows (a `datasets.Dataset`, or a list) as batches of `batch_size` rows; the last one may be smaller.
 
-    Args:
-        rows: a `datasets.Dataset`, or a list of rows.
-        collate: what makes a batch of rows: an `AtlasCollator`, or its `inputs` for a batch without labels.
-        batch_size: rows (examples) per batch.
-        device: where the tensors go.
+    `collate` is an `AtlasCollator`, or its `inputs` for batches without labels.
     """
     # A loader draws a seed for its workers when it starts, workers or none. Drawn from the global generator, it would
     # change what the backbone draws next.

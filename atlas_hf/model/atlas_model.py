@@ -172,6 +172,5 @@ class AtlasModel(AnsweringModel):
         folder = Path(folder)
         index = Index.load(folder)
         wanted = index.closure(None if tasks is None else list(tasks))
-        names = [name for name in wanted if name not in self.tasks]
         storage.check_backbone(self.base_sha256, index.base_model)
-        storage.load_tasks(self, index, folder, names)
+        storage.load_tasks(self, index, folder, [name for name in wanted if name not in self.tasks])

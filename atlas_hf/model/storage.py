@@ -42,11 +42,7 @@ from atlas_hf.tuner import AtlasConfig, head_arguments
 
 
 def save_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str]) -> None:
-    """Write each named task to its own folder, and the index of all last: no reader ever meets half a state.
-
-    Raises:
-        ValueError: what could not be loaded again; nothing is written then.
-    """
+    """Write each named task to its own folder, and the index of all last. See `AtlasModel.save_pretrained`."""
     if folder.is_file():
         raise ValueError(f"{folder} is a file; give a folder.")
     kept = [name for name in index.tasks if name not in names]

@@ -48,7 +48,7 @@ class Checkpoint:
 
     @classmethod
     def last(cls, task: Path, stages: Sequence[str], fingerprint: str) -> Checkpoint | None:
-        """The latest whole one in a task's folder, of its latest stage, if a training with this fingerprint wrote it."""
+        """The latest whole one of a task, from its latest stage, if a training with this fingerprint wrote it."""
         found = (checkpoint for stage in reversed(stages) for checkpoint in cls.of_stage(task / stage))
         return next((one for one in found if (had := one.progress) and had.fingerprint == fingerprint), None)
 

@@ -80,8 +80,8 @@ def _record(trainer: AtlasTrainer, data: Mapping[str, Dataset]) -> TaskResult:
         experience=list(model.peft_config[spec.name].experience),
         opened=trainer.opened,
         stages=stages,
-        parameters=model.count_parameters(spec.name),
         coefficients=mean_coefficients(model, spec.name, data["test"]),
+        parameters=model.count_parameters(spec.name),
         timing=timing,
     )
 

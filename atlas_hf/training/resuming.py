@@ -1,4 +1,4 @@
-"""Going on: with a folder, which must be the beginning of this sequence, or with a checkpoint; under the same settings.
+"""Going on with a folder, which must be the beginning of this sequence, or a checkpoint: under the same settings.
 
 Which settings must be the same: those that decide what is learned.
 """

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from atlas_hf.folder import tensor_bytes
+from atlas_hf.model import AtlasModel
 from atlas_hf.tuner import PARTS, STAGES, part_and_task
 
 _ROW = 4096  # words whose sum is one number of a digest
@@ -45,14 +46,12 @@ class StageProgress(ProgressCallback):
             self.training_bar.set_description(self.title())
 
 
-def stage_table(
-    model: nn.Module, task: str, stages: Sequence[str], stage: str, experience: Sequence[str], opened: Sequence[str]
-) -> str:
+def stage_table(model: AtlasModel, task: str, stages: Sequence[str], stage: str, opened: Sequence[str]) -> str:
     """What a stage trains, as text: parts, tensors, parameters.
 
-    The model is in that stage, one of the task's `stages`. `opened` are those tasks of the experience that screening
-    found useful.
+    The model is in that stage, one of the task's `stages`. `opened` are the reused tasks that screening found useful.
     """
+    experience = model.peft_config[task].experience
     reused = f", reuses {', '.join(experience)}" if experience else ""
     reused += f" (begins with {', '.join(opened)})" if opened else ""
     rows = [f"{task}: stage {stages.index(stage) + 1} of {len(stages)}, {STAGES[stage].title}{reused}"]

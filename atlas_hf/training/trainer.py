@@ -90,8 +90,7 @@ class AtlasTrainer(TaskTrainer):
 
     def stage_table(self) -> str:
         """What the current stage trains, as text."""
-        experience = self._config.experience
-        return stage_table(self.model, self.task, self.stages, str(self.stage), experience, self.opened)
+        return stage_table(self.model, self.task, self.stages, str(self.stage), self.opened)
 
     def train(  # type: ignore[override]  # a path: True would be Trainer's "the last one"
         self, resume_from_checkpoint: str | None = None, **kwargs: Any
@@ -131,8 +130,8 @@ class AtlasTrainer(TaskTrainer):
         self._enter(stage)
         if checkpoint is not None:  # it also holds what an earlier stage trained, and this one must not
             self._load_from_checkpoint(str(checkpoint.path))
+        screens = self._config.init_queries == "screened" and self.train_dataset is not None
         with changing_only(self.model, self.task, stage):
-            screens = self._config.init_queries == "screened" and self.train_dataset is not None
             if stage == "experience" and checkpoint is None and screens:
                 self.opened = open_useful(self.model, self.task, self.train_dataset, self.args.seed)
             if checkpoint is not None and checkpoint.has_ended(self.fingerprint):
