@@ -74,22 +74,14 @@ class Checkpoint:
         return progress is not None and progress.ended and progress.fingerprint == fingerprint
 
     def stage(self, task: str) -> str:
-        """The stage of the task that it belongs to.
-
-        Raises:
-            ValueError: it is another task's.
-        """
+        """The stage of the task that it belongs to. Raises a `ValueError` if it is another task's."""
         if not (self.path / task).is_dir():
             held = sorted(path.parent.name for path in self.path.glob(f"*/{WEIGHTS}"))
             raise ValueError(f"{self.path} is a checkpoint of {held or 'nothing'}, not of task '{task}'.")
         return str(read_json(self.path / task / CONFIG)["stage"])
 
     def weights(self, task: str, stage: str) -> dict[str, Tensor]:
-        """The task's tensors, for PEFT's `set_peft_model_state_dict`.
-
-        Raises:
-            ValueError: it is another task's or another stage's.
-        """
+        """The task's tensors, for PEFT. Raises a `ValueError` if it is another task's or another stage's."""
         if (own := self.stage(task)) != stage:
             raise ValueError(
                 f"{self.path} is a checkpoint of stage '{own}'; task '{task}' is in stage '{stage}'. Resume from one "

@@ -1,10 +1,7 @@
 """A finished task: on the disk with its results, and for others, with the card and the push."""
 
-from __future__ import annotations
-
 import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from atlas_hf import hub
@@ -24,13 +21,13 @@ def keep(model: AtlasModel, task: str, results: Results, folder: Path) -> None:
     """
     write_results(results, folder)
     model.save_pretrained(folder, tasks=[task])
-    _drop_checkpoints(folder, task)
+    shutil.rmtree(folder / CHECKPOINTS / task, ignore_errors=True)
 
 
 def keep_again(model: AtlasModel, results: Results, folder: Path) -> None:
     """What a process may have left undone that was killed after it had saved the last task."""
     for task in model.tasks:
-        _drop_checkpoints(folder, task)
+        shutil.rmtree(folder / CHECKPOINTS / task, ignore_errors=True)
     write_results(results, folder)
 
 
@@ -40,51 +37,34 @@ def write_results(results: Results, folder: Path) -> None:
     draw_results(results, folder)
 
 
-def _drop_checkpoints(folder: Path, task: str) -> None:
-    """Nothing will go on from those of a task that is learned."""
-    shutil.rmtree(folder / CHECKPOINTS / task, ignore_errors=True)
+def repository(model: AtlasModel, args: AtlasTrainingArguments) -> str | None:
+    """Full name of the repository that the first process pushes to, which it makes sure that it can write.
+
+    Raises:
+        ValueError: no repository is named, or nobody else could load the backbone.
+        HubError: the repository cannot be written.
+    """
+    if not args.push_to_hub or args.process_index != 0:
+        return None
+    if not args.hub_model_id:
+        raise ValueError("push_to_hub needs hub_model_id: the repository to push to, for example 'me/my-atlas'.")
+    model.check_pushable()
+    return hub.ensure_writable_repo(args.hub_model_id, private=args.hub_private_repo, token=args.hub_token)
 
 
-@dataclass(frozen=True)
-class Publisher:
-    """Publishes a folder of tasks to the repository with this full name, if there is one."""
+def publish(folder: Path, task: str, repo_id: str | None, args: AtlasTrainingArguments) -> None:
+    """Write the card, keep this state, whose last task is `task`, for its commit, and push what is not there yet.
 
-    folder: Path
-    repo_id: str | None
-    private: bool | None
-    token: str | None
-
-    @classmethod
-    def of(cls, model: AtlasModel, args: AtlasTrainingArguments, folder: Path) -> Publisher:
-        """As the arguments say. The first process makes sure that the token may write to the repository.
-
-        Raises:
-            ValueError: no repository is named, or nobody else could load the backbone.
-            HubError: the repository cannot be written.
-        """
-        repo_id = None
-        if args.push_to_hub and args.process_index == 0:
-            if not args.hub_model_id:
-                raise ValueError(
-                    "push_to_hub needs hub_model_id: the repository to push to, for example 'me/my-atlas'."
-                )
-            model.check_pushable()
-            repo_id = hub.ensure_writable_repo(args.hub_model_id, private=args.hub_private_repo, token=args.hub_token)
-        return cls(folder, repo_id, args.hub_private_repo, args.hub_token)
-
-    def publish(self, task: str) -> None:
-        """Write the card, keep this state, whose last task is `task`, for its commit, and push what is missing there.
-
-        A push that fails is a warning: nothing of it is lost.
-        """
-        write_card(self.folder, self.repo_id)
-        hub.snapshot(self.folder, task)
-        if self.repo_id is None:
-            return
-        try:
-            hub.push(self.folder, self.repo_id, private=self.private, token=self.token)
-        except (hub.HubError, ValueError) as error:
-            logger.warning(
-                "Task '%s' is learned and saved in %s, but was not pushed to %s: %s It is pushed with the next task, "
-                "or with `atlas-hf push %s %s`.", task, self.folder, self.repo_id, error, self.folder, self.repo_id,
-            )  # fmt: skip
+    A push that fails is a warning: nothing of it is lost.
+    """
+    write_card(folder, repo_id)
+    hub.snapshot(folder, task)
+    if repo_id is None:
+        return
+    try:
+        hub.push(folder, repo_id, private=args.hub_private_repo, token=args.hub_token)
+    except (hub.HubError, ValueError) as error:
+        logger.warning(
+            "Task '%s' is learned and saved in %s, but was not pushed to %s: %s It is pushed with the next task, "
+            "or with `atlas-hf push %s %s`.", task, folder, repo_id, error, folder, repo_id,
+        )  # fmt: skip
