@@ -43,7 +43,7 @@ class TaskRecord:
     """One learned task: where it stands, what it reuses, and the digests that hold it to that.
 
     `experience` and `stage` are copies of the task's `adapter_config.json` (written and checked in
-    `atlas_hf.model.records`): what to download, and which tasks are learned, must be known from this file alone.
+    `atlas_hf.model.storage`): what to download, and which tasks are learned, must be known from this file alone.
     """
 
     position: int

@@ -1,9 +1,8 @@
 """How a model answers: a batch goes through the backbone, with the adapters of its tasks, and on to their heads."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,11 +11,23 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import ModelOutput
 
 from atlas_hf.data import AtlasCollator, Encoder, example_rows
-from atlas_hf.model import logits, prediction
-from atlas_hf.model.evaluation import seeded
-from atlas_hf.model.logits import AtlasOutput
+from atlas_hf.data import batches
+from atlas_hf.model.evaluation import evaluating, seeded
 from atlas_hf.model.task_model import TaskModel
-from atlas_hf.tuner import BASE, ROUTE, Mixture, Route, backbone_of, pool, pool_runs, routed
+from atlas_hf.tasks import TaskSpec
+from atlas_hf.tuner import BASE, ROUTE, Head, Mixture, Route, backbone_of, pool, pool_runs, routed
+
+
+@dataclass
+class AtlasOutput(ModelOutput):
+    """What `AtlasModel.forward` returns.
+
+    `loss`: a scalar, if labels were given. `logits`: (B, C), or (B, choices); for a batch of several tasks a tuple
+    of (C,) or (choices,), one per example.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | tuple[Tensor, ...] | None = None
 
 
 class AnsweringModel(TaskModel):
@@ -48,11 +59,15 @@ class AnsweringModel(TaskModel):
         task = self.task if task is None else task
         if task is None:
             raise ValueError(f"No task is active. Call set_task, or pass task=...; there are {self.tasks}.")
+        heads = self.heads
         if isinstance(task, str):
-            return logits.answer(task, self.heads.get(task), self.pooled(task, **inputs), labels)
-        logits.check_labels(task, self.heads, labels)
+            return _answer(task, heads.get(task), self.pooled(task, **inputs), labels)
+        if labels is not None and (len(labels) != len(task) or any(name not in heads for name in task)):
+            raise ValueError(
+                f"There are {len(labels)} labels for the tasks {list(task)}. Give each one; {BASE} has none."
+            )
         mixture = self._mixture(task)
-        return logits.answer_mixture(mixture, self.heads, self._pooled_mixture(mixture, inputs), labels)
+        return _answer_mixture(mixture, heads, self._pooled_mixture(mixture, inputs), labels)
 
     def pooled(self, task: str | Sequence[str] | None = None, **inputs: Any) -> Tensor:
         """The backbone's pooled vectors with the adapters of a task, (rows, D); `"__base__"` for the bare backbone.
@@ -62,13 +77,22 @@ class AnsweringModel(TaskModel):
         task = self.active_adapter if task is None else task
         if not isinstance(task, str):
             return self._pooled_mixture(self._mixture(task), inputs)
-        logits.check_inputs(inputs)
-        self._check_known(*([] if task == BASE else [task]))
+        _check_inputs(inputs)
+        if task != BASE:
+            self._check_known(task)
         return pool(*self._encoded(inputs, task=task), self._pooling(task))
 
+    def _mixture(self, tasks: Sequence[str]) -> Mixture:
+        self._check_known(*(task for task in tasks if task != BASE))
+        heads = self.heads
+        return Mixture(tasks, {task: heads[task].rows_per_example if task in heads else 1 for task in tasks})
+
     def _pooled_mixture(self, mixture: Mixture, inputs: dict[str, Any]) -> Tensor:
-        logits.check_inputs(inputs)
-        logits.check_rows(mixture, inputs)
+        if (rows := _check_inputs(inputs)) != mixture.size:
+            raise ValueError(
+                f"The {_count(mixture)} examples have {mixture.size} rows {dict(mixture.runs)}; {rows} rows were "
+                "given. Name one task per example, and give all choices or images of each, one after another."
+            )
         outputs, mask = self._encoded(mixture.ordered(inputs), runs=mixture.runs)
         poolings = {task: self._pooling(task) for task, _ in mixture.runs}
         return mixture.restored(pool_runs(outputs, mask, mixture.runs, poolings))
@@ -84,11 +108,6 @@ class AnsweringModel(TaskModel):
         config = self.task_config if task == BASE else self.peft_config[task]
         return config.pooling or backbone_of(self.get_base_model()).pooling
 
-    def _mixture(self, tasks: Sequence[str]) -> Mixture:
-        self._check_known(*(task for task in tasks if task != BASE))
-        heads = self.heads
-        return Mixture(tasks, {task: heads[task].rows_per_example if task in heads else 1 for task in tasks})
-
     def coefficients(self, task: str, **inputs: Any) -> dict[str, Tensor]:
         """How much each adapter counts for each example, by site: (B, K), or (B, K, D) for channel weighting.
 
@@ -103,7 +122,15 @@ class AnsweringModel(TaskModel):
     @cached_property
     def encoder(self) -> Encoder:
         """What turns texts, images and sounds into the backbone's inputs."""
-        return prediction.make_encoder(self.processor, self.get_base_model())
+        if self.processor is None:
+            raise ValueError("This AtlasModel has no processor; pass processor=AutoProcessor.from_pretrained(...).")
+        backbone = self.get_base_model()
+        limits = [
+            getattr(backbone.config.get_text_config(), "max_position_embeddings", None),
+            getattr(Encoder(self.processor).tokenizer, "model_max_length", None),
+        ]
+        known = [limit for limit in limits if limit is not None and limit < 1_000_000]
+        return Encoder(self.processor, min(known, default=None), backbone_of(backbone).fixed_length)
 
     def collator(self, task: str) -> AtlasCollator:
         """What turns rows of a task's data set into batches of this model."""
@@ -136,5 +163,66 @@ class AnsweringModel(TaskModel):
         """
         collate = self.collator(task)
         rows, single = example_rows(collate.spec, images, texts, choices, audio)
-        answers = prediction.predict(self, task, collate, rows, top_k, batch_size)
+        scores: list[list[float]] = []
+        with torch.no_grad(), evaluating(self):
+            for inputs in batches(rows, collate.inputs, batch_size, self.device):
+                scores.extend(self.heads[task].scores(self(task=task, **inputs).logits).tolist())
+        answers = [_ranked(collate.spec, row, values)[:top_k] for row, values in zip(rows, scores, strict=True)]
         return answers[0] if single else answers
+
+
+def _answer(task: str, head: Head | None, pooled: Tensor, labels: Tensor | Sequence[Any] | None) -> AtlasOutput:
+    """Of one task: pooled vectors (rows, D), labels (B,) or (B, C). Without a head the logits are the vectors."""
+    if head is None:
+        return AtlasOutput(logits=pooled)
+    examples, rest = divmod(len(pooled), head.rows_per_example)
+    if rest:
+        raise ValueError(
+            f"Task '{task}' has {head.rows_per_example} rows per example; {len(pooled)} rows were given. Give all the "
+            "choices or images of each example, one after another, as the task's collator does."
+        )
+    if labels is not None and len(labels) != examples:
+        raise ValueError(f"Task '{task}': there are {len(labels)} labels for {examples} examples. Give one each.")
+    logits = head(pooled)
+    loss = None if labels is None else head.loss(logits, torch.as_tensor(labels, device=logits.device))
+    return AtlasOutput(loss, logits)
+
+
+def _answer_mixture(
+    mixture: Mixture, heads: Mapping[str, Head], pooled: Tensor, labels: Sequence[Any] | Tensor | None
+) -> AtlasOutput:
+    """Of several tasks: pooled vectors (rows, D) in the order of the examples, one label for each."""
+    count = _count(mixture)
+    logits: list[Tensor] = [pooled] * count  # each is replaced below
+    loss = pooled.new_zeros((), dtype=torch.float32)
+    for task, examples in mixture.examples.items():
+        own = pooled[mixture.rows[task]]
+        values = heads[task](own) if task in heads else own
+        for position, value in zip(examples, values, strict=True):
+            logits[position] = value
+        if labels is not None:
+            wanted = torch.stack([torch.as_tensor(labels[i], device=values.device) for i in examples])
+            loss = loss + heads[task].loss(values, wanted) * len(examples) / count
+    return AtlasOutput(None if labels is None else loss, tuple(logits))
+
+
+def _count(mixture: Mixture) -> int:
+    """The number of examples."""
+    return sum(map(len, mixture.examples.values()))
+
+
+def _check_inputs(inputs: Mapping[str, Any]) -> int:
+    """The number of rows, the same in every input; adapters are not named in PEFT's way."""
+    if "adapter_names" in inputs:
+        raise ValueError("adapter_names belongs to PEFT's own models; here, give task=[...], one per example.")
+    rows = {name: len(value) for name, value in inputs.items() if isinstance(value, Tensor) and value.dim()}
+    if len(set(rows.values())) > 1:
+        raise ValueError(f"The inputs have different numbers of rows: {rows}. Give as many of each; a collator does.")
+    return max(rows.values(), default=0)
+
+
+def _ranked(spec: TaskSpec, row: Mapping[str, Any], scores: list[float]) -> list[dict[str, Any]]:
+    """An example's answers, best first."""
+    names = row[spec.choices_column] if spec.choices_column else spec.label_names or ("value",)
+    answers = [{"label": name, "score": score} for name, score in zip(names, scores, strict=True)]
+    return sorted(answers, key=lambda answer: -answer["score"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,9 +15,9 @@ import torch
 from transformers import PreTrainedModel
 
 from atlas_hf import hub
-from atlas_hf.folder import Index
+from atlas_hf.folder import BaseModel, Index, TaskRecord, library_versions, tensor_bytes
 from atlas_hf.hub import is_repository, load_backbone, locate
-from atlas_hf.model import loading, records, saving
+from atlas_hf.model import storage
 from atlas_hf.model.answering_model import AnsweringModel
 from atlas_hf.report.card import write_card
 from atlas_hf.tuner import AtlasConfig
@@ -39,11 +42,22 @@ class AtlasModel(AnsweringModel):
     @cached_property
     def base_sha256(self) -> str:
         """Digest of the backbone's parameters and buffers: their names (unwrapped), shapes and values."""
-        return saving.backbone_sha256(self.get_base_model())
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.get_base_model().state_dict().items()):
+            if ".atlas_" not in name:
+                digest.update(f"{name.replace('.base_layer.', '.')} {tuple(tensor.shape)}".encode())
+                digest.update(tensor_bytes(tensor))
+        return digest.hexdigest()
 
     def index(self) -> Index:
         """What `atlas.json` says of this model, but for the digests of the files."""
-        return saving.make_index(self, self.base_sha256)
+        config, records = self.task_config, {}
+        for position, name in enumerate(self.tasks, start=1):
+            own, sha256 = self.peft_config[name], self.base_model.reusable_sha256(name)
+            metrics = dict(self.metrics.get(name, {}))
+            records[name] = TaskRecord(position, own.experience, own.stage, sha256, {}, metrics)
+        base = BaseModel(config.base_model_name_or_path, config.revision, self.base_sha256, self.base_dtype)
+        return Index(base, records, library_versions())
 
     def save_pretrained(  # type: ignore[override]  # a folder of tasks, not of one adapter
         self, save_directory: str | Path, tasks: Sequence[str] | None = None, **_: Any
@@ -61,11 +75,7 @@ class AtlasModel(AnsweringModel):
         """
         names = self.tasks if tasks is None else list(tasks)
         self._check_known(*names)
-        saving.save_tasks(self, self.index(), Path(save_directory), names)
-
-    def save_adapter(self, task: str, folder: Path) -> None:
-        """PEFT's two files, in `folder/<task>`."""
-        saving.save_adapter(self, task, folder)
+        storage.save_tasks(self, self.index(), Path(save_directory), names)
 
     def push_to_hub(  # type: ignore[override]  # a commit per task, not one
         self, repo_id: str, *, private: bool | None = None, token: str | bool | None = None
@@ -131,14 +141,17 @@ class AtlasModel(AnsweringModel):
         if folder is None:
             return cls._from_backbone(backbone or model_id, revision, config, dtype or torch.float32, token)
         base = Index.load(folder).base_model
-        source = loading.backbone_source(base, backbone, is_local=folder == Path(model_id))
+        source = storage.backbone_id(base, folder == Path(model_id)) if backbone is None else backbone
         model = cls._from_backbone(source, base.revision, config, getattr(torch, base.dtype), token)
         model.task_config.base_model_name_or_path, model.task_config.revision = base.id, base.revision
         model.load_tasks(folder, tasks)
         if dtype is not None:
-            loading.convert_backbone(model.get_base_model(), dtype)
+            storage.convert_backbone(model.get_base_model(), dtype)
         if config is None and model.tasks:
-            model.task_config = records.default_config(model.peft_config[model.tasks[-1]])
+            last = deepcopy(model.peft_config[model.tasks[-1]])
+            model.task_config = replace(
+                last, experience=[], experience_sha256={}, head=None, stage="expansion", inference_mode=False
+            )
         return model.eval()
 
     @classmethod
@@ -159,6 +172,5 @@ class AtlasModel(AnsweringModel):
         folder = Path(folder)
         index = Index.load(folder)
         wanted = index.closure(None if tasks is None else list(tasks))
-        names = [name for name in wanted if name not in self.tasks]
-        loading.check_backbone(self.base_sha256, index.base_model)
-        loading.load_tasks(self, index, folder, names)
+        storage.check_backbone(self.base_sha256, index.base_model)
+        storage.load_tasks(self, index, folder, [name for name in wanted if name not in self.tasks])

@@ -1,7 +1,5 @@
 """Evaluation in which the same inputs give the same bits, whatever the backbone draws at random."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,9 +1,10 @@
 """Which tasks a model holds, in which stage each is, and what each owns."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -12,9 +13,18 @@ from peft import PeftModel
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from transformers import PreTrainedModel
 
-from atlas_hf.model import records
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner import BASE, PARTS, STAGES, AtlasConfig, AtlasTuner, Head, count_by_part, pooled_size
+from atlas_hf.tuner import (
+    BASE,
+    PARTS,
+    STAGES,
+    AtlasConfig,
+    AtlasTuner,
+    Head,
+    count_by_part,
+    head_arguments,
+    pooled_size,
+)
 
 
 class TaskModel(PeftModel):
@@ -86,7 +96,6 @@ class TaskModel(PeftModel):
         """Add a task: its adapter, key, queries and head, ready for its first stage, and make it the active one.
 
         Args:
-            spec: what the task is.
             experience: the earlier tasks to reuse; by default every one of them, `()` for none.
             overrides: fields of `AtlasConfig` that differ for this task.
 
@@ -98,7 +107,13 @@ class TaskModel(PeftModel):
             raise ValueError(f"There is a task {spec.name!r} already; there are {self.tasks}. Choose another name.")
         reused = self.tasks if experience is None else list(experience)
         self._check_known(*reused)
-        config = records.task_config(self.task_config, spec, reused, self.pooled_size, overrides)
+        own: dict[str, Any] = {
+            "experience": reused,
+            "stage": "experience" if reused else "expansion",
+            "head": head_arguments(spec, self.pooled_size),
+        }
+        config = replace(deepcopy(self.task_config), **overrides, **own)
+        config.spec = spec
         self.add_adapter(spec.name, config)
         self.set_stage(spec.name, config.stage)
 
@@ -120,7 +135,8 @@ class TaskModel(PeftModel):
 
     def set_task(self, task: str | None) -> None:
         """Make a task the active one, for inference; None for the bare backbone."""
-        self._check_known(*([] if task is None else [task]))
+        if task is not None:
+            self._check_known(task)
         self.set_adapter(task or BASE, inference_mode=True)
 
     def set_stage(self, task: str, stage: str) -> None:
@@ -191,3 +207,7 @@ class TaskModel(PeftModel):
         for part, count in count_by_part(self, task).items():
             counts[PARTS[part].group] += count
         return counts
+
+    def save_adapter(self, task: str, folder: Path) -> None:
+        """PEFT's two files, in `folder/<task>`."""
+        PeftModel.save_pretrained(self, str(folder), selected_adapters=[task], save_embedding_layers=False)

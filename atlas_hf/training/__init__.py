@@ -6,11 +6,11 @@ above.
 
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.keeping import write_results
+from atlas_hf.training.learning import environment, mean_coefficients
 from atlas_hf.training.pruning import Pruned, prune_experience
-from atlas_hf.training.recording import environment, mean_coefficients
 from atlas_hf.training.screening import most_useful
 from atlas_hf.training.sequence import learn_sequence
-from atlas_hf.training.stage_callbacks import StageTable
+from atlas_hf.training.stages import StageTable
 from atlas_hf.training.task_trainer import TaskTrainer, evaluate_task, score
 from atlas_hf.training.trainer import AtlasTrainer
 

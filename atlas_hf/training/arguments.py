@@ -20,11 +20,9 @@ class AtlasTrainingArguments(TrainingArguments):
     with `experience_` are those of experience-based learning, and None means "the same".
 
     Args:
-        query_lr_multiplier: the queries over the experience learn at `learning_rate` times this (first stage only).
         orthogonality_weight: weight of the orthogonality penalty in the loss. The released code has 0.1 at some tasks
             and 1e-7 at others. With 0.1 the penalty alone decides where the queries go: it draws them to unit length,
             which their fast rate oversteps at every step, so that their directions, and the coefficients, stay random.
-        early_stopping_patience: stop a stage after as many evaluations without a better metric; None for never.
     """
 
     learning_rate: float = field(default=5e-4, metadata={"help": "Learning rate of novel knowledge expansion."})

@@ -1,4 +1,4 @@
-"""Checkpoints of a stage: which of them are whole, and what they remember beside the state of Trainer."""
+"""Checkpoints of a stage: which are whole, which are good, and what they remember beside the state of Trainer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import TrainerState
-from transformers.trainer import TRAINER_STATE_NAME
 
 from atlas_hf.folder import CONFIG, WEIGHTS, read_json, sync, write_json
 
@@ -20,10 +19,8 @@ MARK = "atlas_progress.json"  # written last
 class Progress:
     """What a later run has to know of a training beside the state of Trainer.
 
-    Args:
-        fingerprint: of all that decides what the task comes to.
-        ended: no step of the stage is left.
-        opened, stage_metrics, seconds: as `AtlasTrainer` has them.
+    `fingerprint` is of all that decides what the task comes to; `ended`: no step of the stage is left; the others are
+    as `AtlasTrainer` has them.
     """
 
     fingerprint: str
@@ -51,15 +48,9 @@ class Checkpoint:
 
     @classmethod
     def last(cls, task: Path, stages: Sequence[str], fingerprint: str) -> Checkpoint | None:
-        """The latest whole one of a task, from its latest stage, if the same training wrote it.
-
-        Args:
-            task: the folder with one folder for each stage.
-            stages: their names, in order.
-            fingerprint: of the training, see `Progress`.
-        """
+        """The latest whole one of a task, from its latest stage, if a training with this fingerprint wrote it."""
         found = (checkpoint for stage in reversed(stages) for checkpoint in cls.of_stage(task / stage))
-        return next((checkpoint for checkpoint in found if checkpoint.is_of(fingerprint)), None)
+        return next((one for one in found if (had := one.progress) and had.fingerprint == fingerprint), None)
 
     def mark(self, progress: Progress) -> None:
         """Say that it is whole, with the sizes of its files, and what a later run has to know."""
@@ -77,32 +68,20 @@ class Checkpoint:
         files = [path for path in self.path.rglob("*") if path.is_file() and path.name != MARK]
         return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in files}
 
-    def is_of(self, fingerprint: str) -> bool:
-        """Is it whole, and of the training with this fingerprint?"""
-        return (progress := self.progress) is not None and progress.fingerprint == fingerprint
-
     def has_ended(self, fingerprint: str) -> bool:
         """Was it written after the last step of this very training? Trainer would take one more."""
         progress = self.progress
         return progress is not None and progress.ended and progress.fingerprint == fingerprint
 
     def stage(self, task: str) -> str:
-        """The stage of the task that it belongs to.
-
-        Raises:
-            ValueError: it is another task's.
-        """
+        """The stage of the task that it belongs to. Raises a `ValueError` if it is another task's."""
         if not (self.path / task).is_dir():
             held = sorted(path.parent.name for path in self.path.glob(f"*/{WEIGHTS}"))
             raise ValueError(f"{self.path} is a checkpoint of {held or 'nothing'}, not of task '{task}'.")
         return str(read_json(self.path / task / CONFIG)["stage"])
 
     def weights(self, task: str, stage: str) -> dict[str, Tensor]:
-        """The task's tensors, for PEFT's `set_peft_model_state_dict`.
-
-        Raises:
-            ValueError: it is another task's or another stage's.
-        """
+        """The task's tensors, for PEFT. Raises a `ValueError` if it is another task's or another stage's."""
         if (own := self.stage(task)) != stage:
             raise ValueError(
                 f"{self.path} is a checkpoint of stage '{own}'; task '{task}' is in stage '{stage}'. Resume from one "
@@ -110,7 +89,13 @@ class Checkpoint:
             )
         return load_file(self.path / task / WEIGHTS)
 
-    @property
-    def trainer_state(self) -> TrainerState:
-        """Trainer's own record."""
-        return TrainerState.load_from_json(str(self.path / TRAINER_STATE_NAME))
+
+def last_good_checkpoint(checkpoints: Path, task: str) -> Path | None:
+    """The latest one in a stage's folder whose weights can be read and are all finite; None if there is none."""
+    for checkpoint in Checkpoint.of_stage(checkpoints):
+        try:
+            if all(tensor.isfinite().all() for tensor in load_file(checkpoint.path / task / WEIGHTS).values()):
+                return checkpoint.path
+        except (OSError, SafetensorError):
+            continue
+    return None

@@ -1,21 +1,26 @@
-"""One task of a sequence: added to the model, trained through its stages, recorded."""
+"""One task of a sequence: added to the model, trained through its stages, and what `results.json` says of it."""
 
-from __future__ import annotations
-
+import os
+import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
+from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import set_seed
 
+from atlas_hf.data import batches
 from atlas_hf.folder import CHECKPOINTS, TaskResult
-from atlas_hf.model import AtlasModel
+from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.recording import record
 from atlas_hf.training.trainer import AtlasTrainer
+
+COEFFICIENT_EXAMPLES = 256
+TIMES = ("runtime", "per_second")  # metrics with these endings
 
 
 def learn_task(
@@ -29,11 +34,9 @@ def learn_task(
     """Add a task and train it; it goes on from its last checkpoint if a run was interrupted.
 
     Args:
-        model: holds the tasks of `experience`.
-        spec, data: the task and its splits.
+        data: its splits; coefficients are measured on `test`.
         experience: the earlier tasks to reuse.
-        args: of the sequence.
-        folder: of the sequence; checkpoints go into it.
+        args, folder: of the sequence; checkpoints go into the folder.
 
     Returns:
         What is known of the task but for its role and score.
@@ -46,21 +49,59 @@ def learn_task(
     if checkpoint is None and args.process_index == 0:  # those of a run that was killed
         shutil.rmtree(folder / CHECKPOINTS / spec.name, ignore_errors=True)
     trainer.train(str(checkpoint) if checkpoint else None)
-    return record(trainer, data)
+    return _record(trainer, data)
 
 
 def _arguments(args: AtlasTrainingArguments, folder: Path) -> AtlasTrainingArguments:
     """A copy for the trainer: what is pushed are finished tasks, and checkpoints are there to go on from."""
     args = copy(args)
     args.output_dir, args.push_to_hub = str(folder / CHECKPOINTS), False
-    args.save_only_model |= not _goes_on(args)
+    # A stage that goes on ends with the same bytes unless an evaluation could fall between checkpoint and next step.
+    goes_on = args.world_size == 1 and args.save_strategy == args.eval_strategy and not args.eval_on_start
+    args.save_only_model |= not goes_on
     args.restore_callback_states_from_checkpoint = True  # for early stopping
     return args
 
 
-def _goes_on(args: AtlasTrainingArguments) -> bool:
-    """Does a stage that was interrupted end with the same bytes if it goes on from a checkpoint?
+def _record(trainer: AtlasTrainer, data: Mapping[str, Dataset]) -> TaskResult:
+    model, spec = trainer.model, trainer.spec
+    timing: dict[str, Any] = {"seconds": trainer.seconds}
+    stages: dict[str, dict[str, float]] = {}
+    for stage, metrics in trainer.stage_metrics.items():
+        timing[stage] = {name: value for name, value in metrics.items() if name.endswith(TIMES)}
+        stages[stage] = {name: value for name, value in metrics.items() if not name.endswith(TIMES)}
+    return TaskResult(
+        name=spec.name,
+        metric=spec.metric,
+        random_baseline=spec.random_baseline,
+        modality=spec.modality,
+        problem_type=spec.problem_type,
+        train_examples=len(data["train"]),
+        experience=list(model.peft_config[spec.name].experience),
+        opened=trainer.opened,
+        stages=stages,
+        coefficients=mean_coefficients(model, spec.name, data["test"]),
+        parameters=model.count_parameters(spec.name),
+        timing=timing,
+    )
 
-    Not if an evaluation could fall between the checkpoint and the next step.
-    """
-    return args.world_size == 1 and args.save_strategy == args.eval_strategy and not args.eval_on_start
+
+def mean_coefficients(
+    model: AtlasModel, task: str, dataset: Dataset, batch_size: int = 64
+) -> dict[str, dict[str, float]]:
+    """Mean coefficient of each adapter that a task adds up, by site, over (at most 256) examples."""
+    rows = dataset.select(range(min(len(dataset), COEFFICIENT_EXAMPLES)))
+    share = 1 / (len(rows) * model.specs[task].rows_per_example)
+    sums: dict[str, torch.Tensor] = {}
+    with evaluating(model):
+        for inputs in batches(rows, model.collator(task).inputs, batch_size, model.device):
+            for site, values in model.coefficients(task, **inputs).items():
+                means = values.flatten(2).mean(2) if values.dim() == 3 else values
+                sums[site] = sums.get(site, 0) + means.double().sum(0) * share
+    return {site: dict(zip(model.members(task), total.tolist(), strict=True)) for site, total in sums.items()}
+
+
+def environment() -> dict[str, Any]:
+    """What the figures were measured on."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {"device": device, "cpus": os.cpu_count(), "torch_threads": torch.get_num_threads()}

@@ -1,7 +1,5 @@
 """Which reused adapters add next to nothing to a learned task, and the task without them."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,10 +25,8 @@ EXAMPLES = 256
 class Pruned:
     """What `prune_experience` did.
 
-    Args:
-        dropped: the earlier tasks that the task no longer reuses.
-        contributions: of each task that it reused, see `contributions`.
-        before, after: the task's metric on the data.
+    `dropped`: the earlier tasks that the task no longer reuses. `contributions`: of each task that it reused, see
+    `contributions`. `before`, `after`: the task's metric on the data.
     """
 
     dropped: list[str]
@@ -52,8 +48,6 @@ def prune_experience(
     the latter is kept as the task's score. `model.save_pretrained` writes the task as it is then.
 
     Args:
-        model: holds the task, learned.
-        task: its name.
         dataset: with the columns of the task's `TaskSpec`; what the contributions and the metric are measured on.
         threshold: a share of the vectors that an adapter adds to, see `contributions`.
         args: for the evaluation, its batch size for example.

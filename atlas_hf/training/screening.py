@@ -4,8 +4,6 @@ A backbone's features with an adapter switched on are good for a task if a ridge
 task's labels for examples that it has not seen. The price is a few forward passes over at most 256 examples.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 import torch
@@ -13,8 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from atlas_hf.data import batches
-from atlas_hf.data.collator import AtlasCollator
+from atlas_hf.data import AtlasCollator, batches
 from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.tasks import TaskSpec
 
@@ -33,7 +30,6 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
 
     Args:
         model: with the task in its first stage, its queries as they were drawn (`init_queries="screened"`).
-        task: its name.
         dataset: the task's training examples; at most 256, drawn by `seed`, are used.
 
     Returns:
@@ -77,12 +73,10 @@ def most_useful(
     is this choice, one forward pass over at most 256 examples for each of them.
 
     Args:
-        model: without the new task.
-        spec: the new task.
+        spec: the new task, which the model does not hold yet.
         dataset: its training examples; at most 256, drawn by `seed`, are used.
         limit: how many tasks to choose; None for all.
         tasks: among which; by default all of the model.
-        seed: of the draw.
 
     Returns:
         The `limit` tasks with the lowest error of a ridge regression on their pooled features (`probe_error`), in the

@@ -1,7 +1,5 @@
 """`learn_sequence`: a stream of tasks, one after another, each finished task saved before the next begins."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,10 @@ from atlas_hf.folder import DOWNSTREAM, UPSTREAM, Results, prepare, saying_what_
 from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.keeping import keep, keep_again
-from atlas_hf.training.learning import learn_task
-from atlas_hf.training.publishing import Publisher
-from atlas_hf.training.recording import environment
-from atlas_hf.training.resuming import Stream, resume
+from atlas_hf.training.keeping import keep, keep_again, publish, repository
+from atlas_hf.training.learning import environment, learn_task
+from atlas_hf.training.resuming import Stream, resume, sequence_settings
 from atlas_hf.training.screening import most_useful
-from atlas_hf.training.settings import sequence_settings
 from atlas_hf.training.task_trainer import score
 
 SPLITS = ("train", "validation", "test")
@@ -67,7 +62,7 @@ def learn_sequence(
     limit = max_experience if reuse else 0
     for spec, data in tasks:
         _check_splits(spec, data)
-    publisher = Publisher.of(model, args, folder)
+    repo_id = repository(model, args)
     settings, further = sequence_settings(model, args, limit)
     if main:
         prepare(folder)
@@ -76,7 +71,7 @@ def learn_sequence(
     if main and model.tasks:
         with saying_what_is_safe(folder, "The results so far", model.tasks):
             keep_again(model, results, folder)
-            publisher.publish(model.tasks[-1])
+            publish(folder, model.tasks[-1], repo_id, args)
     for position, (spec, data) in enumerate(tasks):
         if spec.name in model.specs:
             continue
@@ -90,7 +85,7 @@ def learn_sequence(
             model.metrics[spec.name] = {spec.metric: scores[-1], "random_baseline": spec.random_baseline}
             if main:
                 keep(model, spec.name, results, folder)
-                publisher.publish(spec.name)
+                publish(folder, spec.name, repo_id, args)
     PartialState().wait_for_everyone()
     return results.to_dict()
 

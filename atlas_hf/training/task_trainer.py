@@ -1,7 +1,5 @@
 """`TaskTrainer`: transformers' Trainer for one task of a model that holds several."""
 
-from __future__ import annotations
-
 from copy import copy
 from typing import Any
 
@@ -20,14 +18,8 @@ from atlas_hf.training.arguments import AtlasTrainingArguments
 class TaskTrainer(Trainer):
     """Trains what is trainable, and scores a task by the metric of its `TaskSpec`, always under the same seed.
 
-    Args:
-        model: holds the task already. It has `specs`, `task`, `set_task` and `collator`, as an `AtlasModel` has, and
-            gives the loss of its active task.
-        args: see `AtlasTrainingArguments`.
-        task: the task's name; by default the model's active task.
-        train_dataset, eval_dataset: with the columns that the task's `TaskSpec` names. Without `eval_dataset`
-            training ends with its last state.
-        kwargs: further arguments of `Trainer`.
+    Its model has `specs`, `task`, `set_task` and `collator`, as an `AtlasModel` has, and gives the loss of its active
+    task, which is also the default of `task`. Without `eval_dataset` training ends with its last state.
 
     Raises:
         ValueError: an unknown task, or data that do not fit its `TaskSpec`.
@@ -56,13 +48,11 @@ class TaskTrainer(Trainer):
                 self.spec.check_dataset(dataset, split)
         kwargs.setdefault("data_collator", model.collator(self.task))
         kwargs.setdefault("compute_metrics", self._metrics)
-        super().__init__(
-            model=model,
-            args=_matching(args, self.spec.metric, eval_dataset is not None),
-            train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
-            **kwargs,
-        )
+        args = copy(args)
+        args.metric_for_best_model, args.greater_is_better = f"eval_{self.spec.metric}", True
+        if eval_dataset is None:  # there is no best state: the last one is kept
+            args.eval_strategy, args.load_best_model_at_end, args.early_stopping_patience = "no", False, None
+        super().__init__(model, args, train_dataset=train_dataset, eval_dataset=eval_dataset, **kwargs)
         # ViLT and others take **kwargs, from which Trainer would conclude that they scale the loss themselves.
         self.model_accepts_loss_kwargs = False
 
@@ -143,12 +133,3 @@ def evaluate_task(model: Any, task: str, dataset: Dataset, args: AtlasTrainingAr
 def score(model: Any, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> float:
     """The task's own metric on a split."""
     return evaluate_task(model, task, dataset, args)[model.specs[task].metric]
-
-
-def _matching(args: AtlasTrainingArguments, metric: str, has_evaluation: bool) -> AtlasTrainingArguments:
-    """A copy that chooses the best state by the task's metric, or keeps the last if nothing is evaluated."""
-    args = copy(args)
-    args.metric_for_best_model, args.greater_is_better = f"eval_{metric}", True
-    if not has_evaluation:
-        args.eval_strategy, args.load_best_model_at_end, args.early_stopping_patience = "no", False, None
-    return args

@@ -1,7 +1,5 @@
 """`AtlasTrainer`: learns one task in its two stages."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,17 +9,16 @@ import torch
 from datasets import Dataset
 from peft import set_peft_model_state_dict
 from torch import Tensor, nn
-from transformers import EarlyStoppingCallback, ProgressCallback, set_seed
+from transformers import EarlyStoppingCallback, ProgressCallback, TrainerState, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
 from atlas_hf.model import AtlasModel
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.checkpoints import Checkpoint, Progress
-from atlas_hf.training.divergence import check_loss
-from atlas_hf.training.frozen import changing_only
+from atlas_hf.training.checkpoints import Checkpoint, Progress, last_good_checkpoint
+from atlas_hf.training.resuming import fingerprint
 from atlas_hf.training.screening import open_useful
-from atlas_hf.training.settings import decisive_arguments, decisive_config, fingerprint
-from atlas_hf.training.stage_callbacks import StageProgress, StageTable, stage_table
+from atlas_hf.training.stages import StageProgress, StageTable, changing_only, stage_table
 from atlas_hf.training.task_trainer import TaskTrainer
 from atlas_hf.tuner import AtlasConfig
 
@@ -40,8 +37,7 @@ class AtlasTrainer(TaskTrainer):
         task: the task's name; by default the model's active task.
         train_dataset, eval_dataset: with the columns that the task's `TaskSpec` names. Without `eval_dataset` a stage
             ends with its last state.
-        kwargs: further arguments of `Trainer`: `callbacks`; `data_collator` and `compute_metrics` instead of the
-            task's own; but no optimizer (each stage makes its own, from `args.optim` and its settings).
+        kwargs: further arguments of `Trainer`, the optimizer excepted: each stage makes its own, from `args`.
 
     Attributes:
         stage: the current one, while `train` runs.
@@ -94,8 +90,7 @@ class AtlasTrainer(TaskTrainer):
 
     def stage_table(self) -> str:
         """What the current stage trains, as text."""
-        experience = self._config.experience
-        return stage_table(self.model, self.task, self.stages, str(self.stage), experience, self.opened)
+        return stage_table(self.model, self.task, self.stages, str(self.stage), self.opened)
 
     def train(  # type: ignore[override]  # a path: True would be Trainer's "the last one"
         self, resume_from_checkpoint: str | None = None, **kwargs: Any
@@ -135,8 +130,9 @@ class AtlasTrainer(TaskTrainer):
         self._enter(stage)
         if checkpoint is not None:  # it also holds what an earlier stage trained, and this one must not
             self._load_from_checkpoint(str(checkpoint.path))
+        screens = self._config.init_queries == "screened" and self.train_dataset is not None
         with changing_only(self.model, self.task, stage):
-            if stage == "experience" and checkpoint is None and self._screens:
+            if stage == "experience" and checkpoint is None and screens:
                 self.opened = open_useful(self.model, self.task, self.train_dataset, self.args.seed)
             if checkpoint is not None and checkpoint.has_ended(self.fingerprint):
                 output = self._end_again(checkpoint)
@@ -144,11 +140,6 @@ class AtlasTrainer(TaskTrainer):
                 output = super().train(str(checkpoint.path) if checkpoint else None, **kwargs)
         self.stage_metrics[stage] = self._summary(output)
         return output
-
-    @property
-    def _screens(self) -> bool:
-        """Is there anything to choose the first queries by?"""
-        return self._config.init_queries == "screened" and self.train_dataset is not None
 
     def _enter(self, stage: str) -> None:
         """Freeze and unfreeze for the stage, and forget the optimizer and wrapper of the stage before."""
@@ -186,10 +177,17 @@ class AtlasTrainer(TaskTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Trainer's, but a loss that is no finite number ends the stage (`check_loss`)."""
+        """Trainer's, but a loss that is NaN or infinite ends the stage, with a word on what can be gone back to."""
         loss = super().training_step(*args, **kwargs)
-        check_loss(loss, self.task, str(self.stage), self.state.global_step + 1, self._folder)
-        return loss
+        if loss.isfinite():
+            return loss
+        good = last_good_checkpoint(self._folder, self.task)
+        back = f"The last good checkpoint is {good}." if good else "This stage has no good checkpoint yet."
+        raise FloatingPointError(
+            f"Task '{self.task}', stage '{self.stage}', step {self.state.global_step + 1}: the loss is {loss.item()}. "
+            f"{back} Look for such values in the data, or lower the learning rate (learning_rate, "
+            "query_lr_multiplier), and train the task again."
+        )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Name the task and stage in every key, so that the stages do not share a curve in a tracker."""
@@ -208,8 +206,8 @@ class AtlasTrainer(TaskTrainer):
     @property
     def fingerprint(self) -> str:
         """Of all that decides what the task comes to, but for the examples, of which only the number counts."""
-        args, config = decisive_arguments(self.task_args), decisive_config(self._config)
-        return fingerprint(args, config, self.model.base_sha256, asdict(self.spec), len(self.train_dataset))
+        further = self.model.base_sha256, asdict(self.spec), len(self.train_dataset)
+        return fingerprint(self.task_args, self._config, *further)
 
     def last_checkpoint(self) -> Path | None:
         """The latest whole checkpoint of this task, if a training with the same settings wrote it."""
@@ -241,7 +239,7 @@ class AtlasTrainer(TaskTrainer):
 
     def _end_again(self, checkpoint: Checkpoint) -> TrainOutput:
         """What Trainer does after the last step."""
-        self.state = checkpoint.trainer_state
+        self.state = TrainerState.load_from_json(str(checkpoint.path / TRAINER_STATE_NAME))
         if self.args.load_best_model_at_end and (best := self.state.best_model_checkpoint) is not None:
             self.state.best_model_checkpoint = str(self._folder / Path(best).name)  # the folder may have been moved
             self._load_best_model()

@@ -8,7 +8,7 @@ import torch
 from transformers import TrainerCallback
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
-from atlas_hf.training.divergence import last_good_checkpoint
+from atlas_hf.training.checkpoints import last_good_checkpoint
 from shared.tiny import quick, randomize, splits, text_data, text_spec
 
 STREAM = [(text_spec(f"has-{letter}"), splits(letter, train=32)) for letter in "ab"]

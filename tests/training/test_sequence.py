@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
-from atlas_hf.training.recording import mean_coefficients
+from atlas_hf.training.learning import mean_coefficients
 from atlas_hf.training.task_trainer import evaluate_task
 from shared.tiny import quick, splits, text_spec
 

@@ -8,7 +8,7 @@ import torch
 from transformers import TrainerCallback
 
 from atlas_hf import AtlasTrainer, AtlasTrainingArguments
-from atlas_hf.training.frozen import digest
+from atlas_hf.training.stages import digest
 from shared.tiny import quick, randomize, text_data, text_spec
 
 

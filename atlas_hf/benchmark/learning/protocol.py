@@ -25,7 +25,7 @@ from atlas_hf.folder import DOWNSTREAM, UPSTREAM, TaskResult, library_versions
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.streams import low_shot
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.recording import environment, mean_coefficients
+from atlas_hf.training.learning import environment, mean_coefficients
 
 
 def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Sequence[LoadedTask]) -> Cell:

@@ -22,7 +22,7 @@ from atlas_hf.data import batches
 from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.stage_callbacks import StageTable
+from atlas_hf.training.stages import StageTable
 from atlas_hf.training.task_trainer import score
 
 LoadedTask = tuple[TaskSpec, DatasetDict]

@@ -1,0 +1,147 @@
+"""How the tasks of a model are written to the layout of `atlas_hf.folder`, and read from it onto their backbone.
+
+Which file owns a fact, and which one holds a copy:
+
+    fact                                      owner                  copy
+    experience, stage                         adapter_config.json    atlas.json
+    problem type, labels, rows per example    task.json              adapter_config.json, "head"
+
+`atlas.json` alone has to tell which tasks to download, and plain PEFT builds a head from `adapter_config.json` alone.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from atlas_hf.folder import (
+    CONFIG,
+    INDEX,
+    SPEC,
+    TASK_FILES,
+    WEIGHTS,
+    AtlasFormatError,
+    BaseModel,
+    Index,
+    TaskRecord,
+    check_task_folder,
+    file_sha256,
+    load_tensors,
+    read_json,
+    replacing,
+    write_json,
+)
+from atlas_hf.hub import is_repository
+from atlas_hf.model.task_model import TaskModel
+from atlas_hf.tasks import TaskSpec
+from atlas_hf.tuner import AtlasConfig, head_arguments
+
+
+def save_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str]) -> None:
+    """Write each named task to its own folder, and the index of all last. See `AtlasModel.save_pretrained`."""
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file; give a folder.")
+    kept = [name for name in index.tasks if name not in names]
+    absent = [name for name in kept if not all((folder / name / file).is_file() for file in TASK_FILES)]
+    if absent:
+        raise ValueError(f"{folder} does not hold the tasks {absent} yet; save all tasks (leave `tasks` out).")
+    specs = {name: model.spec(name) for name in index.tasks}
+    for name in names:
+        _check_tensors(model, name)
+    for name in names:
+        with replacing(folder / name) as temporary:
+            model.save_adapter(name, temporary.parent)
+            write_json(temporary / SPEC, specs[name].to_dict())
+    for name in index.tasks:
+        files = {file: file_sha256(folder / name / file) for file in TASK_FILES}
+        index.tasks[name] = replace(index.tasks[name], files=files)
+    index.save(folder)
+
+
+def _check_tensors(model: TaskModel, task: str) -> None:
+    for key, tensor in model.base_model.task_tensors(task).items():
+        if tensor.dtype in (torch.float16, torch.bfloat16):
+            raise ValueError(
+                f"Task '{task}': {key} is {tensor.dtype}; adapters and heads are kept in float32. To convert "
+                "the backbone alone, load with from_pretrained(..., dtype=...)."
+            )
+        if not tensor.isfinite().all():
+            raise ValueError(f"Task '{task}': {key} holds NaN or infinite values. Learn the task again.")
+
+
+def backbone_id(base: BaseModel, is_local: bool) -> str:
+    """Where to load the backbone of learned tasks; what was downloaded must not name a path of this machine."""
+    if base.id is None:
+        raise ValueError(f"{INDEX} does not say which backbone to load; pass backbone=...")
+    if not is_local and not is_repository(base.id):
+        raise AtlasFormatError(f"{INDEX} names the backbone {base.id!r}, which is no repository; pass backbone=...")
+    return base.id
+
+
+def check_backbone(sha256: str, base: BaseModel) -> None:
+    """Raise a `ValueError` if the backbone here is not the one that the tasks were trained on."""
+    if sha256 != base.sha256:
+        raise ValueError(
+            f"The backbone differs from the one that the tasks were trained on ({base.id!r}, revision "
+            f"{base.revision!r}, in {base.dtype}): sha256 {sha256[:12]}... here, {base.sha256[:12]}... "
+            "then. Pass backbone=... with the same weights, loaded in that dtype."
+        )
+
+
+def convert_backbone(backbone: nn.Module, dtype: torch.dtype) -> None:
+    """As `Module.to`, but adapters and heads stay in float32."""
+    for name, tensor in chain(backbone.named_parameters(), backbone.named_buffers()):
+        if ".atlas_" not in name and tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
+
+
+def load_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str]) -> None:
+    """Add tasks, the last one active and nothing trainable; if any file is wrong the model is as it was before."""
+    for name in names:
+        check_task_folder(folder, name, index.tasks[name])
+    with ExitStack() as undo:
+        trainable = any(parameter.requires_grad for parameter in model.parameters())
+        undo.callback(_forget, model, names, model.active_adapter, model.training, trainable)
+        for name in names:
+            _load_task(model, folder, name, index.tasks[name])
+        undo.pop_all()
+
+
+def _load_task(model: TaskModel, folder: Path, name: str, record: TaskRecord) -> None:
+    """Add a task from its folder; every tensor must be there with its shape."""
+    model.add_adapter(name, _read_config(folder, name, record, model.pooled_size), low_cpu_mem_usage=True)
+    tuner = model.base_model
+    tuner.assign(name, load_tensors(folder / name / WEIGHTS, tuner.task_tensors(name)))
+    model.heads[name].to(model.device)
+    if tuner.reusable_sha256(name) != record.adapter_sha256:
+        raise AtlasFormatError(f"The adapter of task '{name}' is not the one that {INDEX} names.")
+    model.metrics[name] = dict(record.metrics)
+    model.set_task(name)
+
+
+def _read_config(folder: Path, name: str, record: TaskRecord, in_features: int) -> AtlasConfig:
+    """A task's settings from its two files, which must agree with one another and with `atlas.json`."""
+    try:
+        spec = TaskSpec.from_dict(read_json(folder / name / SPEC))
+        config = AtlasConfig(**read_json(folder / name / CONFIG))
+        config.check_patterns()
+    except (TypeError, ValueError) as error:
+        raise AtlasFormatError(f"A record of task '{name}' is not one of atlas_hf: {error}") from error
+    if spec.name != name or config.experience != record.experience or config.stage != record.stage:
+        raise AtlasFormatError(f"The files of task '{name}' disagree with {INDEX} in name, experience or stage.")
+    if config.head != head_arguments(spec, in_features):
+        raise AtlasFormatError(f"{name}/{CONFIG} describes a head that {SPEC} does not.")
+    config.spec, config.inference_mode = spec, True
+    return config
+
+
+def _forget(model: TaskModel, names: Sequence[str], active: str, training: bool, trainable: bool) -> None:
+    """Take back a load that failed."""
+    for name in reversed([name for name in names if name in model.tasks]):
+        model.delete_task(name)
+    model.set_adapter(active, inference_mode=not trainable)
+    model.train(training)

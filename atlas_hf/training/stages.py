@@ -1,0 +1,114 @@
+"""What a stage trains: told before it begins, and proven after it: its own parts of its task, and nothing else."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from atlas_hf.folder import tensor_bytes
+from atlas_hf.model import AtlasModel
+from atlas_hf.tuner import PARTS, STAGES, part_and_task
+
+_ROW = 4096  # words whose sum is one number of a digest
+
+
+class StageTable(TrainerCallback):
+    """Prints what each stage trains, before it begins: the text that `table` gives then."""
+
+    def __init__(self, table: Callable[[], str]) -> None:
+        self.table = table
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Print the table, and where the stage goes on, in one process."""
+        if state.is_world_process_zero:
+            print(self.table(), flush=True)
+            if state.global_step:
+                print(f"  goes on after step {state.global_step} of {state.max_steps}", flush=True)
+
+
+class StageProgress(ProgressCallback):
+    """Trainer's progress bar, with a title in front: the task and the stage that begins."""
+
+    def __init__(self, title: Callable[[], str]) -> None:
+        super().__init__()
+        self.title = title
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Name the bar."""
+        super().on_train_begin(*args, **kwargs)
+        if self.training_bar is not None:
+            self.training_bar.set_description(self.title())
+
+
+def stage_table(model: AtlasModel, task: str, stages: Sequence[str], stage: str, opened: Sequence[str]) -> str:
+    """What a stage trains, as text: parts, tensors, parameters.
+
+    The model is in that stage, one of the task's `stages`. `opened` are the reused tasks that screening found useful.
+    """
+    experience = model.peft_config[task].experience
+    reused = f", reuses {', '.join(experience)}" if experience else ""
+    reused += f" (begins with {', '.join(opened)})" if opened else ""
+    rows = [f"{task}: stage {stages.index(stage) + 1} of {len(stages)}, {STAGES[stage].title}{reused}"]
+    rows.append(f"  {'trains':<30}{'tensors':>8}{'parameters':>12}")
+    trained = {name: parameter.numel() for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for part, (title, _) in PARTS.items():
+        sizes = [size for name, size in trained.items() if f".{part}." in name]
+        if sizes:
+            rows.append(f"  {title:<30}{len(sizes):>8,}{sum(sizes):>12,}")
+    total = sum(parameter.numel() for parameter in model.parameters())
+    rows.append(f"  {'all':<30}{len(trained):>8,}{sum(trained.values()):>12,}  of {total:,}")
+    return "\n".join(rows)
+
+
+@contextmanager
+def changing_only(model: nn.Module, task: str, stage: str) -> Iterator[None]:
+    """What does not train in this stage has the same bits after the block as before it.
+
+    Raises:
+        RuntimeError: anything but the parts of the task that `STAGES` names would train, or has changed; it is named.
+    """
+    wanted = STAGES[stage].trained
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    stray = [name for name in trainable if part_and_task(name) not in {(part, task) for part in wanted}]
+    if stray:
+        raise RuntimeError(
+            f"Stage '{stage}' of task '{task}' would train {stray[:5]}, which it must not: only "
+            f"{', '.join(PARTS[part].title for part in wanted)} of '{task}'. Freeze it: "
+            "parameter.requires_grad_(False)."
+        )
+    before = _digests(model)
+    yield
+    moved = [name for name, digest in _digests(model).items() if digest != before.get(name)]
+    if moved:
+        raise RuntimeError(f"Stage '{stage}' of task '{task}' changed what it must not train: {moved[:5]}.")
+
+
+def _digests(model: nn.Module) -> dict[str, bytes]:
+    """Of every tensor that does not train, buffers included."""
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return {name: digest(tensor) for name, tensor in model.state_dict().items() if name not in trained}
+
+
+def digest(tensor: Tensor) -> bytes:
+    """Of a tensor's bits, taken where the tensor lies: a backbone is read at the speed of its memory, and not copied.
+
+    The bits are read as words of 64, in rows of 4096, and added up modulo 2^64 by row and by column; only the sums are
+    hashed. What changes words and none of these sums has to even out in every row and every column at once. (Nobody
+    is to be kept from making two tensors of one digest: what is looked for is an accident.)
+    """
+    data = tensor.detach().contiguous().flatten()
+    if data.storage_offset() * data.element_size() % 8:
+        data = data.clone()  # cannot be read as words where it lies
+    data = data.view(torch.uint8)
+    whole = len(data) - len(data) % (8 * _ROW)
+    words = data[:whole].view(torch.int64).view(-1, _ROW)
+    found = hashlib.blake2b(digest_size=16)
+    for part in (words.sum(0), words.sum(1), data[whole:]):
+        found.update(tensor_bytes(part))
+    return found.digest()
