@@ -4,59 +4,17 @@ Imports `atlas_hf.tasks` and `atlas_hf.metrics` only. `weights` needs torch.
 """
 
 from atlas_hf.folder.disk import prepare, saying_what_is_safe
-from atlas_hf.folder.errors import AtlasFormatError
-from atlas_hf.folder.files import JSON_LIMIT, clear_scratch, file_sha256, read_json, replacing, sync, write_json
-from atlas_hf.folder.index import DTYPES, FORMAT_VERSION, BaseModel, Index, TaskRecord, library_versions
-from atlas_hf.folder.layout import (
-    CARD,
-    CHECKPOINTS,
-    CONFIG,
-    HISTORY,
-    INDEX,
-    MATRIX_PLOT,
-    RESULTS,
-    REUSE_PLOT,
-    SPEC,
-    TASK_FILES,
-    WEIGHTS,
-)
-from atlas_hf.folder.results import DOWNSTREAM, UPSTREAM, Results, TaskResult
-from atlas_hf.folder.weights import check_safetensors, check_task_folder, load_tensors, tensor_bytes
+from atlas_hf.folder.files import (
+    CARD, CHECKPOINTS, CONFIG, HISTORY, INDEX, MATRIX_PLOT, RESULTS, REUSE_PLOT, SPEC, TASK_FILES, WEIGHTS,
+    AtlasFormatError, file_sha256, read_json, replacing, sync, write_json,
+)  # fmt: skip
+from atlas_hf.folder.index import BaseModel, Index, TaskRecord, library_versions
+from atlas_hf.folder.results import DOWNSTREAM, FIGURES, UPSTREAM, Results, TaskResult
+from atlas_hf.folder.weights import check_task_folder, load_tensors, tensor_bytes
 
 __all__ = [
-    "CARD",
-    "CHECKPOINTS",
-    "CONFIG",
-    "DOWNSTREAM",
-    "DTYPES",
-    "FORMAT_VERSION",
-    "HISTORY",
-    "INDEX",
-    "JSON_LIMIT",
-    "MATRIX_PLOT",
-    "RESULTS",
-    "REUSE_PLOT",
-    "SPEC",
-    "TASK_FILES",
-    "UPSTREAM",
-    "WEIGHTS",
-    "AtlasFormatError",
-    "BaseModel",
-    "Index",
-    "Results",
-    "TaskRecord",
-    "TaskResult",
-    "check_safetensors",
-    "check_task_folder",
-    "clear_scratch",
-    "file_sha256",
-    "library_versions",
-    "prepare",
-    "load_tensors",
-    "read_json",
-    "replacing",
-    "saying_what_is_safe",
-    "sync",
-    "tensor_bytes",
-    "write_json",
-]
+    "CARD", "CHECKPOINTS", "CONFIG", "DOWNSTREAM", "FIGURES", "HISTORY", "INDEX", "MATRIX_PLOT", "RESULTS",
+    "REUSE_PLOT", "SPEC", "TASK_FILES", "UPSTREAM", "WEIGHTS", "AtlasFormatError", "BaseModel", "Index", "Results",
+    "TaskRecord", "TaskResult", "check_task_folder", "file_sha256", "library_versions", "load_tensors", "prepare",
+    "read_json", "replacing", "saying_what_is_safe", "sync", "tensor_bytes", "write_json",
+]  # fmt: skip

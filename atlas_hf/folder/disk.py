@@ -1,7 +1,5 @@
 """A folder that has to be written to: tried before anything is learned, and in words where it fails."""
 
-from __future__ import annotations
-
 import errno
 import shutil
 import tempfile

@@ -1,6 +1,12 @@
-"""Reading and writing single files: a whole file or none, and never one that is too large to be ours."""
+"""The names of all files that this package writes, and how it reads and writes one: whole or not at all.
 
-from __future__ import annotations
+atlas.json      format version, base model, tasks in order, library versions (`index`)
+results.json    accuracy matrix and what the card and the plots are drawn from (`results`)
+README.md       the model card, with its two pictures
+<task>/         adapter_config.json, adapter_model.safetensors, task.json
+.checkpoints/   of the task that is being learned
+.history/       each finished state's small files, for its commit on the Hub
+"""
 
 import hashlib
 import json
@@ -12,10 +18,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from atlas_hf.folder.errors import AtlasFormatError
-
+INDEX, RESULTS, CARD = "atlas.json", "results.json", "README.md"
+MATRIX_PLOT, REUSE_PLOT = "accuracy_matrix.png", "reuse.png"
+WEIGHTS, CONFIG, SPEC = "adapter_model.safetensors", "adapter_config.json", "task.json"
+TASK_FILES = (CONFIG, WEIGHTS, SPEC)
+CHECKPOINTS, HISTORY = ".checkpoints", ".history"
 JSON_LIMIT = 16 * 2**20  # bytes; a larger file is not one that we wrote
 _SCRATCH = ".partial"  # ends the names of what is being written
+
+
+class AtlasFormatError(ValueError):
+    """A folder is not, or no longer, what `save_pretrained` wrote."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -25,12 +38,8 @@ def read_json(path: Path) -> dict[str, Any]:
     if (size := path.stat().st_size) > JSON_LIMIT:
         raise AtlasFormatError(f"{path} has {size:,} bytes; more than {JSON_LIMIT:,} are not read.")
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise AtlasFormatError(f"{path} is not JSON: {error}. Restore the file.") from error
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:  # not only JSONDecodeError: an integer of 5,000 digits
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or an integer of 5,000 digits
         raise AtlasFormatError(f"{path} is not JSON: {error}. Restore the file.") from error
     if not isinstance(values, dict):
         raise AtlasFormatError(f"{path} holds a {type(values).__name__}, not an object. Restore the file.")

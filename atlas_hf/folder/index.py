@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from numbers import Real
 from pathlib import Path
-from typing import Any
 
-from atlas_hf.folder.errors import AtlasFormatError
-from atlas_hf.folder.files import read_json, write_json
-from atlas_hf.folder.layout import INDEX, TASK_FILES
+from atlas_hf.folder.files import INDEX, TASK_FILES, AtlasFormatError, read_json, write_json
 from atlas_hf.tasks import check_task_name
 from atlas_hf.version import __version__
 
 FORMAT_VERSION = 1
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-LIBRARIES = ("peft", "transformers", "torch")
 
 
 @dataclass(frozen=True)
@@ -98,7 +93,8 @@ class Index:
         for name, record in self.tasks.items():
             if not isinstance(record.files, dict) or set(record.files) != set(TASK_FILES):
                 raise AtlasFormatError(f"{INDEX}: the files of task '{name}' are not {', '.join(TASK_FILES)}.")
-            if not isinstance(record.experience, list) or not _all_known(record.experience, seen):
+            reuses = record.experience if isinstance(record.experience, list) else [None]
+            if not all(isinstance(earlier, str) and earlier in seen for earlier in reuses):
                 reused, known = reprlib.repr(record.experience), reprlib.repr(list(seen))
                 raise AtlasFormatError(
                     f"{INDEX}: task '{name}' reuses {reused}, but only {known} were learned before it."
@@ -122,10 +118,6 @@ class Index:
         return [name for name in self.tasks if name in wanted]
 
 
-def _all_known(names: list[Any], known: Mapping[str, None]) -> bool:
-    return all(isinstance(name, str) and name in known for name in names)
-
-
 def library_versions() -> dict[str, str]:
     """The versions of this package and of the libraries that compute, by name."""
-    return {"atlas_hf": __version__} | {name: version(name) for name in LIBRARIES}
+    return {"atlas_hf": __version__} | {name: version(name) for name in ("peft", "transformers", "torch")}

@@ -11,10 +11,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from atlas_hf.folder.errors import AtlasFormatError
-from atlas_hf.folder.files import read_json, write_json
+from atlas_hf.folder.files import RESULTS, AtlasFormatError, read_json, write_json
 from atlas_hf.folder.index import FORMAT_VERSION
-from atlas_hf.folder.layout import RESULTS
 from atlas_hf.metrics import continual
 
 UPSTREAM, DOWNSTREAM = "upstream", "downstream"
@@ -56,6 +54,12 @@ class TaskResult:
     timing: dict[str, Any] = field(default_factory=dict)
     score: float | None = None
     pruned: dict[str, Any] | None = None
+
+    @property
+    def mean_by_member(self) -> dict[str, float]:
+        """The mean coefficient of each adapter over the sites."""
+        sites = list(self.coefficients.values())
+        return {name: sum(site[name] for site in sites) / len(sites) for name in sites[0]}
 
 
 @dataclass
@@ -116,20 +120,12 @@ class Results:
 
     def to_dict(self) -> dict[str, Any]:
         """As `results.json` has it."""
-        tasks = [asdict(task) for task in self.tasks]
-        for task in tasks:
+        values = asdict(self)
+        for task in values["tasks"]:
             if task["pruned"] is None:
                 del task["pruned"]
-        return {
-            "format_version": FORMAT_VERSION,
-            "tasks": tasks,
-            "matrix": self.matrix,
-            "summary": self.summary,
-            "settings": self.settings,
-            "further_settings": self.further_settings,
-            "description": self.description,
-            "environment": self.environment,
-        }
+        measured = {"tasks": values.pop("tasks"), "matrix": values.pop("matrix"), "summary": self.summary}
+        return {"format_version": FORMAT_VERSION, **measured, **values}
 
     def save(self, folder: Path) -> None:
         """Write `results.json`, whole or not at all."""
@@ -148,7 +144,7 @@ class Results:
         for key, kind in (("tasks", dict), ("matrix", list)):
             if not isinstance(values.get(key), list) or not all(isinstance(row, kind) for row in values[key]):
                 raise AtlasFormatError(f"{RESULTS} has no list of {kind.__name__}s '{key}'. Restore it.")
-        parts = {part: _mapping(values.get(part)) for part in PARTS}
+        parts = {part: value for part in PARTS if isinstance(value := values.get(part), dict)}
         return cls([_task(task) for task in values["tasks"]], values["matrix"], **parts)
 
 
@@ -157,7 +153,3 @@ def _task(values: Mapping[str, Any]) -> TaskResult:
         raise AtlasFormatError(f"{RESULTS} has a task whose name is {values.get('name')!r}. Restore it.")
     known = {part.name for part in fields(TaskResult)}
     return TaskResult(**{name: value for name, value in values.items() if name in known})
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -1,7 +1,5 @@
 """A task's files as they were written: digests, and tensors by name, shape and type."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,10 +8,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from atlas_hf.folder.errors import AtlasFormatError
-from atlas_hf.folder.files import file_sha256
+from atlas_hf.folder.files import INDEX, WEIGHTS, AtlasFormatError, file_sha256
 from atlas_hf.folder.index import TaskRecord
-from atlas_hf.folder.layout import INDEX, WEIGHTS
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
@@ -31,7 +27,7 @@ def check_task_folder(folder: Path, name: str, record: TaskRecord) -> None:
         if not (task / file).is_file():
             raise AtlasFormatError(f"Task '{name}' lacks {file}. Restore it from where the folder came from.")
         if file == WEIGHTS:
-            check_safetensors(task / file)
+            _check_safetensors(task / file)
         if (digest := file_sha256(task / file)) != expected:
             raise AtlasFormatError(
                 f"{name}/{file} was altered: its sha256 is {digest[:12]}..., {INDEX} says {str(expected)[:12]}.... "
@@ -62,8 +58,7 @@ def load_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
     return found
 
 
-def check_safetensors(path: Path) -> None:
-    """Can it be read as safetensors? Raises an `AtlasFormatError`."""
+def _check_safetensors(path: Path) -> None:
     try:
         with safe_open(path, framework="np") as file:
             file.keys()

@@ -3,21 +3,17 @@
 Drawn from the folder's JSON files alone (see `card_source`); no model is loaded and no request is sent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from atlas_hf.folder import CARD, HISTORY, INDEX, MATRIX_PLOT, REUSE_PLOT, replacing
-from atlas_hf.metrics import continual
+from atlas_hf.folder import CARD, FIGURES, HISTORY, INDEX, MATRIX_PLOT, REUSE_PLOT, replacing
 from atlas_hf.report.card_source import METRIC_NAMES, PIPELINES, CardTask, Source, read_source
 from atlas_hf.report.printable import facts, md, number
 
 TEMPLATES = Path(__file__).parent / "templates"
 TAGS = ("atlas", "atlas_hf", "continual-learning", "adapter", "peft")
-FIGURES = (continual.average_accuracy, continual.forgetting, continual.backward_transfer)
 
 
 def write_card(folder: str | Path, repo_id: str | None = None, state: str | Path | None = None) -> Path:

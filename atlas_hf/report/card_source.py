@@ -4,8 +4,6 @@ A folder may come from anybody, and its card is read by everybody. So every stri
 `printable.md`; only what was checked (`hub_id`, task names, numbers) is printed as it is.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,19 +13,9 @@ from typing import Any
 from huggingface_hub.utils import validate_repo_id
 
 from atlas_hf.folder import (
-    CONFIG,
-    DOWNSTREAM,
-    INDEX,
-    SPEC,
-    TASK_FILES,
-    AtlasFormatError,
-    BaseModel,
-    Index,
-    Results,
-    TaskRecord,
-    TaskResult,
+    CONFIG, DOWNSTREAM, INDEX, SPEC, TASK_FILES, AtlasFormatError, BaseModel, Index, Results, TaskRecord, TaskResult,
     read_json,
-)
+)  # fmt: skip
 from atlas_hf.hub.sources import SHIPPED_BACKBONES, is_repository
 from atlas_hf.report.printable import mapping, md, public, real
 from atlas_hf.tasks import TaskSpec

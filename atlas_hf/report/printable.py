@@ -3,8 +3,6 @@
 A string is cleaned of local paths and tokens and written so that it means nothing in Markdown or HTML (`md`).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any

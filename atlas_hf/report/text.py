@@ -1,18 +1,9 @@
 """Results as text, for the terminal."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from atlas_hf.folder import Index, Results, TaskResult
-from atlas_hf.report.pictures import mean_by_member
-
-_SUMMARY = {
-    "average_accuracy": "average accuracy",
-    "backward_transfer": "backward transfer",
-    "forgetting": "forgetting",
-}
+from atlas_hf.folder import Index, Results
 
 
 def format_results(results: Results) -> str:
@@ -20,8 +11,8 @@ def format_results(results: Results) -> str:
     tasks, upstream = results.tasks, [task.name for task in results.upstream]
     rows = [[name, *map(_score, row)] for name, row in zip(upstream, results.matrix, strict=True)]
     parts = ["\nScore on each task (columns) after learning each task (rows)", table(["after", *upstream], rows)]
-    figures = results.summary.items()
-    parts.append("\n".join(f"{_SUMMARY[name]:<20}{_score(value)}" for name, value in figures))
+    figures = {name.replace("_", " "): value for name, value in results.summary.items()}
+    parts.append("\n".join(f"{name:<20}{_score(value)}" for name, value in figures.items()))
     downstream = [task for task in tasks if task not in results.upstream]
     if downstream:
         rows = [[task.name, _score(task.score), _score(task.random_baseline)] for task in downstream]
@@ -33,7 +24,7 @@ def format_results(results: Results) -> str:
     ]  # fmt: skip
     header = ["task", "chance", *tasks[0].parameters, "parameters", "time"]
     parts += ["\nParameters added per task", table(header, rows), "\nMean coefficient of each adapter"]
-    parts.append("\n".join(f"{task.name}: {_reuse(task)}" for task in tasks))
+    parts.append("\n".join(f"{task.name}: {_listed(task.mean_by_member, '.3f')}" for task in tasks))
     return "\n".join(parts)
 
 
@@ -42,7 +33,7 @@ def format_info(index: Index, results: Results) -> str:
     base = index.base_model
     lines = [f"Backbone: {base.id} ({base.dtype}, sha256 {base.sha256[:12]}...)"]
     rows = [
-        [record.position, name, record.stage, ", ".join(record.experience) or "-", _metrics(record.metrics)]
+        [record.position, name, record.stage, ", ".join(record.experience) or "-", _listed(record.metrics, ".4f")]
         for name, record in index.tasks.items()
     ]
     lines.append(table(["", "task", "stage", "reuses", "metrics"], rows))
@@ -56,12 +47,8 @@ def table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells)
 
 
-def _metrics(metrics: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-
-
-def _reuse(task: TaskResult) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in mean_by_member(task).items())
+def _listed(numbers: dict[str, float], form: str) -> str:
+    return ", ".join(f"{name} {value:{form}}" for name, value in numbers.items())
 
 
 def _score(value: float | None) -> str:

@@ -16,6 +16,7 @@ from atlas_hf.benchmark.learning.cells import FULL
 from atlas_hf.benchmark.learning.claims import ALONE, SUBJECTS
 from atlas_hf.benchmark.learning.scores import Results
 from atlas_hf.folder import replacing
+from atlas_hf.report.pictures import heat_map
 
 # Okabe and Ito's palette; the marker tells two methods of one colour apart.
 RED, BLUE = "#D55E00", "#0072B2"
@@ -117,23 +118,13 @@ def matrices(results: Results) -> Figure:
     for axis in axes.flat[len(methods) :]:
         axis.set_axis_off()
     for i, (method, axis) in enumerate(zip(methods, axes.flat, strict=False)):
-        _heat_map(axis, results.mean_matrix(method, order))
+        heat_map(axis, results.mean_matrix(method, order), lambda score: f"{100 * score:.0f}", fontsize=SMALL)
         axis.set_title(method)
         last_row, first_column = i + columns >= len(methods), i % columns == 0
         axis.set_xticks(range(len(names)), names if last_row else [], rotation=35, ha="right", fontsize=SMALL)
         axis.set_yticks(range(len(names)), names if first_column else [], fontsize=SMALL)
     figure.suptitle(f"Score on each task (columns) after learning each task (rows), {order}")
     return figure
-
-
-def _heat_map(axis: Axes, rows: list[list[float | None]]) -> None:
-    values = [[float("nan") if value is None else value for value in row] for row in rows]
-    axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-    for i, row in enumerate(rows):
-        for j, value in enumerate(row):
-            if value is not None:
-                colour = "white" if value < 0.6 else "black"
-                axis.text(j, i, f"{100 * value:.0f}", ha="center", va="center", color=colour, fontsize=SMALL)
 
 
 def representation(results: Results) -> Figure | None:

@@ -23,7 +23,6 @@ from atlas_hf.benchmark.learning.plan import Plan
 from atlas_hf.benchmark.methods import Cost, LoadedTask, Method, Setting
 from atlas_hf.folder import DOWNSTREAM, UPSTREAM, TaskResult, library_versions
 from atlas_hf.model.atlas_model import AtlasModel
-from atlas_hf.report.pictures import mean_by_member
 from atlas_hf.streams import low_shot
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.recording import environment, mean_coefficients
@@ -128,7 +127,7 @@ def _coefficients(method: Method, tasks: Sequence[LoadedTask]) -> dict[str, dict
     if not isinstance(method.model, AtlasModel):
         return None
     found = {spec.name: mean_coefficients(method.model, spec.name, data["test"]) for spec, data in tasks}
-    return {task: mean_by_member(TaskResult(task, coefficients=sites)) for task, sites in found.items()}
+    return {task: TaskResult(task, coefficients=sites).mean_by_member for task, sites in found.items()}
 
 
 def _peak_memory() -> int:
