@@ -5,18 +5,13 @@ What a cell holds: `before` and `after`, each with the figures over all upstream
 also `points`, both states in the same plane, to draw.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 
-from atlas_hf.model import BASE, AtlasModel, evaluating
-from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner import AtlasConfig
+from atlas_hf.benchmark.methods import LoadedTask, PlainModel, pooled_features
 
 EXAMPLES, POINTS, SPECTRUM = 256, 48, 32
 _BATCH = 64
@@ -95,16 +90,10 @@ def examples(dataset: Dataset) -> Dataset:
     return dataset.select(range(min(EXAMPLES, len(dataset))))
 
 
-def bare_features(backbone: str, tasks: Sequence[tuple[TaskSpec, Mapping[str, Dataset]]]) -> dict[str, np.ndarray]:
+def bare_features(backbone: str, tasks: Sequence[LoadedTask]) -> dict[str, np.ndarray]:
     """Pooled features of the bare backbone on each task's test examples."""
-    model = AtlasModel.from_pretrained(backbone, config=AtlasConfig(r=1))
-    found = {}
+    model, found = PlainModel(backbone), {}
     for spec, data in tasks:
-        model.add_task(spec, ())  # for its collator; the features are those without any adapter
-        rows, collate, parts = examples(data["test"]), model.collator(spec.name), []
-        with torch.no_grad(), evaluating(model):
-            for start in range(0, len(rows), _BATCH):
-                inputs = collate.inputs(list(rows.select(range(start, min(start + _BATCH, len(rows))))))
-                parts.append(model.pooled(BASE, **{name: tensor.to(model.device) for name, tensor in inputs.items()}))
-        found[spec.name] = torch.cat(parts).cpu().numpy()
+        model.add_task(spec)
+        found[spec.name] = pooled_features(model, spec.name, examples(data["test"]), _BATCH)
     return found

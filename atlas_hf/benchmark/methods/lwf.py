@@ -1,7 +1,5 @@
 """Learning without forgetting: on the new task's data, the old heads go on answering as they did."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 
@@ -9,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax, mse_loss
 
-from atlas_hf.benchmark.methods.base import LoadedTask, Setting
+from atlas_hf.benchmark.methods.base import Setting
+from atlas_hf.benchmark.methods.plain_model import LoadedTask
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
 from atlas_hf.model.evaluation import global_draws
-from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training import AtlasTrainingArguments
 
 TEMPERATURE = 2.0
 
