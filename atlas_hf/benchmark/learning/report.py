@@ -1,18 +1,22 @@
-"""The report of a benchmark: `report.md`, tables as CSV, and pictures, drawn from the cells of a folder alone."""
+"""The report of a benchmark: `report.md`, tables as CSV, and pictures, drawn from the cells of a folder alone.
 
-from __future__ import annotations
+And its figures as a data set on the Hub.
+"""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset, Features, Value
+
 from atlas_hf.benchmark.learning import pictures, tables
-from atlas_hf.benchmark.learning.cells import read_cells
+from atlas_hf.benchmark.learning.cells import Cell, read_cells
 from atlas_hf.benchmark.learning.claims import SUBJECTS, claims
 from atlas_hf.benchmark.learning.scores import Results
 from atlas_hf.benchmark.methods import METHODS
 from atlas_hf.folder import replacing
+from atlas_hf.hub.retry import Retry, until_done
 
 REPORT, FIGURES, PAIRS = "report.md", "figures.csv", "paired_tests.csv"
 _READING = """Scores are in points, 0 to 100; ± is the standard deviation over seeds unless said. *average accuracy*:
@@ -47,6 +51,23 @@ def write_report(output: Path) -> Path:
     with replacing(output / REPORT) as temporary:
         temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
     return output / REPORT
+
+
+def push(cells: Sequence[Cell], repo_id: str) -> str:
+    """Push one row per cell and figure (see `Results.long`; null where a cell has no such figure) as the split `train`
+    of a data set repository, made if it is not there; the commit's address.
+
+    Raises a `HubError` if that cannot be done, `HubUnavailableError` after many tries.
+    """
+    rows = list(Results(cells).long())
+    types = dict.fromkeys(rows[0], Value("string")) | {"seed": Value("int64"), "value": Value("float64")}
+    dataset = Dataset.from_list(rows, features=Features(types))
+    pushed = until_done(
+        lambda: dataset.push_to_hub(repo_id, commit_message="Benchmark results"),
+        f"push the results to {repo_id}",
+        Retry(),
+    )
+    return pushed.commit_url
 
 
 def _setup(results: Results) -> str:
