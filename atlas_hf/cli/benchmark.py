@@ -14,8 +14,7 @@ from atlas_hf.cli.choices import check_names, methods, streams
 from atlas_hf.cli.commands import command_parser
 
 if TYPE_CHECKING:
-    from atlas_hf.benchmark.learning.plan import Plan
-    from atlas_hf.benchmark.learning.run import Done
+    from atlas_hf.benchmark.learning import Done, Plan
 
 HELP = """Example:
   atlas-hf benchmark --output runs/benchmark
@@ -55,7 +54,7 @@ def parse(argv: Sequence[str]) -> Namespace:
 
 def run(options: Namespace) -> None:
     """Exits with status 1 if a cell failed, 130 if it was interrupted."""
-    from atlas_hf.benchmark.learning.run import run as run_cells
+    from atlas_hf.benchmark.learning import run as run_cells
     from atlas_hf.hub import ensure_writable_repo
 
     plan = make_plan(options)
@@ -74,7 +73,7 @@ def run(options: Namespace) -> None:
 def make_plan(options: Namespace) -> Plan:
     """The plan of the options; what they leave open is the stream's own, or tiny for a smoke run."""
     from atlas_hf import streams
-    from atlas_hf.benchmark.learning.plan import Plan, choose_methods
+    from atlas_hf.benchmark.learning import Plan, choose_methods
 
     stream, smoke = streams.get(options.stream), options.smoke
     orders = list(stream.ORDERS)[:1] if smoke else list(stream.ORDERS)

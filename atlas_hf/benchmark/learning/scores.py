@@ -142,8 +142,8 @@ class Results:
     @cached_property
     def orders(self) -> list[str]:
         """The orders as the stream names them, others after them; `"any"` alone if there is no other."""
-        stream = streams.STREAMS.get(self.cells[0].stream)
-        return _sorted({cell.order for cell in self.cells} - {ANY_ORDER}, stream.ORDERS if stream else ()) or [ANY_ORDER]
+        stream, found = streams.STREAMS.get(self.cells[0].stream), {cell.order for cell in self.cells} - {ANY_ORDER}
+        return _sorted(found, stream.ORDERS if stream else ()) or [ANY_ORDER]
 
     @cached_property
     def methods(self) -> list[str]:

@@ -5,8 +5,6 @@
 A task without its image is the same task with another `TaskSpec`, so that nothing but the input differs.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,11 +16,10 @@ from transformers.utils import logging
 
 from atlas_hf import streams
 from atlas_hf.folder import write_json
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.report.text import table
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.sequence import learn_sequence
+from atlas_hf.training import AtlasTrainingArguments, learn_sequence
 from atlas_hf.tuner import AtlasConfig
 
 COLUMNS = ("alone", "text-only", "image-only")

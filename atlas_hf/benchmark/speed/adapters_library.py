@@ -1,7 +1,5 @@
 """The `adapters` library in `atlas-hf benchmark-speed`: a process in that library's own environment."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from contextlib import suppress

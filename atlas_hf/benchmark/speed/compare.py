@@ -18,10 +18,9 @@ the machine count less; on CUDA, those between events on the device. `torch.util
 statement at a time, and warms up anew for each.
 """
 
-from __future__ import annotations
-
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any
@@ -29,12 +28,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas_hf.benchmark.speed import figures
 from atlas_hf.benchmark.speed.adapters_library import AdaptersWorker
 from atlas_hf.benchmark.speed.adapters_worker import elapsed, peak_bytes
 from atlas_hf.benchmark.speed.arguments import MEASURES, WAYS
 from atlas_hf.benchmark.speed.ways import BACKBONES, TASK, Way, build
 from atlas_hf.model import AtlasModel
+from atlas_hf.report.text import markdown
+
+HEADER = "backbone,variant,K,measure,way,samples/s,/ bare,/ floor,middle half,peak MiB,/ floor".split(",")
 
 
 def compare(
@@ -57,7 +58,7 @@ def compare(
             with torch.autocast(options.device, torch.bfloat16) if options.bf16 else nullcontext():
                 found = measure(model, inputs, name, ways, options.repeats, workers)
             about = {"backbone": backbone, "variant": variant, "adapters": adapters, "measure": name}
-            records += [about | record for record in figures.records(*found, options.batch)]
+            records += [about | record for record in as_records(*found, options.batch)]
     return records, notes
 
 
@@ -124,3 +125,38 @@ def _optional(
         except ValueError as error:
             missing["adapters"] = str(error)
     return workers, missing
+
+
+def as_records(seconds: Mapping[str, list[float]], peaks: Mapping[str, int], batch: int) -> list[dict[str, Any]]:
+    """Of one measure, one per way: from the seconds of each round, and the bytes of the peak, by way."""
+    found = []
+    for way, times in seconds.items():
+        record: dict[str, Any] = {"way": way, "seconds": times, "peak_bytes": peaks.get(way)}
+        record["samples_per_second"] = batch / statistics.median(times)
+        for base in {"bare", "floor", "fused"} & seconds.keys():
+            record[f"to_{base}"] = ratios(times, seconds[base])
+        found.append(record | {"memory_to_floor": peaks[way] / peaks["floor"] if peaks else None})
+    return found
+
+
+def ratios(times: Sequence[float], base: Sequence[float]) -> dict[str, float]:
+    """The spread of the quotients of each round."""
+    return spread([one / other for one, other in zip(times, base, strict=True)])
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, median, high = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
+    return {"median": median, "low": low, "high": high}
+
+
+def table(records: Iterable[Mapping[str, Any]]) -> str:
+    """The records as a Markdown table."""
+    rows = []
+    for record in records:
+        floor, peak = record["to_floor"], record["peak_bytes"]
+        memory = ["", ""] if peak is None else [f"{peak / 2**20:.0f}", f"{record['memory_to_floor']:.2f}"]
+        cells = [record[name] for name in ("backbone", "variant", "adapters", "measure", "way")]
+        cells += [f"{record['samples_per_second']:.3g}", f"{record['to_bare']['median']:.2f}"]
+        rows.append([*cells, f"{floor['median']:.2f}", f"{floor['low']:.2f}-{floor['high']:.2f}", *memory])
+    return markdown(HEADER, rows, words=5)

@@ -3,15 +3,14 @@
 Seconds of the clock, as a user waits for them, and of the processor, to which other programs on the machine do less.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from atlas_hf.benchmark.speed.figures import markdown, ratios, spread
+from atlas_hf.benchmark.speed.compare import ratios, spread
+from atlas_hf.report.text import markdown
 
 BASE = "import peft"
 IMPORTS = (BASE, "import atlas_hf", "import atlas_hf; from atlas_hf import AtlasModel")
@@ -49,9 +48,16 @@ def import_seconds(statement: str) -> tuple[float, float]:
 
 def command_seconds(line: str) -> tuple[float, float]:
     """Of the whole process, the interpreter's own start included: the clock's, the processor's."""
-    wall, cpu = time.perf_counter(), _cpu_of_children()
+    import resource  # which Windows does not have
+
+    def now() -> tuple[float, float]:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.perf_counter(), usage.ru_utime + usage.ru_stime
+
+    wall, cpu = now()
     _output("-m", "atlas_hf.cli", *line.split()[1:])
-    return time.perf_counter() - wall, _cpu_of_children() - cpu
+    later, more = now()
+    return later - wall, more - cpu
 
 
 def table(records: Sequence[dict[str, Any]]) -> str:
@@ -74,10 +80,3 @@ def _output(*arguments: str) -> str:
     if done.returncode not in (0, 2):
         raise RuntimeError(f"python {' '.join(arguments)} ended with status {done.returncode}:\n{done.stderr}")
     return done.stdout
-
-
-def _cpu_of_children() -> float:
-    import resource  # which Windows does not have
-
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
