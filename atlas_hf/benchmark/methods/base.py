@@ -42,23 +42,14 @@ class Cost:
 
 
 class Method(ABC):
-    """A way to learn tasks one after another, all with the same Trainer, data, seeds, steps, backbone and heads.
+    """A way to learn tasks one after another, all with the same Trainer, data, seeds, steps, backbone and heads."""
 
-    Attributes:
-        name: key in `METHODS`.
-        summary: one line for the report.
-        uses_order: whether the result of a task depends on the tasks learned before it.
-        together: whether all tasks are learned in one call of `learn`.
-        model: the backbone and the heads of the tasks so far.
-        args: the settings of the last `learn`.
-    """
-
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    uses_order: ClassVar[bool] = True
-    together: ClassVar[bool] = False
-    model: AtlasModel | PlainModel
-    args: AtlasTrainingArguments
+    name: ClassVar[str]  # key in `METHODS`
+    summary: ClassVar[str]  # one line for the report
+    uses_order: ClassVar[bool] = True  # does the result of a task depend on the tasks learned before it?
+    together: ClassVar[bool] = False  # are all tasks learned in one call of `learn`?
+    model: AtlasModel | PlainModel  # the backbone and the heads of the tasks so far
+    args: AtlasTrainingArguments  # of the last `learn`
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -78,12 +69,8 @@ class Method(ABC):
         """Numbers of parameters: `trained` with the last task, and `stored` for all tasks beside one backbone."""
 
     def learn(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments) -> Cost:
-        """Learn one task, or all at once if `together`. Prints nothing and leaves no file.
-
-        The same settings and seed give the same model, bit for bit (on a CPU).
-
-        Raises:
-            ValueError: for more than one task where only one can be learned at a time.
+        """Learn one task, or all at once if `together`; a `ValueError` for several if not. Prints nothing and leaves
+        no file. The same settings and seed give the same model, bit for bit (on a CPU).
         """
         if len(tasks) != 1 and not self.together:
             raise ValueError(f"'{self.name}' learns one task at a time; {len(tasks)} were given. Call learn for each.")
@@ -168,13 +155,9 @@ class PlainTrainer(TaskTrainer):
 
 
 class PlainMethod(Method):
-    """A method is what it trains (`trained_parameters`), and what it adds to the loss and does between tasks.
+    """A method is what it trains (`trained_parameters`), and what it adds to the loss and does between tasks."""
 
-    Attributes:
-        rate: the learning rate of everything but heads, as a multiple of `args.learning_rate`.
-    """
-
-    rate: float = 1.0
+    rate: float = 1.0  # the learning rate of everything but heads, as a multiple of `args.learning_rate`
     model: PlainModel
 
     def __init__(self, setting: Setting) -> None:

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from atlas_hf.benchmark.speed.compare import ratios, spread
+from atlas_hf.benchmark.speed.compare import ratios, spread, take_turns
 from atlas_hf.report.text import markdown
 
 BASE = "import peft"
@@ -22,17 +23,11 @@ print(time.perf_counter() - wall, time.process_time() - cpu)"""
 
 
 def measure(repeats: int) -> list[dict[str, Any]]:
-    """A record per start: its seconds in each round, and their ratios to `import peft` in the same round.
-
-    Args:
-        repeats: rounds; in each round every start has its turn. One more round goes before them and is not counted: it
-            brings the files into memory.
-    """
-    found: dict[str, list[tuple[float, float]]] = {start: [] for start in IMPORTS + COMMANDS}
-    for _ in range(repeats + 1):
-        for start, times in found.items():
-            times.append(import_seconds(start) if start in IMPORTS else command_seconds(start))
-    seconds = {start: [list(kind) for kind in zip(*times[1:], strict=True)] for start, times in found.items()}
+    """A record per start: its seconds in so many rounds, and their ratios to `import peft` in the same round."""
+    calls = {start: partial(import_seconds, start) for start in IMPORTS}
+    calls |= {start: partial(command_seconds, start) for start in COMMANDS}
+    found = take_turns(calls, repeats)
+    seconds = {start: [list(kind) for kind in zip(*times, strict=True)] for start, times in found.items()}
     return [
         {"start": start, "seconds": wall, "to_peft": ratios(wall, seconds[BASE][0])}
         | {"cpu_seconds": cpu, "cpu_to_peft": ratios(cpu, seconds[BASE][1])}

@@ -57,9 +57,11 @@ def build(
     return model
 
 
-def two_labels(name: str, **columns: tuple[str, ...]) -> TaskSpec:
-    """A task of two labels, with these `image_columns` and `text_columns`."""
-    return TaskSpec(name, "single_label_classification", label_names=("a", "b"), random_baseline=0.5, **columns)
+def two_labels(name: str, image_columns: tuple[str, ...] = (), text_columns: tuple[str, ...] = ()) -> TaskSpec:
+    return TaskSpec(
+        name, "single_label_classification", label_names=("a", "b"), random_baseline=0.5,
+        image_columns=image_columns, text_columns=text_columns,
+    )  # fmt: skip
 
 
 class Way:
