@@ -17,7 +17,6 @@ ROOT = Path(__file__).parent.parent
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg")
 ELSEWHERE = {"adapters"}  # imported in an environment of its own
-NOT_IMPORTED = {"jinja2"}  # huggingface_hub fills the cards' templates with it
 
 
 def requirements(text):
@@ -53,7 +52,7 @@ def pins(name, python):
 def test_what_is_imported_is_listed_and_what_is_listed_is_imported():
     distributions = packages_distributions()
     names = set(imported_packages()) - sys.stdlib_module_names - {"atlas_hf"} - ELSEWHERE
-    assert {canonicalize_name(distributions[name][0]) for name in names} == {*NEEDED, *DEMO} - NOT_IMPORTED
+    assert {canonicalize_name(distributions[name][0]) for name in names} == {*NEEDED, *DEMO}
 
 
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
