@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from transformers import set_seed
 
 from atlas_hf.benchmark.learning import representation
@@ -32,7 +31,7 @@ def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Se
     group = Group(plan, key)
     matrix = group.learn(upstream)
     parameters, cost = group.method.parameters(), group.cost()
-    after = group.features(upstream)
+    after = representation.features(group.method.pooled, upstream)
     coefficients = _coefficients(group.method, upstream)
     for task in downstream if not group.method.together else ():
         group.learn_copies(task, group.sizes)
@@ -89,11 +88,6 @@ class Group:
             few = data if size == FULL else low_shot(data, int(size), self.seed)
             copy.learn([(spec, few)], self.full if size == FULL else self.few)
             self.low_shot.setdefault(spec.name, {})[size] = self._evaluate(copy, task)
-
-    def features(self, tasks: Sequence[LoadedTask]) -> dict[str, np.ndarray]:
-        """Pooled features of each task's test examples."""
-        pooled, examples = self.method.pooled, representation.examples
-        return {spec.name: pooled(spec.name, examples(data["test"])) for spec, data in tasks}
 
     def cost(self) -> dict[str, float]:
         """Of what was learned at full size so far, copies left out."""

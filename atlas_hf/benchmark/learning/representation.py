@@ -5,7 +5,8 @@ What a cell holds: `before` and `after`, each with the figures over all upstream
 also `points`, both states in the same plane, to draw.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,15 +86,15 @@ def plane(before: Features, after: Features) -> list[dict[str, list[list[float]]
     return [{name: np.round((rows - mean) @ axes, 4).tolist() for name, rows in state.items()} for state in states]
 
 
-def examples(dataset: Dataset) -> Dataset:
-    """The examples that representations are measured on."""
-    return dataset.select(range(min(EXAMPLES, len(dataset))))
+def features(pooled: Callable[[str, Dataset], np.ndarray], tasks: Sequence[LoadedTask]) -> Features:
+    """Of each task's first test examples; `pooled` gives those of a task and a data set."""
+    tests = {spec.name: data["test"] for spec, data in tasks}
+    return {name: pooled(name, test.select(range(min(EXAMPLES, len(test))))) for name, test in tests.items()}
 
 
-def bare_features(backbone: str, tasks: Sequence[LoadedTask]) -> dict[str, np.ndarray]:
-    """Pooled features of the bare backbone on each task's test examples."""
-    model, found = PlainModel(backbone), {}
-    for spec, data in tasks:
+def bare_features(backbone: str, tasks: Sequence[LoadedTask]) -> Features:
+    """The same of the bare backbone."""
+    model = PlainModel(backbone)
+    for spec, _ in tasks:
         model.add_task(spec)
-        found[spec.name] = pooled_features(model, spec.name, examples(data["test"]), _BATCH)
-    return found
+    return features(partial(pooled_features, model, batch_size=_BATCH), tasks)

@@ -40,16 +40,16 @@ def variants(spec: TaskSpec) -> dict[str, TaskSpec]:
     return found
 
 
-def measure(
-    stream: Any, training: dict[str, Any], output: Path, sizes: dict[str, int | None], seeds: Sequence[int]
-) -> list[dict[str, Any]]:
+def measure(stream: streams.Stream, output: Path, seeds: Sequence[int], smoke: bool) -> list[dict[str, Any]]:
     """Test scores of every task and variant: one record per task, a list of scores (one per seed) per variant.
 
-    `training` are fields of `AtlasTrainingArguments`; the models go to folders of `output`, the records to a file.
+    The models go to folders of `output`, the records to a file.
     """
+    training = stream.TRAINING | (stream.SMOKE_TRAINING if smoke else {})
+    sizes: dict[str, Any] = stream.SMOKE_SIZES if smoke else stream.SIZES
     records = []
     for spec, data in [*stream.load(**sizes), *stream.load_downstream(**sizes)]:
-        record = {"task": spec.name, "chance": spec.random_baseline}
+        record: dict[str, Any] = {"task": spec.name, "chance": spec.random_baseline}
         for name, changed in variants(spec).items():
             record[name] = []
             for seed in seeds:
@@ -81,9 +81,7 @@ def main() -> None:
     logging.disable_progress_bar()
     stream = streams.get(options.stream)
     torch.set_num_threads(stream.THREADS)
-    training = stream.TRAINING | (stream.SMOKE_TRAINING if options.smoke else {})
-    sizes = stream.SMOKE_SIZES if options.smoke else stream.SIZES
-    records = measure(stream, training, options.output, sizes, options.seeds)
+    records = measure(stream, options.output, options.seeds, options.smoke)
     rows = [[r["task"], f"{r['chance']:.3f}", *(_cell(r.get(name)) for name in COLUMNS)] for r in records]
     print(table(["task", "chance", *COLUMNS], rows))
 

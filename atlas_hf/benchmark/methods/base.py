@@ -158,6 +158,7 @@ class PlainMethod(Method):
     """A method is what it trains (`trained_parameters`), and what it adds to the loss and does between tasks."""
 
     rate: float = 1.0  # the learning rate of everything but heads, as a multiple of `args.learning_rate`
+    all_heads: ClassVar[bool] = False  # do the heads of the other tasks train as well?
     model: PlainModel
 
     def __init__(self, setting: Setting) -> None:
@@ -171,7 +172,7 @@ class PlainMethod(Method):
     def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
         """What the task trains. By default the backbone and the task's head."""
         yield from self.model.backbone.parameters()
-        yield from self.model.heads[task].parameters()
+        yield from (self.model.heads if self.all_heads else self.model.heads[task]).parameters()
 
     def extra_loss(self, inputs: dict[str, Tensor], pooled: Tensor, step: int) -> Tensor | float:
         """What is added to the loss of a training batch."""

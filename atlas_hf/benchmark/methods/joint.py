@@ -5,7 +5,6 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
-from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from atlas_hf.benchmark.methods.base import PlainTrainer, Setting, train_quietly
@@ -69,15 +68,11 @@ class Joint(SequentialFT):
     name = "joint"
     summary = "the whole backbone, all tasks at once (upper bound)"
     uses_order = False
-    together = True
+    together = all_heads = True
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.pretrained = deepcopy(self.model)
-
-    def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
-        yield from self.model.backbone.parameters()
-        yield from self.model.heads.parameters()
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
         self.model = deepcopy(self.pretrained)
