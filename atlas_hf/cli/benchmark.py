@@ -73,7 +73,8 @@ def run(options: Namespace) -> None:
 def make_plan(options: Namespace) -> Plan:
     """The plan of the options; what they leave open is the stream's own, or tiny for a smoke run."""
     from atlas_hf import streams
-    from atlas_hf.benchmark.learning import Plan, choose_methods
+    from atlas_hf.benchmark.learning import Plan
+    from atlas_hf.benchmark.methods import METHODS
 
     stream, smoke = streams.get(options.stream), options.smoke
     orders = list(stream.ORDERS)[:1] if smoke else list(stream.ORDERS)
@@ -83,7 +84,7 @@ def make_plan(options: Namespace) -> Plan:
     return Plan(
         stream=options.stream,
         orders=options.order or orders,
-        methods=choose_methods(options.methods),
+        methods={name: METHODS[name] for name in options.methods or METHODS},
         seeds=range(1 if smoke else options.seeds or SEEDS),
         other_seeds=range(options.seeds or OTHER_SEEDS),
         low_shot=sorted(set(low_shot), key=lambda size: (len(size), size)),  # by number, and full

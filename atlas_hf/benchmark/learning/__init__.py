@@ -6,8 +6,8 @@ In the order of the data: `plan` (which cells) -> `run` (processes) -> `protocol
 """
 
 from atlas_hf.benchmark.learning.cells import read_cells
-from atlas_hf.benchmark.learning.plan import Plan, choose_methods
+from atlas_hf.benchmark.learning.plan import Plan
 from atlas_hf.benchmark.learning.report import push, write_report
 from atlas_hf.benchmark.learning.run import Done, run
 
-__all__ = ["Done", "Plan", "choose_methods", "push", "read_cells", "run", "write_report"]
+__all__ = ["Done", "Plan", "push", "read_cells", "run", "write_report"]

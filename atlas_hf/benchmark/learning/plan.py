@@ -77,12 +77,6 @@ class Plan:
         return [by_name[name] for name in streams.get(self.stream).ORDERS[order]]
 
 
-def choose_methods(names: Sequence[str] | None) -> dict[str, type[Method]]:
-    """Methods by name; None: all of them."""
-    _check_names("method", names or (), METHODS)
-    return {name: METHODS[name] for name in names or METHODS}
-
-
 def _check_names(what: str, names: Sequence[str], possible: Mapping[str, Any]) -> None:
     unknown = [name for name in names if name not in possible]
     if unknown:

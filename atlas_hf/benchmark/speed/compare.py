@@ -146,13 +146,18 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": median, "low": low, "high": high}
 
 
+def written(found: Mapping[str, float]) -> list[str]:
+    """A spread as two cells: the median, and the middle half."""
+    return [f"{found['median']:.2f}", f"{found['low']:.2f}-{found['high']:.2f}"]
+
+
 def table(records: Iterable[Mapping[str, Any]]) -> str:
     """The records as a Markdown table."""
     rows = []
     for record in records:
-        floor, peak = record["to_floor"], record["peak_bytes"]
+        peak = record["peak_bytes"]
         memory = ["", ""] if peak is None else [f"{peak / 2**20:.0f}", f"{record['memory_to_floor']:.2f}"]
         cells = [record[name] for name in ("backbone", "variant", "adapters", "measure", "way")]
         cells += [f"{record['samples_per_second']:.3g}", f"{record['to_bare']['median']:.2f}"]
-        rows.append([*cells, f"{floor['median']:.2f}", f"{floor['low']:.2f}-{floor['high']:.2f}", *memory])
+        rows.append([*cells, *written(record["to_floor"]), *memory])
     return markdown(HEADER, rows, words=5)

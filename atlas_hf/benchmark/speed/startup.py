@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from atlas_hf.benchmark.speed.compare import ratios, spread, take_turns
+from atlas_hf.benchmark.speed.compare import ratios, spread, take_turns, written
 from atlas_hf.report.text import markdown
 
 BASE = "import peft"
@@ -64,8 +64,7 @@ def table(records: Sequence[dict[str, Any]]) -> str:
     for record in records:
         rows.append([f"`{record['start']}`"])
         for kind in ("", "cpu_"):
-            for found in (spread(record[f"{kind}seconds"]), record[f"{kind}to_peft"]):
-                rows[-1] += [f"{found['median']:.2f}", f"{found['low']:.2f}-{found['high']:.2f}"]
+            rows[-1] += written(spread(record[f"{kind}seconds"])) + written(record[f"{kind}to_peft"])
     return markdown(header, rows)
 
 
