@@ -18,9 +18,7 @@ __all__ += ["__version__"]
 
 
 def _register(peft: ModuleType) -> None:
-    from atlas_hf.tuner.registration import register
-
-    register()
+    import atlas_hf.tuner  # noqa: F401 (which registers itself)
 
 
 register_post_import_hook(_register, "peft")

@@ -10,10 +10,7 @@ from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcesso
 from atlas_hf import AtlasCollator, AtlasConfig, AtlasModel, TaskSpec
 from atlas_hf.data import Encoder, example_rows
 from atlas_hf.data.encoder import NEUTRAL_COLOUR, NEUTRAL_SENTENCE
-from shared.tiny import CHOICE, PAIR, make_tokenizer, picture, text_spec
-
-SOFT = {"problem_type": "multi_label_classification", "label_names": ["a", "b", "c"], "score_column": "scores"}
-NUMBER = {"problem_type": "regression", "label_names": None}
+from shared.tiny import CHOICE, NUMBER, PAIR, SOFT, make_tokenizer, picture, text_spec
 
 
 @pytest.fixture(scope="module")

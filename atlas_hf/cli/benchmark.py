@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas_hf.cli import report
-from atlas_hf.cli.choices import check_names, methods, streams
-from atlas_hf.cli.commands import command_parser
+from atlas_hf.cli.commands import STREAMS, check_names, command_parser
 
 if TYPE_CHECKING:
-    from atlas_hf.benchmark.learning import Done, Plan
+    from atlas_hf.benchmark.learning import Plan
 
 HELP = """Example:
   atlas-hf benchmark --output runs/benchmark
@@ -24,31 +22,35 @@ HELP = """Example:
 
 Run again with the same folder, it measures only what is missing."""
 
+# The names of `atlas_hf.benchmark.methods.METHODS`, which takes long to import.
+METHODS = (
+    "sequential_ft", "freeze_encoder", "freeze_bottom", "adapter", "adapter_two_stage", "fusion", "lora", "ewc", "lwf",
+    "experience_replay", "joint", "atlas", "atlas_reference",
+)  # fmt: skip
 LOW_SHOT_METHODS = ("adapter", "adapter_two_stage", "atlas")  # what the claims compare
 SEEDS, OTHER_SEEDS = 5, 1
 SEEDS_HELP = f"{SEEDS} of the methods with low-shot sizes, {OTHER_SEEDS} of the others"
 SMOKE_STEPS = {"max_steps": 2, "experience_max_steps": 2}
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """See `atlas_hf.cli.commands.Command`."""
+def parse(argv: list[str]) -> Namespace:
     parser = command_parser("benchmark", HELP)
-    parser.add_argument("--stream", default="digits", help=f"one of: {', '.join(streams())}")
+    parser.add_argument("--stream", default="digits", help=f"one of: {', '.join(STREAMS)}")
     parser.add_argument("--order", nargs="+", help="orders of the stream; by default all")
-    parser.add_argument("--methods", nargs="+", help=f"by default all: {', '.join(methods())}")
+    parser.add_argument("--methods", nargs="+", help=f"by default all: {', '.join(METHODS)}")
     parser.add_argument("--seeds", type=int, metavar="N", help=f"seeds 0 to N - 1; by default {SEEDS_HELP}")
     parser.add_argument("--low-shot", nargs="*", metavar="N", help="examples, or full; by default the stream's")
     parser.add_argument("--low-shot-methods", nargs="*", help=f"by default {', '.join(LOW_SHOT_METHODS)}")
     parser.add_argument("--output", type=Path, required=True, help="folder of the cells and the report")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cells at a time, by default one per CPU")
     parser.add_argument("--smoke", action="store_true", help="one order, seed and low-shot size, tiny; learns nothing")
-    report.add_push(parser)
+    parser.add_argument("--push-to", metavar="REPO", help="push the results to this data set repository")
     options = parser.parse_args(argv)
-    check_names("stream", [options.stream], streams())
+    check_names("stream", [options.stream], STREAMS)
     if options.seeds is not None and options.seeds < 1:
         raise ValueError(f"--seeds is {options.seeds}; give how many, 1 or more.")
-    check_names("method", options.methods or (), methods())
-    check_names("order", options.order or (), streams()[options.stream].ORDERS)
+    check_names("method", options.methods or (), METHODS)
+    check_names("order", options.order or (), STREAMS[options.stream])
     return options
 
 
@@ -67,14 +69,16 @@ def run(options: Namespace) -> None:
         sys.exit(130)
     if len(done.failed) < len(plan.keys):
         report.run(options)
-    _exit_if_failed(done)
+    if done.failed:
+        listed = "".join(f"\n  {key}: {log}" for key, log in done.failed.items())
+        sys.exit(f"atlas-hf benchmark: {len(done.failed)} cells failed; run again to try them again.{listed}")
 
 
 def make_plan(options: Namespace) -> Plan:
     """The plan of the options; what they leave open is the stream's own, or tiny for a smoke run."""
     from atlas_hf import streams
+    from atlas_hf.benchmark import methods
     from atlas_hf.benchmark.learning import Plan
-    from atlas_hf.benchmark.methods import METHODS
 
     stream, smoke = streams.get(options.stream), options.smoke
     orders = list(stream.ORDERS)[:1] if smoke else list(stream.ORDERS)
@@ -84,7 +88,7 @@ def make_plan(options: Namespace) -> Plan:
     return Plan(
         stream=options.stream,
         orders=options.order or orders,
-        methods={name: METHODS[name] for name in options.methods or METHODS},
+        methods={name: methods.METHODS[name] for name in options.methods or METHODS},
         seeds=range(1 if smoke else options.seeds or SEEDS),
         other_seeds=range(options.seeds or OTHER_SEEDS),
         low_shot=sorted(set(low_shot), key=lambda size: (len(size), size)),  # by number, and full
@@ -95,9 +99,3 @@ def make_plan(options: Namespace) -> Plan:
         backbone=stream.BACKBONE_ID,
         low_shot_methods=LOW_SHOT_METHODS if options.low_shot_methods is None else options.low_shot_methods,
     )
-
-
-def _exit_if_failed(done: Done) -> None:
-    if done.failed:
-        listed = "".join(f"\n  {key}: {log}" for key, log in done.failed.items())
-        sys.exit(f"atlas-hf benchmark: {len(done.failed)} cells failed; run again to try them again.{listed}")

@@ -1,16 +1,12 @@
 """`atlas-hf benchmark-speed`."""
 
-from __future__ import annotations
-
 from argparse import Namespace
-from collections.abc import Sequence
 
 from atlas_hf.benchmark.speed.arguments import HELP, add_arguments
 from atlas_hf.cli.commands import command_parser
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """See `atlas_hf.cli.commands.Command`."""
+def parse(argv: list[str]) -> Namespace:
     parser = command_parser("benchmark-speed", HELP)
     add_arguments(parser)
     return parser.parse_args(argv)

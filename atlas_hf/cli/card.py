@@ -1,9 +1,6 @@
 """`atlas-hf card`."""
 
-from __future__ import annotations
-
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
 from atlas_hf.cli.commands import command_parser
@@ -13,8 +10,7 @@ HELP = """Example:
   atlas-hf card runs/digits --tasks vqa"""
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """See `atlas_hf.cli.commands.Command`."""
+def parse(argv: list[str]) -> Namespace:
     parser = command_parser("card", HELP)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--repo-id", help="the repository that the code in the card loads from")

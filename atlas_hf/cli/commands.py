@@ -1,11 +1,17 @@
-"""The commands. One more is a module of this room, by its name, and a line here."""
+"""The commands, and from the words of a command line to an exit status.
 
-from __future__ import annotations
+One command more is a line in `COMMANDS` and a module of this room, by its name, with two functions. `parse` gives the
+options of a list of words, checked; it imports nothing that takes long, and exits at wrong ones, or raises a
+`ValueError`. `run` does what the options ask for; what the input is at fault for is a `ValueError`, `HubError`,
+`OSError` or `FloatingPointError`.
+"""
 
-import argparse
-from collections.abc import Sequence
+import logging
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Collection, Iterable
 from importlib import import_module
-from typing import Protocol, cast
+from types import ModuleType
 
 COMMANDS = {
     "learn": "Learn a stream of tasks, each in two stages, and write every finished task to a folder.",
@@ -23,30 +29,42 @@ COMMANDS = {
     "demo": "Show a model in the browser: ask it, see what it reuses, see that it forgets nothing.",
     "push-space": "Make a Space of the demo on the Hub, for a model that was pushed.",
 }
+# The orders of each of `atlas_hf.streams.STREAMS`, which takes long to import.
+STREAMS = {"digits": ("multi-first", "mono-first"), "climb": ("multi-first", "mono-first")}
 
 
-class Command(Protocol):
-    """What the module of a command has."""
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; 0, or 2 with one line on standard error where the input is at fault."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    name, *words = argv
+    if name not in COMMANDS:
+        print(f"atlas-hf: there is no command {name!r}\n{usage()}", file=sys.stderr)
+        return 2
+    command = import_module(f"atlas_hf.cli.{name.replace('-', '_')}")
+    try:
+        options = command.parse(words)
+    except (ValueError, OSError) as error:
+        return _fault(name, error)
+    return _run(name, command, options)
 
-    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """The options, checked; imports nothing that takes long. Exits at wrong ones, or raises `ValueError`."""
 
-    def run(self, options: argparse.Namespace) -> None:
-        """Do it. What the input is at fault for is a `ValueError`, `HubError`, `OSError` or `FloatingPointError`."""
+def _run(name: str, command: ModuleType, options: Namespace) -> int:
+    from transformers.utils import logging as transformers_logging
 
+    from atlas_hf.hub import HubError
 
-def command(name: str) -> Command:
-    """The module of a command."""
-    return cast(Command, import_module(f"atlas_hf.cli.{name.replace('-', '_')}"))
-
-
-def command_parser(name: str, about: str) -> argparse.ArgumentParser:
-    """A parser without options; `about` follows the command's line of `COMMANDS`."""
-    return argparse.ArgumentParser(
-        prog=f"atlas-hf {name}",
-        description=f"{COMMANDS[name]}\n\n{about}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    # What libraries report of themselves would hide what a command prints.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        command.run(options)
+    except (ValueError, OSError, FloatingPointError, HubError) as error:
+        return _fault(name, error)
+    return 0
 
 
 def usage() -> str:
@@ -54,3 +72,24 @@ def usage() -> str:
     width = max(map(len, COMMANDS)) + 2
     listed = "\n".join(f"  {name:<{width}}{summary}" for name, summary in COMMANDS.items())
     return f"usage: atlas-hf COMMAND ...\n\n{listed}\n\n`atlas-hf COMMAND --help` shows an example."
+
+
+def _fault(name: str, error: Exception) -> int:
+    print(f"atlas-hf {name}: {error}", file=sys.stderr)
+    return 2
+
+
+def command_parser(name: str, about: str) -> ArgumentParser:
+    """A parser without options; `about` follows the command's line of `COMMANDS`."""
+    return ArgumentParser(
+        prog=f"atlas-hf {name}",
+        description=f"{COMMANDS[name]}\n\n{about}",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+
+
+def check_names(what: str, names: Iterable[str], possible: Collection[str]) -> None:
+    """Raises a `ValueError` that lists the possible names, unless all are among them."""
+    unknown = [name for name in names if name not in possible]
+    if unknown:
+        raise ValueError(f"There is no {what} {', '.join(map(repr, unknown))}; possible are {', '.join(possible)}.")

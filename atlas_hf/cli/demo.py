@@ -1,9 +1,6 @@
 """`atlas-hf demo`."""
 
-from __future__ import annotations
-
 from argparse import Namespace
-from collections.abc import Sequence
 from contextlib import closing
 
 from atlas_hf.cli.commands import command_parser
@@ -18,7 +15,7 @@ HELP = """Example:
 Needs gradio: pip install 'atlas_hf[demo]'"""
 
 
-def parse(argv: Sequence[str]) -> Namespace:
+def parse(argv: list[str]) -> Namespace:
     """The options, and the page that waits, which is there before anything is imported."""
     parser = command_parser("demo", HELP)
     parser.add_argument("model", nargs="?", default=DIGITS_MODEL_ID, help="folder or Hub repository")

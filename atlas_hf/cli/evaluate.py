@@ -1,9 +1,6 @@
 """`atlas-hf evaluate`."""
 
-from __future__ import annotations
-
 from argparse import Namespace
-from collections.abc import Sequence
 
 from atlas_hf.cli.commands import command_parser
 
@@ -11,8 +8,7 @@ HELP = """Example:
   atlas-hf evaluate runs/digits --tasks vqa entailment"""
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """See `atlas_hf.cli.commands.Command`."""
+def parse(argv: list[str]) -> Namespace:
     parser = command_parser("evaluate", HELP)
     parser.add_argument("model", help="folder or Hub repository")
     parser.add_argument("--tasks", nargs="+", help="by default all")
@@ -23,7 +19,7 @@ def parse(argv: Sequence[str]) -> Namespace:
 
 def run(options: Namespace) -> None:
     """A line per task."""
-    from atlas_hf.cli.learned import learned_folder, scored_on
+    from atlas_hf.cli.stream_tasks import learned_folder, scored_on
     from atlas_hf.folder import Results
     from atlas_hf.model import AtlasModel
     from atlas_hf.training import AtlasTrainingArguments, evaluate_task

@@ -1,10 +1,7 @@
 """`atlas-hf info`."""
 
-from __future__ import annotations
-
 import json
 from argparse import Namespace
-from collections.abc import Sequence
 
 from atlas_hf.cli.commands import command_parser
 
@@ -12,8 +9,7 @@ HELP = """Example:
   atlas-hf info runs/digits"""
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """See `atlas_hf.cli.commands.Command`."""
+def parse(argv: list[str]) -> Namespace:
     parser = command_parser("info", HELP)
     parser.add_argument("model", help="folder or Hub repository")
     parser.add_argument("--revision", help="commit, branch or tag, for a repository")
@@ -23,7 +19,7 @@ def parse(argv: Sequence[str]) -> Namespace:
 
 def run(options: Namespace) -> None:
     """As text, or as JSON."""
-    from atlas_hf.cli.learned import learned_folder
+    from atlas_hf.cli.stream_tasks import learned_folder
     from atlas_hf.folder import INDEX, RESULTS, Index, Results, read_json
     from atlas_hf.report.text import format_info
 

@@ -1,25 +1,23 @@
 """`atlas-hf learn`."""
 
-from __future__ import annotations
-
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from atlas_hf.cli.choices import check_names, streams
-from atlas_hf.cli.learn_options import adapter_settings, learn_parser, light_parser, take_file
+from atlas_hf.cli.commands import STREAMS, check_names
+from atlas_hf.cli.learn_options import adapter_settings, learn_parser, take_file
+from atlas_hf.cli.training_options import training_options
 
 
-def parse(argv: Sequence[str]) -> Namespace:
+def parse(argv: list[str]) -> Namespace:
     """The options as far as they are known without torch, and `argv`, which `run` reads again with it."""
-    parser = light_parser()
+    parser = learn_parser(training_options())
     options = parser.parse_args(take_file(parser, argv))
-    check_names("stream", [options.stream], streams())
-    orders = streams()[options.stream].ORDERS
+    check_names("stream", [options.stream], STREAMS)
+    orders = STREAMS[options.stream]
     if not (options.data or options.spec) and options.order not in orders:
         raise ValueError(f"Order {options.order!r} does not exist; possible are {', '.join(orders)}.")
-    options.argv = list(argv)
+    options.argv = argv
     return options
 
 
@@ -31,9 +29,9 @@ def run(options: Namespace) -> None:
     from atlas_hf.cli.own_tasks import own_tasks
     from atlas_hf.cli.stream_tasks import load_stream
     from atlas_hf.folder import INDEX, RESULTS, Results
-    from atlas_hf.model.atlas_model import AtlasModel
+    from atlas_hf.model import AtlasModel
     from atlas_hf.report.text import format_results
-    from atlas_hf.training.sequence import learn_sequence
+    from atlas_hf.training import learn_sequence
     from atlas_hf.tuner import AtlasConfig
 
     stream, is_own = streams.get(options.stream), bool(options.data or options.spec)
@@ -65,7 +63,7 @@ def run(options: Namespace) -> None:
 
 def _with_defaults(options: Namespace, training: dict[str, Any], smoke: dict[str, Any]) -> tuple[Any, ...]:
     """The dataclasses of the line, with the stream's own defaults for what it leaves open."""
-    from atlas_hf.training.arguments import AtlasTrainingArguments
+    from atlas_hf.training import AtlasTrainingArguments
 
     parser = learn_parser(AtlasTrainingArguments)
     parser.set_defaults(report_to="none", **training | (smoke if options.smoke else {}))

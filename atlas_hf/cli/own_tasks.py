@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from datasets import DatasetDict
 
-from atlas_hf.cli.learn_options import OwnDataArguments
+from atlas_hf.cli.learn_options import OwnDataArguments, read_yaml
 from atlas_hf.data.own_data import own_task
 from atlas_hf.folder import INDEX, Index
 from atlas_hf.tasks import TaskSpec, check_task_name
@@ -46,12 +46,7 @@ class OwnTask:
     @classmethod
     def read(cls, path: Path) -> OwnTask:
         """The reverse of `to_yaml`; a `ValueError` says what is wrong with the file."""
-        if not path.is_file():
-            raise ValueError(f"There is no file {path}. Write it with --spec-only.")
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} is no YAML: {error}") from error
+        values = read_yaml(path, "Write it with --spec-only.")
         if not isinstance(values, dict) or not isinstance(values.get("data"), str):
             raise ValueError(f"{path} does not say where the data are; give a line `data: FOLDER or Hub id`.")
         place, seed = values.pop("data"), values.pop("seed", 0)

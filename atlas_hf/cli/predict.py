@@ -1,9 +1,6 @@
 """`atlas-hf predict`."""
 
-from __future__ import annotations
-
 from argparse import Namespace
-from collections.abc import Sequence
 
 from atlas_hf.cli.commands import command_parser
 
@@ -12,8 +9,7 @@ HELP = """Example:
   atlas-hf predict runs/digits --task text-choice --text "which is larger ?" --choices seven three"""
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """See `atlas_hf.cli.commands.Command`."""
+def parse(argv: list[str]) -> Namespace:
     parser = command_parser("predict", HELP)
     parser.add_argument("model", help="folder or Hub repository")
     parser.add_argument("--task", required=True)
@@ -27,7 +23,7 @@ def parse(argv: Sequence[str]) -> Namespace:
 
 def run(options: Namespace) -> None:
     """A line per answer."""
-    from atlas_hf.model.atlas_model import AtlasModel
+    from atlas_hf.model import AtlasModel
 
     model = AtlasModel.from_pretrained(options.model, options.revision, [options.task])
     images, texts = (tuple(value) if value else None for value in (options.images, options.text))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from argparse import Namespace
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from atlas_hf.folder import Index, Results
     from atlas_hf.model import AtlasModel
-    from atlas_hf.training.pruning import Pruned
 
 HELP = """Example:
   atlas-hf prune runs/digits --tasks vqa --threshold 0.01 --output runs/pruned
@@ -25,8 +23,7 @@ What each reused adapter adds, and the task's metric before and after, are measu
 of the task's own data. The folder itself, and every other task, stays as it is."""
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """See `atlas_hf.cli.commands.Command`."""
+def parse(argv: list[str]) -> Namespace:
     parser = command_parser("prune", HELP)
     parser.add_argument("folder", type=Path, help="what `atlas-hf learn` wrote")
     parser.add_argument("--tasks", nargs="+", required=True)
@@ -45,11 +42,11 @@ def parse(argv: Sequence[str]) -> Namespace:
 
 def run(options: Namespace) -> None:
     """A table per task, and the new folder."""
-    from atlas_hf.cli.learned import scored_on
+    from atlas_hf.cli.stream_tasks import scored_on
     from atlas_hf.folder import CHECKPOINTS, HISTORY, Index, Results, replacing
     from atlas_hf.model import AtlasModel
     from atlas_hf.report.card import write_card
-    from atlas_hf.training import prune_experience, write_results
+    from atlas_hf.training import write_results
 
     names, folder = list(dict.fromkeys(options.tasks)), options.folder
     _check(Index.load(folder), names)
@@ -57,9 +54,7 @@ def run(options: Namespace) -> None:
     data = {name: scored_on(folder, results.description, name, options.sources)[1] for name in names}
     model = AtlasModel.from_pretrained(folder)
     for name in names:
-        pruned = prune_experience(model, name, data[name], options.threshold)
-        print(format_pruned(model, name, pruned), flush=True)
-        _record(results, model, name, pruned, data[name], options.threshold)
+        _prune(model, results, name, data[name], options.threshold)
     with replacing(options.output) as temporary:
         shutil.copytree(folder, temporary, ignore=shutil.ignore_patterns(HISTORY, CHECKPOINTS))
         model.save_pretrained(temporary, tasks=names)
@@ -68,30 +63,30 @@ def run(options: Namespace) -> None:
     print(f"\nWritten to {options.output}; {folder} is as it was.")
 
 
-def format_pruned(model: AtlasModel, task: str, pruned: Pruned) -> str:
-    """A table of what a task reused, and its metric before and after."""
-    from atlas_hf.report.text import table
-
-    rows = [
-        [name, f"{share:.4f}", "dropped" if name in pruned.dropped else "kept"]
-        for name, share in pruned.contributions.items()
-    ]
-    change = f"{pruned.before:.4f} before, {pruned.after:.4f} after ({pruned.after - pruned.before:+.4f})"
-    return f"\n{task}: {model.specs[task].metric} {change}\n{table(['reused', 'contribution', ''], rows)}"
-
-
-def _check(index: Index, names: Sequence[str]) -> None:
+def _check(index: Index, names: list[str]) -> None:
     """Tasks that cannot be pruned are an error before anything is loaded or measured."""
-    index.closure(list(names))
+    index.closure(names)
     reusing = [name for name, record in index.tasks.items() if record.experience]
     alone = [name for name in names if name not in reusing]
     if alone:
         raise ValueError(f"{alone} reuse no other task, so there is nothing to prune; those that do are {reusing}.")
 
 
-def _record(results: Results, model: AtlasModel, name: str, pruned: Pruned, data: Dataset, threshold: float) -> None:
-    """Bring what `results.json` says of the present model up to date; earlier rows of the matrix are history."""
-    from atlas_hf.training import mean_coefficients
+def _prune(model: AtlasModel, results: Results, name: str, data: Dataset, threshold: float) -> None:
+    """Prune, print what was dropped and what it changed, and bring what `results` say of the present model up to date.
+
+    Earlier rows of the matrix are history.
+    """
+    from atlas_hf.report.text import table
+    from atlas_hf.training import mean_coefficients, prune_experience
+
+    pruned = prune_experience(model, name, data, threshold)
+    rows = [
+        [earlier, f"{share:.4f}", "dropped" if earlier in pruned.dropped else "kept"]
+        for earlier, share in pruned.contributions.items()
+    ]
+    change = f"{pruned.before:.4f} before, {pruned.after:.4f} after ({pruned.after - pruned.before:+.4f})"
+    print(f"\n{name}: {model.specs[name].metric} {change}\n{table(['reused', 'contribution', ''], rows)}", flush=True)
 
     record = results.rescore(name, pruned.after)
     record.experience = list(model.peft_config[name].experience)

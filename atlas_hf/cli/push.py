@@ -1,9 +1,6 @@
 """`atlas-hf push`."""
 
-from __future__ import annotations
-
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
 from atlas_hf.cli.commands import command_parser
@@ -14,8 +11,7 @@ HELP = """Example:
 What is there already is not sent; safe to run again after any interruption."""
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """See `atlas_hf.cli.commands.Command`."""
+def parse(argv: list[str]) -> Namespace:
     parser = command_parser("push", HELP)
     parser.add_argument("folder", type=Path)
     parser.add_argument("repo_id", help="name or owner/name; made if it is not there")

@@ -1,9 +1,6 @@
 """`atlas-hf push-space`."""
 
-from __future__ import annotations
-
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
 from atlas_hf.cli.commands import command_parser
@@ -14,8 +11,7 @@ HELP = """Example:
   atlas-hf push-space runs/digits me/digits-demo --repo-id me/digits-atlas"""
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """See `atlas_hf.cli.commands.Command`."""
+def parse(argv: list[str]) -> Namespace:
     parser = command_parser("push-space", HELP)
     parser.add_argument(
         "model", help=f"Hub repository, or a folder that was pushed; {DIGITS_MODEL_ID}: the shipped one"
@@ -29,11 +25,12 @@ def parse(argv: Sequence[str]) -> Namespace:
 
 def run(options: Namespace) -> None:
     """One line: the Space, its commit, what changed."""
-    from atlas_hf.demo.space import package_files, push_space, space_files
+    from atlas_hf.demo.space import package_files, space_files
+    from atlas_hf.hub import fill_space
 
     model_id = pushed_model(options.model, options.repo_id, options.token)
     files = package_files() | space_files(model_id)
-    filled = push_space(files, options.space_id, private=options.private, token=options.token)
+    filled = fill_space(files, options.space_id, "Update the demo", private=options.private, token=options.token)
     kept = f", left alone as edited on the Hub: {', '.join(filled.kept)}" if filled.kept else ""
     print(f"{filled.repo_id}  {filled.commit[:12]}  {len(filled.new) or 'no'} files changed{kept}")
 

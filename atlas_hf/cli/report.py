@@ -1,9 +1,6 @@
 """`atlas-hf report`; `atlas-hf benchmark` ends with it."""
 
-from __future__ import annotations
-
-from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from argparse import Namespace
 from pathlib import Path
 
 from atlas_hf.cli.commands import command_parser
@@ -13,17 +10,11 @@ HELP = """Example:
   atlas-hf report runs/benchmark --push-to me/digits-benchmark"""
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """See `atlas_hf.cli.commands.Command`."""
+def parse(argv: list[str]) -> Namespace:
     parser = command_parser("report", HELP)
     parser.add_argument("output", type=Path, help="folder of a benchmark")
-    add_push(parser)
-    return parser.parse_args(argv)
-
-
-def add_push(parser: ArgumentParser) -> None:
-    """The option `--push-to`."""
     parser.add_argument("--push-to", metavar="REPO", help="push the results to this data set repository")
+    return parser.parse_args(argv)
 
 
 def run(options: Namespace) -> None:

@@ -1,14 +1,16 @@
-"""From rows of a data set to one batch of the backbone."""
+"""From rows of a data set to batches of the backbone.
 
-from __future__ import annotations
+`batches` is the one loop over a data set outside of the Trainer.
+"""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from atlas_hf.data.encoder import Encoder
 from atlas_hf.tasks import TaskSpec
@@ -26,11 +28,9 @@ class AtlasCollator:
 
     spec: TaskSpec
     encoder: Encoder
-    columns: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.encoder.check(self.spec)
-        self.columns = self.spec.input_columns
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """The batch of these rows, with labels if the first of them has one."""
@@ -58,7 +58,7 @@ class AtlasCollator:
 
     def _check_columns(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for i, row in enumerate(rows):
-            missing = [column for column in self.columns if column not in row]
+            missing = [column for column in self.spec.input_columns if column not in row]
             if missing:
                 raise ValueError(
                     f"Task '{self.spec.name}': row {i} of the batch has no {missing}; it has {list(row)}. Give every "
@@ -116,3 +116,27 @@ class AtlasCollator:
 def _spread(encoded: Mapping[str, Tensor], total: int) -> dict[str, Tensor]:
     """Repeat each row for the backbone rows that share it: (N, ...) -> (total, ...)."""
     return {name: tensor.repeat_interleave(total // len(tensor), dim=0) for name, tensor in encoded.items()}
+
+
+def batches(
+    rows: Sequence[Mapping[str, Any]],
+    collate: Callable[[list[Mapping[str, Any]]], Mapping[str, Tensor]],
+    batch_size: int,
+    device: torch.device,
+) -> Iterator[dict[str, Tensor]]:
+    """The rows as batches, in their order, on the device; the last one may be smaller.
+
+    Args:
+        rows: a `datasets.Dataset`, or a list of rows.
+        collate: what makes a batch of rows: an `AtlasCollator`, or its `inputs` for a batch without labels.
+    """
+    # A loader draws a seed for its workers when it starts, workers or none. Drawn from the global generator, it would
+    # change what the backbone draws next.
+    loader: DataLoader = DataLoader(
+        rows,  # type: ignore[arg-type]  # anything with a length and rows by number will do
+        batch_size=batch_size,
+        collate_fn=collate,
+        generator=torch.Generator(),
+    )
+    for batch in loader:
+        yield {name: tensor.to(device) for name, tensor in batch.items()}

@@ -1,7 +1,5 @@
 """Texts, images and sounds to the inputs of a backbone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """What a user passes to `predict`, as rows of the task's data set."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

@@ -1,20 +1,21 @@
 """The demo: ask a model, see what it reuses, see that it forgets nothing. `atlas-hf demo`, or a Space on the Hub.
 
-In the order of imports: `shipped`, the model that comes with the package; `waiting`, a page until the demo is
-ready; `places`, where a model is, and the ones loaded last; `questions`, checked inputs;
-`examples` and `comparison`, data that comes with the demo; `pictures` and `views`, HTML; `actions`, what can be done,
-for the page and the API alike; `api`; `page`; `app`, which starts it; `space`, the same as files of a Space.
+In the order of imports: `waiting`, a page until the demo is ready; `places`, where a model is, and the ones loaded
+last; `questions`, checked inputs; `examples` and `comparison`, data that comes with the demo; `pictures` and `views`,
+HTML; `actions`, what can be done, for the page and the API alike; `api`; `page` and `events`; `app`, which
+starts it; `space`, the same as files of a Space.
 
-Needs gradio (`pip install atlas_hf[demo]`), which only `api`, `page` and `app` import.
+Needs gradio (`pip install atlas_hf[demo]`), which only `api`, `page`, `events` and `app` import.
 """
 
-from __future__ import annotations
-
+from pathlib import Path
 from typing import Any
 
-from atlas_hf.demo.shipped import DIGITS_MODEL, DIGITS_MODEL_ID
-
 __all__ = ["DIGITS_MODEL", "DIGITS_MODEL_ID", "launch"]
+
+# The model that comes with the package: `atlas-hf learn --stream digits --order multi-first --downstream`.
+DIGITS_MODEL = Path(__file__).parent / "digits_model"
+DIGITS_MODEL_ID = "atlas-hf/digits-atlas"
 
 
 def launch(model_id: str = DIGITS_MODEL_ID, revision: str | None = None, **options: Any) -> None:

@@ -1,8 +1,6 @@
 """What can be done with a demo, for its page and its API alike; errors come out as texts for people."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,8 +10,6 @@ from atlas_hf import hub
 from atlas_hf.demo.places import Mistake, Models, Place, visit
 from atlas_hf.demo.questions import Answer, Question, ask
 from atlas_hf.report.printable import public
-
-MISTAKES = (ValueError, OSError, hub.HubError)
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ def told(model_id: str) -> Iterator[None]:
     """What goes wrong with a model, or with what is asked of it, as a `Mistake`."""
     try:
         yield
-    except MISTAKES as error:
+    except (ValueError, OSError, hub.HubError) as error:
         raise Mistake(explain(error, model_id)) from error
 
 
@@ -66,8 +62,3 @@ def explain(error: BaseException, name: str) -> str:
     if isinstance(error, hub.CorruptFileError):
         return f"A file of {name} is damaged: it does not have the checksum that atlas.json records."
     return public(str(error).strip().partition("\n")[0]) or f"{name} cannot be read ({type(error).__name__})."
-
-
-def reuse_of(answer: Answer) -> Mapping[str, Mapping[str, float]]:
-    """Coefficients of an answer by site and adapter, rounded for transport."""
-    return {site: {name: round(v, 6) for name, v in values.items()} for site, values in answer.coefficients.items()}

@@ -11,10 +11,9 @@ from typing import Any
 
 import gradio as gr
 
-from atlas_hf.demo import questions
-from atlas_hf.demo.actions import Demo, reuse_of
+from atlas_hf.demo.actions import Demo
 from atlas_hf.demo.places import Mistake, Place
-from atlas_hf.demo.questions import Question
+from atlas_hf.demo.questions import Answer, Question
 
 
 def for_people(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,13 +93,16 @@ class Endpoints:
             "answers": list(answer.answers),
             "seconds": round(answer.seconds, 4),
             "notes": list(answer.notes),
-            "coefficients": reuse_of(answer),
+            "coefficients": {
+                site: {name: round(value, 6) for name, value in values.items()}
+                for site, values in answer.coefficients.items()
+            },
         }
 
     def _open(self, model: str, revision: str, token: str) -> Place:
         return self.demo.open(model or (self.demo.home.id if revision else ""), revision, token)
 
-    def _ask(self, place: Place, question: Question, after: int) -> questions.Answer:
+    def _ask(self, place: Place, question: Question, after: int) -> Answer:
         if not after:
             return self.demo.ask(place, question)
         answer = self.demo.ask_then(place, question, after)

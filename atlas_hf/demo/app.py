@@ -1,7 +1,5 @@
 """The demo as a web application."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable
@@ -10,27 +8,25 @@ from pathlib import Path
 import gradio as gr
 from transformers.utils import logging as transformers_logging
 
+from atlas_hf.demo import DIGITS_MODEL_ID
 from atlas_hf.demo.actions import Demo, told
 from atlas_hf.demo.api import register
 from atlas_hf.demo.events import connect
-from atlas_hf.demo.page import lay_out
-from atlas_hf.demo.places import DIGITS_MODEL_ID, Mistake, home
+from atlas_hf.demo.page import Page
+from atlas_hf.demo.places import Mistake, home
 
 STYLE = Path(__file__).parent / "style.css"
 # Small pictures are drawn large with sharp edges.
 HEAD = """<script>document.addEventListener("load", e => {
   if (e.target.tagName === "IMG" && e.target.naturalWidth <= 128) e.target.classList.add("small")
 }, true)</script>"""
-UPLOAD = "10mb"
-WAITING = 64
 HOUR = 3600
 
 
 def build(demo: Demo) -> gr.Blocks:
     """The page and the API of a demo. Nothing is loaded yet."""
     with gr.Blocks(title="ATLAS", analytics_enabled=False, delete_cache=(HOUR, HOUR)) as blocks:
-        page = lay_out(demo.home)
-        connect(blocks, demo, page)
+        connect(blocks, demo, Page(demo.home))
         register(demo)
     return blocks
 
@@ -66,12 +62,12 @@ def launch(
     logging.getLogger("httpx").setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()
     demo = Demo(home(model_id, revision))
-    blocks = build(demo).queue(default_concurrency_limit=4, max_size=WAITING)
+    blocks = build(demo).queue(default_concurrency_limit=4, max_size=64)
     if before:
         before()
     _, address, _ = blocks.launch(
         server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
-        max_file_size=UPLOAD, enable_monitoring=False, run_history=False, footer_links=["api"],
+        max_file_size="10mb", enable_monitoring=False, run_history=False, footer_links=["api"],
         theme=theme(), css_paths=STYLE, head=HEAD, pwa=False, mcp_server=False,
     )  # fmt: skip
     print(f"{model_id} at {address}", flush=True)

@@ -4,8 +4,6 @@
 and the demo says so.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -42,13 +40,12 @@ def comparison(stream: str | None, tasks: Sequence[str], path: Path = FILE) -> l
     try:
         orders = [order for order in read_json(path)["orders"] if order["tasks"] == list(tasks)]
         methods = orders[0]["methods"] if orders and read_json(path)["stream"] == stream else {}
-        return [Result(name, int(found["seeds"]), _numbers(found["matrix"])) for name, found in methods.items()]
+        return [
+            Result(name, int(found["seeds"]), [[real(value) for value in row] for row in found["matrix"]])
+            for name, found in methods.items()
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise AtlasFormatError(f"{path.name} is not what atlas_hf writes ({error}). Write it again.") from error
-
-
-def _numbers(matrix: Any) -> Matrix:
-    return [[real(value) for value in row] for row in matrix]
 
 
 def average_over_time(matrix: Matrix) -> list[float | None]:

@@ -1,14 +1,12 @@
 """What happens on the page. Each visitor has a state of his own: the model that is open, and the last answer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from atlas_hf.demo import snippets, views
+from atlas_hf.demo import views
 from atlas_hf.demo.actions import Demo, told
 from atlas_hf.demo.api import for_people, uploaded
 from atlas_hf.demo.comparison import comparison
@@ -26,15 +24,9 @@ def connect(blocks: gr.Blocks, demo: Demo, page: Page) -> None:
     hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
     everything = [part for value in vars(page).values() for part in (value if isinstance(value, list) else [value])]
     do = Handlers(demo, page)
-    comparing: dict[str, Any] = {
-        "fn": for_people(do.compare), "inputs": [page.place, page.answer_state, page.after],
-        "outputs": [page.side_by_side, *page.codes],
-    } | hidden  # fmt: skip
-    first: dict[str, Any] = {
-        "fn": for_people(do.first),
-        "inputs": [page.place, page.task],
-        "outputs": everything,
-    } | hidden
+    first = {"fn": for_people(do.first), "inputs": [page.place, page.task], "outputs": everything, **hidden}
+    read, changed = [page.place, page.answer_state, page.after], [page.side_by_side, *page.codes]
+    comparing = {"fn": for_people(do.compare), "inputs": read, "outputs": changed, **hidden}
     blocks.load(for_people(do.describe), page.place, everything, **hidden).success(**first).success(**comparing)
     page.task.input(for_people(do.choose), [page.place, page.task, page.after], everything, **hidden)
     asking: dict[str, Any] = {"inputs": page.inputs, "outputs": everything, "preprocess": False} | hidden
@@ -62,9 +54,8 @@ class Handlers:
         possible = [task for task in place.tasks if task.name in fit] or place.tasks
         task = max(possible, key=lambda one: len(one.record.experience))
         names = [(f"{one.position}  {one.name}", one.name) for one in place.tasks]
-        compared = comparison(
-            place.source.results.description.get("stream"), [one.name for one in place.source.upstream]
-        )
+        stream, upstream = place.source.results.description.get("stream"), place.source.upstream
+        compared = comparison(stream, [one.name for one in upstream])
         return {
             page.place: place,
             page.headline: views.headline(place),
@@ -73,7 +64,7 @@ class Handlers:
             page.matrix: views.matrix(place),
             page.over_time: views.over_time(place, compared),
             page.after: gr.update(maximum=max(2, len(names)), value=task.position, interactive=len(names) > 1),
-            page.card_link: snippets.card_link(place),
+            page.card_link: views.card_link(place),
             page.card: card_text(place),
             **{button: _button(fit.get(name)) for name, button in zip(examples(), page.examples, strict=True)},
             **self._about(place, task, task.position),
@@ -121,7 +112,7 @@ class Handlers:
     def compare(self, place: Place, answer: Answer | None, after: int) -> Sequence[Any]:
         """The same input as of task `after`, and the code that loads that state."""
         task = place.task(answer.question.task) if answer else place.tasks[-1]
-        codes = [gr.update(value=code, label=title) for title, code in snippets.code(place, task, after).items()]
+        codes = _codes(place, task, after)
         if answer is None:
             return [EMPTY, *codes]
         then = self.demo.ask_then(place, answer.question, after)
@@ -129,14 +120,11 @@ class Handlers:
 
     def _about(self, place: Place, task: CardTask, after: int) -> Updates:
         page = self.page
-        codes = snippets.code(place, task, after)
         return {
             page.about: views.about_task(task),
             page.test_set_map: views.test_set_map(task),
             page.graph: views.graph(place, task.name),
-            **{
-                part: gr.update(value=codes[title], label=title) for part, title in zip(page.codes, codes, strict=True)
-            },
+            **dict(zip(page.codes, _codes(place, task, after), strict=True)),
         }
 
     def _fields(self, task: CardTask, example: Example | None) -> Updates:
@@ -162,18 +150,21 @@ class Handlers:
         page, task = self.page, place.task(question.task)
         answer = self.demo.ask(place, question)
         known = [example.expected for example in examples().values() if example.question == question]
-        caption = "This input: coefficient of each adapter"
         return {
             page.answer_state: answer,
             page.answer: views.answer(answer, *known),
             page.leaned_on: views.asked(question) + views.leaned_on(task, answer.coefficients),
-            page.site_map: views.site_map(task, answer.coefficients, caption),
+            page.site_map: views.site_map(task, answer.coefficients, "This input: coefficient of each adapter"),
         }
 
     def _no_answer(self) -> Updates:
         page = self.page
         cleared = [page.answer, page.leaned_on, page.side_by_side]
         return {page.answer_state: None, page.site_map: "", **dict.fromkeys(cleared, EMPTY)}
+
+
+def _codes(place: Place, task: CardTask, after: int) -> list[dict[str, Any]]:
+    return [gr.update(value=code, label=title) for title, code in views.code(place, task, after).items()]
 
 
 def _button(example: Example | None) -> dict[str, Any]:

@@ -3,9 +3,6 @@
 `python -m atlas_hf.demo.examples` writes them anew.
 """
 
-from __future__ import annotations
-
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas_hf.demo.questions import Question
-from atlas_hf.folder import write_json
+from atlas_hf.folder import read_json, write_json
 from atlas_hf.streams import digits
 from atlas_hf.streams.digits.tasks import TASKS
 from atlas_hf.tasks import TaskSpec
@@ -33,13 +30,11 @@ class Example:
 @cache
 def examples() -> dict[str, Example]:
     """By task, with the full paths of their images."""
-    rows = json.loads((FOLDER / LIST).read_text(encoding="utf-8"))["examples"]
-    return {row["task"]: _example(row) for row in rows}
-
-
-def _example(row: Mapping[str, Any]) -> Example:
-    images = tuple(str(FOLDER / name) for name in row["images"])
-    return Example(Question(row["task"], images, row["text"], row["choices"]), row["expected"])
+    found = {}
+    for row in read_json(FOLDER / LIST)["examples"]:
+        images = tuple(str(FOLDER / name) for name in row["images"])
+        found[row["task"]] = Example(Question(row["task"], images, row["text"], row["choices"]), row["expected"])
+    return found
 
 
 def fitting(specs: Mapping[str, TaskSpec]) -> dict[str, Example]:

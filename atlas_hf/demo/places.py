@@ -1,7 +1,5 @@
 """Where a model is, and the models that were loaded last. Visitors name repositories, never paths."""
 
-from __future__ import annotations
-
 import hashlib
 import threading
 from collections import OrderedDict
@@ -12,9 +10,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from atlas_hf import hub
-from atlas_hf.demo.shipped import DIGITS_MODEL, DIGITS_MODEL_ID
-from atlas_hf.hub.retry import until_done
-from atlas_hf.hub.sources import is_repository
+from atlas_hf.demo import DIGITS_MODEL, DIGITS_MODEL_ID
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.card_source import CardTask, Source, read_source
 
@@ -73,14 +69,14 @@ class Place:
 def home(model_id: str = DIGITS_MODEL_ID, revision: str | None = None) -> Place:
     """The model that a demo is started on: shipped, a folder, or a repository read with the token of this machine.
 
-    Raises: `ValueError` and `HubError`, see `atlas_hf.hub.sources.locate` and `atlas_hf.hub.download`.
+    Raises: `ValueError` and `HubError`, see `atlas_hf.hub.locate` and `atlas_hf.hub.download`.
     """
     folder = DIGITS_MODEL if model_id == DIGITS_MODEL_ID else Path(model_id)
     if folder.is_dir():
         if revision:
             raise ValueError(f"{model_id} is a folder; a revision ({revision!r}) is of a repository. Leave it out.")
         return _checked(Place(model_id, folder))
-    if not is_repository(model_id):
+    if not hub.is_repository(model_id):
         raise ValueError(f"There is no folder {model_id!r}, and it is no repository id ('owner/name').")
     return _on_hub(model_id, revision, None)
 
@@ -98,12 +94,12 @@ def visit(start: Place, model_id: str, revision: str = "", token: str = "") -> P
         if wanted:
             raise ValueError(f"{model_id} is a folder on the demo's machine and has no revisions. Leave it empty.")
         return start
-    if "/" not in model_id or not is_repository(model_id) or Path(model_id).exists():
+    if "/" not in model_id or not hub.is_repository(model_id) or Path(model_id).exists():
         raise ValueError(f"{model_id!r} is no repository of the Hub. Write it as owner/name, such as me/digits-atlas.")
     own = model_id == start.id
     rights = start.token if own else token or False
     if not own:
-        until_done(lambda: HfApi(token=rights).auth_check(model_id), f"read {model_id}", BRIEF)
+        hub.until_done(lambda: HfApi(token=rights).auth_check(model_id), f"read {model_id}", BRIEF)
     return _on_hub(model_id, wanted, rights)
 
 

@@ -1,7 +1,5 @@
 """What is asked of a model: checked before it runs, with errors for people, and answered."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -127,9 +125,9 @@ def notes(encoder: Encoder, given: Mapping[str, Any]) -> list[str]:
     texts = given.get("texts", ())
     texts = [*([texts] if isinstance(texts, str) else texts), *given.get("choices", ())]
     tokenizer = encoder.tokenizer
-    found: list[str] = []
     if not texts:
-        return found
+        return []
+    found = []
     length = max(len(tokenizer(text).input_ids) for text in texts)
     if encoder.max_length and length > encoder.max_length:
         found.append(f"The text has {length} tokens; the model reads the first {encoder.max_length}.")

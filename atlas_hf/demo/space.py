@@ -4,21 +4,17 @@
 `python -m atlas_hf.demo.space spaces_demo` writes them anew.
 """
 
-from __future__ import annotations
-
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import requires, version
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import SpaceCard
 from huggingface_hub.repocard_data import CardData
 
-from atlas_hf.demo.places import DIGITS_MODEL_ID
+from atlas_hf.demo import DIGITS_MODEL_ID
 from atlas_hf.folder import CARD, replacing
-from atlas_hf.hub import FilledSpace, fill_space
 
 PACKAGE = Path(__file__).parent.parent
 APP, REQUIREMENTS = "app.py", "requirements.txt"
@@ -39,7 +35,8 @@ def space_files(model_id: str = DIGITS_MODEL_ID, versions: Callable[[str], str] 
     texts = {
         APP: _app(model_id),
         CARD: str(SpaceCard(f"---\n{_metadata(model_id, versions)}\n---\n\n{_text(model_id)}")),
-        REQUIREMENTS: "".join(f"{name}=={_public(versions(name))}\n" for name in _required()),
+        # without the mark of a local build
+        REQUIREMENTS: "".join(f"{name}=={versions(name).partition('+')[0]}\n" for name in _required()),
     }
     return {name: text.encode() for name, text in texts.items()}
 
@@ -50,11 +47,6 @@ def package_files() -> dict[str, Path]:
     return {
         f"atlas_hf/{path.relative_to(PACKAGE).as_posix()}": path for path in files if "__pycache__" not in path.parts
     }
-
-
-def push_space(files: Mapping[str, Path | bytes], repo_id: str, **options: Any) -> FilledSpace:
-    """Bring these files to a Space; arguments, result and errors as those of `atlas_hf.hub.fill_space`."""
-    return fill_space(files, repo_id, "Update the demo", **options)
 
 
 def _app(model_id: str) -> str:
@@ -102,17 +94,7 @@ def _required() -> list[str]:
     return sorted(re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in listed)
 
 
-def _public(number: str) -> str:
-    """A version without the mark of a local build."""
-    return number.partition("+")[0]
-
-
-def write_space(folder: Path) -> None:
-    """The files of the Space of the model that comes with the package."""
-    for name, content in space_files().items():
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(content)
-
-
 if __name__ == "__main__":
-    write_space(Path(sys.argv[1]))
+    for name, content in space_files().items():
+        with replacing(Path(sys.argv[1]) / name) as temporary:
+            temporary.write_bytes(content)

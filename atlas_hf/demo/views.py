@@ -1,7 +1,5 @@
 """What the page shows of a model and of an answer, as HTML and code."""
 
-from __future__ import annotations
-
 import base64
 import io
 import re
@@ -12,9 +10,9 @@ from typing import Any
 
 from PIL import Image
 
-from atlas_hf.demo import pictures
+from atlas_hf.demo import DIGITS_MODEL, pictures
 from atlas_hf.demo.comparison import METHODS, Result, average_over_time
-from atlas_hf.demo.places import DIGITS_MODEL, Place
+from atlas_hf.demo.places import Place
 from atlas_hf.demo.questions import Answer, Question
 from atlas_hf.metrics.continual import average_accuracy, backward_transfer, forgetting
 from atlas_hf.report.card_source import CardTask
@@ -26,8 +24,6 @@ NOT_COMPARED = (
     "No benchmark results of this stream and order are at hand, so sequential fine-tuning is not drawn. "
     "<code>atlas-hf benchmark</code> makes them and <code>python -m atlas_hf.demo.comparison</code> brings them here."
 )
-
-
 HEADER = """<div><h1>ATLAS</h1><p>One frozen backbone learns a stream of tasks, one after another. Each new task
 reuses the adapters of the earlier ones, and no earlier answer ever changes.</p></div>"""
 
@@ -103,23 +99,13 @@ def _thumbnail(path: str) -> str:
 
 def leaned_on(task: CardTask, coefficients: Mapping[str, Mapping[str, float]]) -> str:
     """One line: which earlier tasks an input leaned on most."""
-    earlier = _means(task, coefficients)
-    if not earlier:
+    means = {name: mean(site[name] for site in coefficients.values()) for name in task.record.experience}
+    if not means:
         return f'<p class="lead"><b>{escape(task.name)}</b> reuses nothing: it has only its own adapter.</p>'
-    ranked = sorted(earlier.items(), key=lambda item: -item[1])
+    ranked = sorted(means.items(), key=lambda item: -item[1])
     named = [f"<b>{escape(name)}</b> ({value:.2f})" for name, value in ranked]
-    least = f", least on {named[-1]}" if len(named) > 2 else ""
-    return f'<p class="lead">For this input, {escape(task.name)} leaned most on {_listed(named[:2])}{least}.</p>'
-
-
-def _means(task: CardTask, coefficients: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Mean over the sites of the coefficient of each earlier task."""
-    sites = list(coefficients.values())
-    return {name: mean(site[name] for site in sites) for name in task.record.experience}
-
-
-def _listed(words: Sequence[str]) -> str:
-    return ", then ".join(words)
+    most, least = ", then ".join(named[:2]), f", least on {named[-1]}" if len(named) > 2 else ""
+    return f'<p class="lead">For this input, {escape(task.name)} leaned most on {most}{least}.</p>'
 
 
 def site_map(task: CardTask, coefficients: Mapping[str, Mapping[str, Any]], caption: str) -> str:
@@ -161,11 +147,9 @@ def matrix(place: Place) -> str:
         return '<p class="muted">This model has no results.json with an accuracy matrix.</p>'
     caption = "Score on each task (columns) after learning each task (rows)"
     shown = pictures.heat_map(place.source.matrix, names[: len(place.source.matrix)], names, "after", caption)
-    figures = {
-        "forgetting": forgetting(place.source.matrix),
-        "backward transfer": backward_transfer(place.source.matrix),
-    }
-    told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)
+    figures = {"forgetting": forgetting, "backward transfer": backward_transfer}
+    known = {name: figure(place.source.matrix) for name, figure in figures.items()}
+    told = ", ".join(f"{name} {value:.4f}" for name, value in known.items() if value is not None)
     return f'{shown}<p class="muted">{told}</p>'
 
 
@@ -175,34 +159,34 @@ def over_time(place: Place, compared: Sequence[Result]) -> str:
     if not place.source.matrix:
         return ""
     lines = {"this model": average_over_time(place.source.matrix)}
-    lines |= {f"{METHODS[one.method]}, {_runs(one.seeds)}": average_over_time(one.matrix) for one in compared}
-    said = "; ".join(f"{name}: {', '.join(_number(v) for v in values)}" for name, values in lines.items())
+    for one in compared:
+        runs = "one seed" if one.seeds == 1 else f"mean of {one.seeds} seeds"
+        lines[f"{METHODS[one.method]}, {runs}"] = average_over_time(one.matrix)
+    numbers = {
+        name: ", ".join("none" if value is None else f"{value:.3f}" for value in values)
+        for name, values in lines.items()
+    }
+    said = "; ".join(f"{name}: {values}" for name, values in numbers.items())
     chart = pictures.line_chart(lines, names, f"Average accuracy over the tasks seen, after each task. {said}")
     note = COMPARED if compared else NOT_COMPARED
     caption = "Average accuracy over the tasks seen so far"
     return f'<figure><figcaption>{caption}</figcaption>{chart}</figure><p class="muted">{note}</p>'
 
 
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}"
-
-
 def side_by_side(place: Place, after: int, then: Answer | None, now: Answer) -> str:
     """The same input, answered by the model after task `after` and by the model of today."""
-    last = len(place.tasks)
     before = f"After task {after} ({place.tasks[after - 1].name})"
-    if then is None:
-        old = f'<p class="muted">{escape(now.question.task)} is not learned yet.</p>'
-        verdict = ""
-    else:
-        old = f'<p class="best">{escape(str(then.answers[0]["label"]))}</p>{pictures.bars(_scores(then))}'
-        verdict = f'<p class="lead">{_difference(then, now)}</p>'
-    new = f'<p class="best">{escape(str(now.answers[0]["label"]))}</p>{pictures.bars(_scores(now))}'
-    today = f"Now, after task {last} ({place.tasks[-1].name})"
+    today = f"Now, after task {len(place.tasks)} ({place.tasks[-1].name})"
+    old = _best(then) if then else f'<p class="muted">{escape(now.question.task)} is not learned yet.</p>'
+    verdict = f'<p class="lead">{_difference(then, now)}</p>' if then else ""
     return (
         f'{asked(now.question)}<div class="pair"><section><h3>{escape(before)}</h3>{old}</section>'
-        f"<section><h3>{escape(today)}</h3>{new}</section></div>{verdict}"
+        f"<section><h3>{escape(today)}</h3>{_best(now)}</section></div>{verdict}"
     )
+
+
+def _best(given: Answer) -> str:
+    return f'<p class="best">{escape(str(given.answers[0]["label"]))}</p>{pictures.bars(_scores(given))}'
 
 
 def _difference(then: Answer, now: Answer) -> str:
@@ -213,5 +197,38 @@ def _difference(then: Answer, now: Answer) -> str:
     return f"The scores differ by {largest:.2g} at most."
 
 
-def _runs(seeds: int) -> str:
-    return "one seed" if seeds == 1 else f"mean of {seeds} seeds"
+# Use it --------------------------------------------------------------------------------------------------------------
+
+
+def code(place: Place, task: CardTask, after: int) -> dict[str, str]:
+    """Python that runs as printed, by what it loads. An image is read from `image.png`."""
+    where = "DIGITS_MODEL" if place.folder == DIGITS_MODEL else f'"{place.id}"'
+    here = f', revision="{place.revision}"' if place.commit and place.revision != "main" else ""
+    names = ", ".join(f'"{one.name}"' for one in place.tasks[:after])
+    then = f', revision="{place.tasks[after - 1].tag}"' if place.commit else f", tasks=[{names}]"
+    learned = task if task.position <= after else place.tasks[after - 1]
+    return {
+        "The whole model": _program(place, where + here, task),
+        f"Only {task.name}, with what it reuses": _program(place, f'{where}{here}, tasks=["{task.name}"]', task),
+        f"The model as it was after task {after}": _program(place, where + then, learned),
+    }
+
+
+def _program(place: Place, arguments: str, task: CardTask) -> str:
+    """Load a model and ask it."""
+    image = bool(task.spec.image_columns)
+    lines = ["from PIL import Image", ""] if image else []
+    lines += ["from atlas_hf import AtlasModel"]
+    lines += ["from atlas_hf.demo import DIGITS_MODEL", ""] if place.folder == DIGITS_MODEL else [""]
+    lines += [f"model = AtlasModel.from_pretrained({arguments})"]
+    lines += ['image = Image.open("image.png")'] if image else []
+    return "\n".join([*lines, f"print(model.predict({task.call}, top_k=3))"])
+
+
+def card_link(place: Place) -> str:
+    """Where the card of a repository is; that of a folder is on the page itself."""
+    if place.commit is None:
+        return ""
+    url = f"https://huggingface.co/{place.id}/blob/{place.commit}/README.md"
+    name = escape(place.id)
+    return f'<p><a href="{url}" target="_blank" rel="noopener">Model card of {name}</a>, at this commit</p>'

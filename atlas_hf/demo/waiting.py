@@ -2,8 +2,6 @@
 turns into the demo by itself. Imports the standard library only.
 """
 
-from __future__ import annotations
-
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

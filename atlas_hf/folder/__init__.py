@@ -5,9 +5,24 @@ Imports `atlas_hf.tasks` and `atlas_hf.metrics` only. `weights` needs torch.
 
 from atlas_hf.folder.disk import prepare, saying_what_is_safe
 from atlas_hf.folder.files import (
-    CARD, CHECKPOINTS, CONFIG, HISTORY, INDEX, MATRIX_PLOT, RESULTS, REUSE_PLOT, SPEC, TASK_FILES, WEIGHTS,
-    AtlasFormatError, file_sha256, read_json, replacing, sync, write_json,
-)  # fmt: skip
+    CARD,
+    CHECKPOINTS,
+    CONFIG,
+    HISTORY,
+    INDEX,
+    MATRIX_PLOT,
+    RESULTS,
+    REUSE_PLOT,
+    SPEC,
+    TASK_FILES,
+    WEIGHTS,
+    AtlasFormatError,
+    file_sha256,
+    read_json,
+    replacing,
+    sync,
+    write_json,
+)
 from atlas_hf.folder.index import BaseModel, Index, TaskRecord, library_versions
 from atlas_hf.folder.results import DOWNSTREAM, FIGURES, UPSTREAM, Results, TaskResult
 from atlas_hf.folder.weights import check_task_folder, load_tensors, tensor_bytes

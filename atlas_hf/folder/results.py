@@ -25,7 +25,6 @@ class TaskResult:
     """One learned task.
 
     Args:
-        name: the task's name.
         role: `"upstream"`, a task of the stream, or `"downstream"`, learned on its own from the model after it.
         metric, random_baseline, modality, problem_type: as its `TaskSpec` has them.
         train_examples: how many it was learned from.

@@ -1,7 +1,5 @@
 """The bottlenecks, weighted and added up by one autograd function that keeps little for the backward pass."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -117,7 +115,7 @@ def _trained(weights: Sequence[Tensor], needed: Sequence[bool]) -> dict[int, sli
 
 
 def _to_up(hidden: Tensor, alpha: Tensor, rows: Tensor, trained: Iterable[slice]) -> list[Tensor]:
-    """The gradients of the up weights that train."""
+    """The gradients of the up weights that train. A comprehension in `backward` would keep dynamo from its `del`."""
     return [_product(hidden[:, :, own] * alpha[:, :, own], rows) for own in trained]
 
 

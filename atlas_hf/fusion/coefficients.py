@@ -5,8 +5,6 @@ Letters: B examples, L tokens, D hidden size, H heads, K adapters, r bottleneck 
 authors' released code.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -34,12 +32,9 @@ def _visible(sequence: Tensor, adapters: int, queries: int, mask: Tensor | None)
     """What each query row sees, boolean: (B or 1, 1, K Q, K Q + L)."""
     rows = adapters * queries
     owner = torch.arange(adapters, device=sequence.device).repeat_interleave(queries)
-    own = (owner[:, None] == owner).expand(1 if mask is None else len(sequence), 1, -1, -1)
-    if mask is None:
-        tokens = own.new_ones(1, 1, rows, sequence.shape[1] - rows)
-    else:
-        tokens = mask.bool()[:, None, None].expand(-1, -1, rows, -1)
-    return torch.cat([own, tokens], dim=-1)
+    own = owner[:, None] == owner
+    tokens = own.new_ones(1, sequence.shape[1] - rows) if mask is None else mask.bool()
+    return torch.cat([own.expand(len(tokens), 1, -1, -1), tokens[:, None, None].expand(-1, -1, rows, -1)], dim=-1)
 
 
 def pool_adapted_tokens(
@@ -81,3 +76,10 @@ def compare(pooled: Tensor, key: Tensor, weighting: str) -> Tensor:
     axis = -1 if weighting == "adapter" else -2
     cosine = (normalize(pooled, dim=axis, eps=1e-8) * normalize(key, dim=axis, eps=1e-8)).sum(axis)
     return (cosine.squeeze(-1) if weighting == "adapter" else cosine).add(1).div(2)
+
+
+def orthogonality(rows: Tensor) -> Tensor:
+    """The penalty `mean((T T^t - I)^2) / (n m)` of T (..., n, m), shape (...): 0 when the rows are orthonormal."""
+    count, size = rows.shape[-2:]
+    identity = torch.eye(count, dtype=rows.dtype, device=rows.device)
+    return (rows @ rows.mT - identity).square().mean((-2, -1)) / (count * size)

@@ -1,16 +1,13 @@
-"""The fusion of several adapters at a site: weighed for each example and added up. Pure functions of tensors.
+"""The fusion of several adapters at a site: weighed for each example and added up.
 
-Letters: B examples, L tokens, D hidden size, H heads, K adapters, r bottleneck width, Q queries per adapter (1 for
-`weighting="adapter"`). Formulas: Figure 2 of arXiv 2410.10923 (variant `"paper"`) and the fusion module of the
-authors' released code (variant `"reference"`); the design notes in the README tell them apart.
+Letters as in `atlas_hf.fusion.coefficients`. Formulas: Figure 2 of arXiv 2410.10923 (variant `"paper"`) and the fusion
+module of the authors' released code (variant `"reference"`); the design notes in the README tell them apart.
 
 No tensor of shape (K, B, L, D) is made. All adapters are two matrix products over the stacked bottlenecks; the
 pooling of variant `"reference"`, which attends over every adapter's own output `x + U h + u`, follows from `x`, the
 bottleneck `h` and `U^T q` alone. Adapters may come in several packs, so that no gradient is computed for those that
 are frozen. What is large is computed again in the backward pass, and not kept for it.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
@@ -76,22 +73,15 @@ def fuse_packs(
     Of the default variant and weighting there is no second derivative.
     """
     if variant == "paper" and weighting == "adapter":
-        return _fuse_function(x, packs, query, key, num_heads, mask)
+        sequence = _sequence(x, query)
+        coefficients = compare(pool_tokens(sequence, query, num_heads, mask), key, weighting)
+        # The attention keeps its sequence for the backward pass, so there is `x`, too.
+        return add_adapters(x, coefficients, packs, kept=sequence[:, -x.shape[1] :]), coefficients
     compute = partial(_fuse_operations, num_heads=num_heads, variant=variant, weighting=weighting, mask=mask)
     numbers = len(x) * x.shape[1] * sum(pack.down_bias.numel() for pack in packs)
     if torch.is_grad_enabled() and numbers > KEPT:
         return checkpoint(compute, x, packs, query, key, use_reentrant=False, preserve_rng_state=False)
     return compute(x, packs, query, key)
-
-
-def _fuse_function(
-    x: Tensor, packs: Sequence[Pack], query: Tensor, key: Tensor, num_heads: int, mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Variant `"paper"` with one coefficient per adapter."""
-    sequence = _sequence(x, query)
-    coefficients = compare(pool_tokens(sequence, query, num_heads, mask), key, "adapter")
-    # The attention keeps its sequence for the backward pass, so there is `x`, too.
-    return add_adapters(x, coefficients, packs, kept=sequence[:, -x.shape[1] :]), coefficients
 
 
 def _fuse_operations(

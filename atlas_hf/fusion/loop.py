@@ -1,7 +1,5 @@
 """The reference: ATLAS as its formulas read, one adapter after the other. `fuse` is checked against it, and timed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,11 +1,9 @@
 """Between a folder of learned tasks and the Hub: one commit and one tag per task, exactly once; and back.
 
-Knows files, not models; may import `folder`. In the order of imports: `errors`; `folder`, what of a
-folder belongs to which task; `timeouts` and `failures`, what the client of the Hub leaves to us; `retry`; `access`;
-`target`, what the Hub holds; `pushing`, `spaces` and `loading`; `sources`, where a model comes from.
+Knows files, not models; may import `folder`. In the order of imports: `errors`, and what an error of the client means;
+`folder`, what of a folder belongs to which task; `retry`; `target`, a repository; `pushing` and `loading`.
 """
 
-from atlas_hf.hub.access import ensure_writable_repo
 from atlas_hf.hub.errors import (
     AccessError,
     CorruptFileError,
@@ -17,12 +15,13 @@ from atlas_hf.hub.errors import (
     PushRejectedError,
 )
 from atlas_hf.hub.folder import Finished, finished_tasks, snapshot
-from atlas_hf.hub.loading import download
-from atlas_hf.hub.pushing import Pushed, push
-from atlas_hf.hub.retry import Retry
-from atlas_hf.hub.spaces import FilledSpace, fill_space
+from atlas_hf.hub.loading import SHIPPED_BACKBONES, download, is_repository, load_backbone, locate
+from atlas_hf.hub.pushing import FilledSpace, Pushed, fill_space, push
+from atlas_hf.hub.retry import Retry, until_done
+from atlas_hf.hub.target import ensure_writable_repo
 
 __all__ = [
+    "SHIPPED_BACKBONES",
     "AccessError",
     "CorruptFileError",
     "FilledSpace",
@@ -39,6 +38,10 @@ __all__ = [
     "ensure_writable_repo",
     "fill_space",
     "finished_tasks",
+    "is_repository",
+    "load_backbone",
+    "locate",
     "push",
     "snapshot",
+    "until_done",
 ]

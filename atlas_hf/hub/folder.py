@@ -4,8 +4,6 @@ A task's own files stay as they are once it is finished. The shared ones (atlas.
 change with every task, so `snapshot` keeps them as they were, for a push that happens later.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

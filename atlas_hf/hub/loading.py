@@ -1,19 +1,32 @@
-"""Learned tasks from the Hub to the local cache: the revision resolved once, our files alone, every digest checked."""
+"""Learned tasks from the Hub to the local cache: the revision resolved once, our files alone, every digest checked.
 
-from __future__ import annotations
+And where a model comes from: a folder or repository of learned tasks, or a backbone.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError, RevisionResolutionError
+from huggingface_hub.errors import (
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
+    RevisionResolutionError,
+)
+from huggingface_hub.utils import validate_repo_id
+from torch import nn
 
 from atlas_hf.folder import INDEX, RESULTS, TASK_FILES, Index, file_sha256
 from atlas_hf.hub.errors import CorruptFileError, NoTasksError
 from atlas_hf.hub.retry import Retry, until_done
 
-BACKBONE_CONFIG = "config.json"
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Backbones that come with the package, by the id that atlas.json names.
+SHIPPED_BACKBONES = {"atlas-hf/digits-vilt": Path(__file__).parents[1] / "streams" / "digits" / "digits_vilt"}
 
 
 def download(
@@ -38,7 +51,12 @@ def download(
     folder, index, names = until_done(lambda: _fetch(repo_id, revision, tasks, where), f"download {repo_id}", retry)
     for name in names:
         for file, digest in index.tasks[name].files.items():
-            _check_digest(folder / name / file, digest)
+            path = folder / name / file
+            if (found := file_sha256(path)) != digest:  # the client does not check what it downloads
+                raise CorruptFileError(
+                    f"{path} has sha256 {found}, but {INDEX} records {digest}. Delete `{path}` and the file it links"
+                    f" to, `{path.resolve()}`, then load again to fetch a fresh copy"
+                )
     return folder
 
 
@@ -75,16 +93,64 @@ def _fetch_index(repo_id: str, sha: str, where: dict[str, Any]) -> Index:
         raise NoTasksError(f"{repo_id} does not hold a whole model that atlas_hf pushed: {error}") from error
     except LocalEntryNotFoundError as error:
         # Offline, with a backbone in the cache that nobody ever asked for atlas.json: it still loads, as a backbone.
-        if isinstance(try_to_load_from_cache(repo_id, BACKBONE_CONFIG, where["cache_dir"], sha), str):
+        if isinstance(try_to_load_from_cache(repo_id, "config.json", where["cache_dir"], sha), str):
             raise NoTasksError(f"{repo_id} is a backbone, as far as the cache holds it") from error
         raise
     return Index.load(path.parent)
 
 
-def _check_digest(path: Path, expected: str) -> None:
-    """The client does not check what it downloads. Raises `CorruptFileError`."""
-    if (found := file_sha256(path)) != expected:
-        raise CorruptFileError(
-            f"{path} has sha256 {found}, but {INDEX} records {expected}. Delete `{path}` and the file it links"
-            f" to, `{path.resolve()}`, then load again to fetch a fresh copy"
-        )
+def locate(
+    model_id: str | Path,
+    revision: str | None = None,
+    tasks: Sequence[str] | None = None,
+    token: str | bool | None = None,
+) -> Path | None:
+    """The folder of learned tasks that a path or repository id stands for; None if it is a backbone.
+
+    Of a repository only the files of the given tasks (default: all) and of what they reuse are downloaded and checked.
+    """
+    if str(model_id) in SHIPPED_BACKBONES:
+        return None
+    folder = Path(model_id)
+    if not folder.is_dir():
+        if not is_repository(str(model_id)):
+            raise ValueError(f"There is no folder {str(model_id)!r}, and it is no repository id ('owner/name').")
+        try:
+            folder = download(str(model_id), revision=revision, tasks=tasks and list(tasks), token=token)
+        except NoTasksError:
+            return None
+    return folder if (folder / INDEX).is_file() else None
+
+
+def is_repository(name: str) -> bool:
+    """Could this be the id of a repository on the Hub? It need not be there."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def load_backbone(
+    source: "PreTrainedModel | str | Path", revision: str | None, dtype: torch.dtype, token: str | bool | None
+) -> "tuple[PreTrainedModel, Any, str | None]":
+    """The backbone, its processor (None if it has none), and the id to find it again. Nothing found there is run."""
+    from transformers import AutoModel  # takes seconds, and a push needs no model
+
+    if isinstance(source, nn.Module):
+        name = source.name_or_path or None
+        return source, _processor(name, None, token) if name else None, name
+    path = str(SHIPPED_BACKBONES.get(str(source), source))
+    options = {"revision": revision, "token": token, "trust_remote_code": False}
+    backbone = AutoModel.from_pretrained(path, dtype=dtype, use_safetensors=True, **options)
+    return backbone, _processor(path, revision, token), str(source)
+
+
+def _processor(path: str, revision: str | None, token: str | bool | None) -> Any:
+    """The backbone's processor; None if it has none (then `predict` and the Trainer need one to be passed)."""
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(path, revision=revision, token=token, trust_remote_code=False)
+    except (OSError, ValueError):
+        return None

@@ -1,23 +1,22 @@
-"""A folder of tasks to the Hub, one commit and one tag per task, exactly once.
+"""To the Hub: a folder of tasks, one commit and one tag each, exactly once; the files of a Space, in one commit.
 
 Why not `upload_folder` or `push_to_hub` of the mixins: they may split a push into several commits and repeat a commit
 whose reply was lost. `create_commit(parent_commit=head)` is one request that the client never repeats, so a try that
 failed begins anew by reading what the repository holds (`atlas_hf.hub.target`).
 """
 
-from __future__ import annotations
-
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from atlas_hf.hub.access import ensure_writable_repo
 from atlas_hf.hub.errors import PushConflictError
 from atlas_hf.hub.folder import Finished, commit_files, finished_tasks
 from atlas_hf.hub.retry import Retry, until_done
-from atlas_hf.hub.target import Target
+from atlas_hf.hub.target import Target, ensure_writable_repo
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,7 @@ class _PushOne:
 
     def _check_history(self) -> None:
         """Raises `PushConflictError` where folder and repository first differ."""
-        for number, (push_id, landed) in enumerate(islice(self.target.pushes.items(), len(self.all))):
-            task = self.all[number]
+        for task, (push_id, landed) in zip(self.all, self.target.pushes.items(), strict=False):
             if task.push_id != push_id:
                 raise PushConflictError(
                     f"{self.target.repo_id} holds {landed.tag} (commit {landed.commit}) with other files than"
@@ -113,3 +111,56 @@ class _PushOne:
                 f"tag {self.task.tag} of {self.target.repo_id} points to {points_to}, but the task is in {commit}."
                 " Delete the tag there if it is wrong, then push again; or push to another repository"
             )
+
+
+@dataclass(frozen=True)
+class FilledSpace:
+    """A Space as it is now. `new`: files that this push changed. `kept`: a card that others edited, left as it is."""
+
+    repo_id: str
+    commit: str
+    new: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+def fill_space(
+    files: Mapping[str, Path | bytes],
+    repo_id: str,
+    message: str,
+    *,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    endpoint: str | None = None,
+    retry: Retry = Retry(),  # noqa: B008 (frozen)
+) -> FilledSpace:
+    """Makes a Gradio Space hold these files, by path; creates it if it is missing. Files of others stay.
+
+    Raises: `AccessError`, `PushConflictError` (others edited files that this push would change), `PushRejectedError`,
+    `HubUnavailableError` (try again later).
+    """
+    repo_id = ensure_writable_repo(
+        repo_id, private=private, token=token, endpoint=endpoint, retry=retry, repo_type="space"
+    )
+    target = Target(HfApi(endpoint=endpoint, token=token), repo_id, repo_type="space")
+    wanted = {path: _digests(source) for path, source in files.items()}
+    push_id = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+    sent: list[str] = []
+
+    def step() -> FilledSpace:
+        target.read()
+        there, commit = target.digests(target.head, list(files)), target.head
+        differ = [path for path in files if there.get(path) not in wanted[path]]
+        kept = target.leave_to_others(differ)
+        if changed := {path: files[path] for path in differ if path not in kept}:
+            sent[:] = changed  # for the try after one whose reply was lost
+            commit = target.commit(changed, kept, message, push_id)
+        return FilledSpace(repo_id, commit, tuple(sent), tuple(kept))
+
+    return until_done(step, f"fill the Space {repo_id}", retry)
+
+
+def _digests(source: Path | bytes) -> tuple[str, str]:
+    """The digests by which a file may be known: git's, and LFS's."""
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    return git, hashlib.sha256(content).hexdigest()

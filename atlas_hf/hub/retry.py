@@ -1,24 +1,32 @@
-"""Trying again, from the beginning: a step that failed is never resent blindly, it reads the Hub's state first."""
+"""Trying again, from the beginning: a step that failed is never resent blindly, it reads the Hub's state first.
 
-from __future__ import annotations
+Every request has a time-out, since the client of `huggingface_hub` waits for ever unless it is told not to. It has one
+client per process, made by the user's factory, and few of its methods take a time-out: `create_commit` and
+`list_repo_commits` do not. So while a call of ours runs, a hook of that client limits the requests that have no limit,
+those of other threads too; then the client is as it was. A client that is made anew in the middle of a try, after a
+refused connection, is limited from the next try on.
+"""
 
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import httpx2
+from huggingface_hub import get_session
 from huggingface_hub.errors import HfHubHTTPError
 
 from atlas_hf.folder import AtlasFormatError
-from atlas_hf.hub.errors import HubError, HubUnavailableError
-from atlas_hf.hub.failures import refuse, temporary
-from atlas_hf.hub.timeouts import limited_time
+from atlas_hf.hub.errors import HubError, HubUnavailableError, refuse, temporary
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+TIMEOUT = httpx2.Timeout(60.0, connect=15.0)
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -71,3 +79,22 @@ def until_done(step: Callable[[], T], what: str, retry: Retry) -> T:
             logger.warning("%s: %s. Try %d in %g s", what, cause.partition("\n")[0], tried + 1, wait)
             retry.sleep(wait)
     raise ValueError(f"Retry.tries is {retry.tries}; it must be at least 1")
+
+
+@contextmanager
+def limited_time() -> Iterator[None]:
+    """Every request of the block that has no time-out of its own or of its client gets `TIMEOUT`."""
+
+    def limit(request: httpx2.Request) -> None:
+        if not any(request.extensions["timeout"].values()):
+            request.extensions["timeout"] = TIMEOUT.as_dict()
+
+    client = get_session()
+    with _lock:  # a new list each time, since another thread may be walking through the old one
+        client.event_hooks = client.event_hooks | {"request": [*client.event_hooks["request"], limit]}
+    try:
+        yield
+    finally:
+        with _lock:
+            hooks = [hook for hook in client.event_hooks["request"] if hook is not limit]
+            client.event_hooks = client.event_hooks | {"request": hooks}

@@ -1,10 +1,8 @@
-"""What a branch of a repository, a model's or a Space's, holds, and one commit to it that leaves others' edits alone.
+"""A repository, a model's or a Space's: may we write to it, what does it hold; one commit that spares others' edits.
 
 A commit whose reply was lost leaves one question, "did it land?". The history answers it: the description of each of
 our commits is a note with the id of its push and the files that it left as others had made them.
 """
-
-from __future__ import annotations
 
 import logging
 import re
@@ -13,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile, RepoFolder
+from huggingface_hub.utils import validate_repo_id
 
 from atlas_hf.folder import CARD
 from atlas_hf.hub.errors import AccessError, PushConflictError
+from atlas_hf.hub.retry import Retry, until_done
 
 logger = logging.getLogger(__name__)
 FILES = "files"  # in the place of a task's tag: the files of a Space
@@ -26,6 +27,37 @@ _NOTE = re.compile(
     r"|^atlas-space-files(?: \(left (README\.md) as others made it\))?$",
     re.MULTILINE,
 )
+
+
+def ensure_writable_repo(
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    endpoint: str | None = None,
+    retry: Retry = Retry(),  # noqa: B008 (frozen)
+    repo_type: str | None = None,
+) -> str:
+    """Makes sure that `repo_id` exists and that the token may write to it; creates it if it is missing. Returns its
+    full name: to one without a name space, the user's is added.
+
+    Call it before training, so that a bad token fails in the first second. Raises `AccessError`, `PushRejectedError`
+    or `HubUnavailableError`.
+    """
+    api = HfApi(endpoint=endpoint, token=token)
+    validate_repo_id(repo_id)
+
+    def step() -> str:
+        full = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
+        try:
+            api.auth_check(full, repo_type=repo_type, write=True)
+        except RepositoryNotFoundError:
+            sdk = "gradio" if repo_type == "space" else None
+            api.create_repo(full, private=private, repo_type=repo_type, space_sdk=sdk, exist_ok=True)
+            api.auth_check(full, repo_type=repo_type, write=True)
+        return full
+
+    return until_done(step, f"get write access to {repo_id}", retry)
 
 
 @dataclass(frozen=True)

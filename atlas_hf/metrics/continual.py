@@ -3,9 +3,10 @@
 Every function returns None where its figure is not defined, never infinity, and `reason` says why. Formulas count
 tasks from 0; `T` is the last one learned. Scores may have any unit, the same throughout. A malformed argument is a
 ValueError (see `atlas_hf.metrics.matrix`); no argument is changed.
-"""
 
-from __future__ import annotations
+`random_baseline` holds the score of chance (of an untrained model) on each task, one per column of the matrix;
+`single_task` the score on each task learned alone, from the bare backbone.
+"""
 
 from collections.abc import Callable
 from functools import wraps
@@ -64,11 +65,9 @@ def backward_transfer(matrix: Matrix) -> float | None:
 
 @_figure
 def forward_transfer(matrix: Matrix, random_baseline: Scores | None) -> float | None:
-    """Mean of `R[j-1,j] - b[j]` from the second task on (Lopez-Paz and Ranzato 2017, GEM).
+    """Mean of `R[j-1,j] - b[j]` from the second task on, `b` the baseline (Lopez-Paz and Ranzato 2017, GEM).
 
-    Args:
-        matrix: with scores on tasks that are not learned yet.
-        random_baseline: `b`, the score of an untrained model on each task.
+    It needs scores on tasks that are not learned yet.
     """
     R = AccuracyMatrix(matrix)
     b = TaskScores(random_baseline, "random_baseline", R.width)
@@ -100,11 +99,6 @@ def knowledge_transfer(matrix: Matrix, single_task: Scores | None, random_baseli
 
     CLiMB's upstream knowledge transfer (Srinivasan et al. 2022; `upstream_knowledge_transfer_eval` of its code, which
     has the first task in, too). Undefined if a task learned alone is no better than chance.
-
-    Args:
-        matrix: its diagonal counts.
-        single_task: the score on each task learned alone, from the bare backbone.
-        random_baseline: the score of chance on each task.
     """
     R = AccuracyMatrix(matrix)
     single = TaskScores(single_task, "single_task", R.width)
@@ -118,13 +112,9 @@ def low_shot_transfer(
 ) -> float | None:
     """Mean of `100 (low_shot[j] - bare[j]) / (bare[j] - random[j])` over downstream tasks, in percent.
 
-    CLiMB's low-shot transfer (Srinivasan et al. 2022). Undefined if a task learned from the bare backbone is no better
-    than chance.
-
-    Args:
-        low_shot: the score on each task, learned from few examples by the model after the upstream tasks.
-        bare_low_shot: the same from the bare backbone.
-        random_baseline: the score of chance on each of these tasks.
+    CLiMB's low-shot transfer (Srinivasan et al. 2022): each task learned from few examples by the model after the
+    upstream tasks (`low_shot`), and from the bare backbone; `random_baseline` is that of these tasks. Undefined if a
+    task learned from the bare backbone is no better than chance.
     """
     after = TaskScores(low_shot, "low_shot")
     before = TaskScores(bare_low_shot, "bare_low_shot", len(after))
@@ -161,11 +151,7 @@ def summary(
 ) -> dict[str, Any]:
     """Every figure of this module by its name, and under `reasons`, by name, why those that are None are None.
 
-    Args:
-        matrix: see the module.
-        random_baseline: the score of chance on each task, one per column of the matrix.
-        single_task: the score on each task learned alone, one per column.
-        low_shot, bare_low_shot, low_shot_random_baseline: of the downstream tasks, see `low_shot_transfer`.
+    The last three arguments are those of `low_shot_transfer`, of the downstream tasks.
     """
     calls: dict[Callable[..., float | None], tuple[Any, ...]] = {
         average_accuracy: (matrix,),

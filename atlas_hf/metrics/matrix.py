@@ -4,8 +4,6 @@ A matrix is rows of equal length: row i holds the scores after learning task i, 
 stands where nothing was measured. Columns without a row are tasks still to be learned.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from numbers import Real

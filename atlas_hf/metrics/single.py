@@ -1,7 +1,5 @@
 """Metrics of one task from logits and labels. Higher is better; all are fractions but `pearson`, in [-1, 1]."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

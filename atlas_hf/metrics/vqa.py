@@ -4,8 +4,6 @@ As the official script has it (github.com/GT-Vision-Lab/VQA, `PythonEvaluationTo
 is the formula of Antol et al. 2015 and Goyal et al. 2017 averaged over the subsets that leave one annotator out.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

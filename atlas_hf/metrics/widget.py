@@ -1,7 +1,5 @@
 """The page of a metric in a Space: what `compute` takes, as JSON, and what it gives."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

@@ -87,7 +87,7 @@ class AnsweringModel(TaskModel):
     def _mixture(self, tasks: Sequence[str]) -> Mixture:
         self._check_known(*(task for task in tasks if task != BASE))
         heads = self.heads
-        return Mixture.of(tasks, {task: heads[task].rows_per_example if task in heads else 1 for task in tasks})
+        return Mixture(tasks, {task: heads[task].rows_per_example if task in heads else 1 for task in tasks})
 
     def coefficients(self, task: str, **inputs: Any) -> dict[str, Tensor]:
         """How much each adapter counts for each example, by site: (B, K), or (B, K, D) for channel weighting.

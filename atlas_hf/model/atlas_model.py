@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from atlas_hf import hub
 from atlas_hf.folder import Index
-from atlas_hf.hub.sources import is_repository, load_backbone, locate
+from atlas_hf.hub import is_repository, load_backbone, locate
 from atlas_hf.model import loading, records, saving
 from atlas_hf.model.answering_model import AnsweringModel
 from atlas_hf.report.card import write_card

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from atlas_hf.folder import INDEX, WEIGHTS, AtlasFormatError, BaseModel, Index, check_task_folder, load_tensors
 from atlas_hf.folder.index import TaskRecord
-from atlas_hf.hub.sources import is_repository
+from atlas_hf.hub import is_repository
 from atlas_hf.model.records import read_task
 from atlas_hf.model.task_model import TaskModel
 

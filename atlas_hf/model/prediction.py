@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from atlas_hf.data import AtlasCollator, Encoder
-from atlas_hf.data.batches import batches
+from atlas_hf.data import AtlasCollator, Encoder, batches
 from atlas_hf.model.evaluation import evaluating
 from atlas_hf.model.task_model import TaskModel
 from atlas_hf.tasks import TaskSpec

@@ -13,10 +13,19 @@ from typing import Any
 from huggingface_hub.utils import validate_repo_id
 
 from atlas_hf.folder import (
-    CONFIG, DOWNSTREAM, INDEX, SPEC, TASK_FILES, AtlasFormatError, BaseModel, Index, Results, TaskRecord, TaskResult,
+    CONFIG,
+    DOWNSTREAM,
+    INDEX,
+    SPEC,
+    TASK_FILES,
+    AtlasFormatError,
+    Index,
+    Results,
+    TaskRecord,
+    TaskResult,
     read_json,
-)  # fmt: skip
-from atlas_hf.hub.sources import SHIPPED_BACKBONES, is_repository
+)
+from atlas_hf.hub import SHIPPED_BACKBONES, is_repository
 from atlas_hf.report.printable import mapping, md, public, real
 from atlas_hf.tasks import TaskSpec
 
@@ -81,7 +90,8 @@ class CardTask:
         """Mean over the sites, by the task whose adapter it is; None where a site has no number for it."""
         sites = [mapping(site) for site in mapping(self.result and self.result.coefficients).values()]
         values = {name: [real(site.get(name)) for site in sites] for name in (sites[0] if sites else ())}
-        return {name: _mean(found) for name, found in values.items()}
+        known = {name: [value for value in found if value is not None] for name, found in values.items()}
+        return {name: sum(found) / len(found) if len(found) == len(sites) else None for name, found in known.items()}
 
     @property
     def modules(self) -> str:
@@ -118,9 +128,8 @@ class Source:
     """Everything that a card is drawn from."""
 
     label: str
-    base: BaseModel
+    index: Index
     base_id: str | None
-    versions: Mapping[str, str]
     tasks: Sequence[CardTask]
     results: Results
     datasets: Sequence[str]
@@ -164,9 +173,8 @@ def read_source(folder: Path, state: Path, repo_id: str | None) -> Source:
     ]
     return Source(
         label=repo_id or _label(folder),
-        base=index.base_model,
+        index=index,
         base_id=hub_id(index.base_model.id, folder),
-        versions=index.versions,
         tasks=tasks,
         results=results,
         datasets=[known for t in tasks if (known := hub_id(t.spec.dataset_id, folder)) and "/" in known],
@@ -200,12 +208,6 @@ def hub_id(value: Any, folder: Path) -> str | None:
     places = [Path.cwd(), *folder.resolve().parents]
     local = value not in SHIPPED_BACKBONES and any((place / value).exists() for place in places)
     return None if local else value
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean, or None where one is missing."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _word(column: str) -> str:

@@ -1,13 +1,10 @@
 """Built-in streams of tasks: what there is to learn from. May import `metrics` and `atlas_hf.tasks`.
 
-`stream` says what a stream is; `digits` and `climb` are streams; `selection` chooses tasks, and examples of a task.
+`stream` says what a stream is, and chooses tasks and examples of it; `digits` and `climb` are streams.
 """
 
-from __future__ import annotations
-
 from atlas_hf.streams import climb, digits
-from atlas_hf.streams.selection import low_shot
-from atlas_hf.streams.stream import Stream
+from atlas_hf.streams.stream import Stream, low_shot
 
 STREAMS: dict[str, Stream] = {"digits": digits, "climb": climb}
 

@@ -14,12 +14,11 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import silu
 
-from atlas_hf.data.batches import batches
+from atlas_hf.data import batches
 from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.task_trainer import score
-from atlas_hf.tuner.layer import AtlasLayer
-from atlas_hf.tuner.route import ROUTE, routed
+from atlas_hf.tuner import ROUTE, AtlasLayer, Route, routed
 
 EXAMPLES = 256
 
@@ -96,8 +95,8 @@ def _measuring(model: AtlasModel, task: str) -> Iterator[dict[AtlasLayer, list[T
     def measure(site: AtlasLayer, args: Sequence[Any], output: Tensor) -> None:
         x = outputs.pop(site).to(site.atlas_key[task].dtype)
         x = x[:, None] if x.dim() == 2 else x
-        route = ROUTE.get() or Route()
-        shares[site].append(_shares(site, task, x, coefficients[site], route.mask))
+        route = ROUTE.get()
+        shares[site].append(_shares(site, task, x, coefficients[site], route.mask if route else None))
 
     outputs: dict[AtlasLayer, Tensor] = {}
     coefficients: dict[AtlasLayer, Tensor] = {}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from atlas_hf.data.batches import batches
+from atlas_hf.data import batches
 from atlas_hf.folder import TaskResult
 from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.training.trainer import AtlasTrainer

@@ -13,7 +13,7 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from atlas_hf.data.batches import batches
+from atlas_hf.data import batches
 from atlas_hf.data.collator import AtlasCollator
 from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.tasks import TaskSpec
@@ -45,7 +45,7 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
 
     def start(opened: Collection[int]) -> None:
         for site, queries in starts.items():
-            site.start_queries(task, queries.opened(opened))
+            site.start_queries(task, queries, opened)
 
     def error(opened: Collection[int]) -> float:
         start(opened)

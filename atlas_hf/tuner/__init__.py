@@ -3,7 +3,9 @@
 A new backbone is an entry in `backbones`, a stage one in `stages`, a head one in `heads`.
 """
 
-import peft  # noqa: F401 (first: importing it registers ATLAS, which imports this room)
+from typing import Any
+
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
 from atlas_hf.tuner.backbones import TARGET_MODULES, backbone_of
 from atlas_hf.tuner.config import BASE, AtlasConfig, AtlasPeftType
@@ -39,3 +41,9 @@ __all__ = [
     "pooled_size",
     "routed",
 ]
+
+# As PEFT's own `register_peft_method` does for the methods of its closed enum.
+_KIND: Any = AtlasPeftType.ATLAS
+PEFT_TYPE_TO_CONFIG_MAPPING[_KIND] = AtlasConfig
+PEFT_TYPE_TO_TUNER_MAPPING[_KIND] = AtlasTuner
+PEFT_TYPE_TO_PREFIX_MAPPING[_KIND] = AtlasTuner.prefix

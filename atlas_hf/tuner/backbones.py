@@ -1,7 +1,5 @@
 """What is known of each architecture, one record each, and which ones cannot be used."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

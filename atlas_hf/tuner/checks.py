@@ -1,8 +1,7 @@
 """What can be wrong with a new task; everything is checked before the model is changed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Set
+from itertools import product
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -47,8 +46,8 @@ def check_heads(size: int, num_heads: int) -> None:
         )
 
 
-def check_experience(name: str, configs: Mapping[str, AtlasConfig]) -> None:
-    """Every reused task is here, and fits."""
+def check_experience(name: str, configs: Mapping[str, AtlasConfig], digests: Mapping[str, str]) -> None:
+    """Every reused task is here, fits, and is what it was when this task was learned."""
     config, others = configs[name], [task for task in configs if task != name]
     missing = [task for task in config.experience if task not in others]
     if missing:
@@ -56,28 +55,19 @@ def check_experience(name: str, configs: Mapping[str, AtlasConfig]) -> None:
             f"Task '{name}' reuses {missing}, which this model does not hold (it holds {others}). "
             "Load or learn the reused tasks first."
         )
-    for task in config.experience:
-        _check_fits(name, config, task, configs[task])
-
-
-def check_digests(name: str, config: AtlasConfig, digests: Mapping[str, str]) -> None:
-    """Every reused task is what it was when this task was learned."""
+    for task, field in product(config.experience, AGREED):
+        mine, theirs = getattr(config, field), getattr(configs[task], field)
+        if comparable(mine) != comparable(theirs):
+            raise ValueError(
+                f"Task '{name}' has {field}={mine!r} and reuses '{task}', which has {theirs!r}; a task and what "
+                "it reuses must agree in this. Use the same value, or leave the task out of experience."
+            )
     for task, then in config.experience_sha256.items():
         now = digests.get(task, then)
         if now != then:
             raise ValueError(
                 f"Task '{name}' was learned on another version of '{task}': sha256 {now[:12]}... now, "
                 f"{then[:12]}... then. Restore the '{task}' it was learned with."
-            )
-
-
-def _check_fits(name: str, config: AtlasConfig, task: str, reused: AtlasConfig) -> None:
-    for field in AGREED:
-        mine, theirs = getattr(config, field), getattr(reused, field)
-        if comparable(mine) != comparable(theirs):
-            raise ValueError(
-                f"Task '{name}' has {field}={mine!r} and reuses '{task}', which has {theirs!r}; a task and what "
-                "it reuses must agree in this. Use the same value, or leave the task out of experience."
             )
 
 

@@ -1,22 +1,23 @@
 """`AtlasConfig`: one task's settings, saved as PEFT's `adapter_config.json`."""
 
-from __future__ import annotations
-
+import math
+import re
 from dataclasses import dataclass, field
 from enum import Enum
+from reprlib import repr as short
 from typing import Any
 
 from peft import PeftConfig
 
 from atlas_hf.fusion import VARIANTS, WEIGHTINGS
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner.patterns import check_patterns
 from atlas_hf.tuner.stages import STAGES
 
 # PEFT's name for "no adapter", which it writes out wherever it is asked for (`adapter_names` of LoRA's forward call).
 BASE = "__base__"
 QUERY_INITS = ("screened", "opposed", "normal")
 CHANNEL_QUERIES = 24
+MAX_NAMES, MAX_LETTERS, MAX_WAYS = 1000, 200, 10**6  # of what chooses sites
 # What each way to pool reads of the backbone's outputs.
 POOLINGS = {
     "pooler": ("pooler_output",),
@@ -142,9 +143,25 @@ class AtlasConfig(PeftConfig):
         return self.num_queries or (1 if self.weighting == "adapter" else CHANNEL_QUERIES)
 
     def check_patterns(self) -> None:
-        """For a config that somebody else wrote: no regex that takes for ever. Raises `ValueError`."""
+        """For a config that somebody else wrote: no regex that takes for ever. Raises `ValueError`.
+
+        PEFT matches with `re`, which knows no time limit and cannot be replaced there: a match of our own by RE2, or
+        by `regex` with its timeout, would bound nothing. So the effort is estimated from the pattern beforehand.
+        """
         for name in ("target_modules", "exclude_modules", "layers_pattern"):
-            check_patterns(name, getattr(self, name))
+            value = getattr(self, name)
+            patterns = [] if value is None else [value] if isinstance(value, str) else value
+            if not isinstance(patterns, (list, set, tuple)) or len(patterns) > MAX_NAMES:
+                raise ValueError(
+                    f"{name} is {short(value)}; give a list of at most {MAX_NAMES} names, or a simple regex."
+                )
+            for pattern in patterns:
+                if not isinstance(pattern, str) or len(pattern) > MAX_LETTERS or _ways(pattern) > MAX_WAYS:
+                    raise ValueError(
+                        f"{name} has {short(pattern)}, which may take for ever to match; give names, or a simple "
+                        f"regex: at most {MAX_LETTERS} letters, two or three `*` or `+`, and none of them after a "
+                        "bracket."
+                    )
 
     def _check_sites(self) -> None:
         for name in ("target_modules", "exclude_modules"):
@@ -160,3 +177,17 @@ class AtlasConfig(PeftConfig):
         """As `adapter_config.json` has it: PEFT makes sets of names, whose order differs between processes; sorted."""
         values = super().to_dict().items()
         return {name: sorted(v) if isinstance(v, set) else v for name, v in values if name != "spec"}
+
+
+def _ways(pattern: str) -> float:
+    """At most how many ways to try a regex on a module's path (80 letters) there are; infinity for what is none."""
+    try:
+        re.compile(pattern)
+    except re.error:
+        return math.inf
+    plain = re.sub(r"\\.|\[\^?.[^\]]*\]", "x", pattern)  # an escape or a set is one letter
+    plain = re.sub(r"\(\?[:=!]", "(", plain)
+    if re.search(r"\)[*+{]", plain):
+        return math.inf
+    alternatives = math.prod(part.count("|") + 1 for part in re.split("[()]", plain))
+    return 80 ** len(re.findall(r"[*+{]", plain)) * 2 ** plain.count("?") * alternatives

@@ -1,14 +1,9 @@
 """One head per task shape. A head maps pooled vectors to logits and knows its loss."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
-if TYPE_CHECKING:
-    from atlas_hf.tasks import TaskSpec
+from atlas_hf.tasks import TaskSpec
 
 # The modules of every head: no task may have such a name (see `atlas_hf.tuner.checks.check_name`).
 HEAD_PARTS = ("dense", "norm", "out")
@@ -23,18 +18,15 @@ class Head(nn.Module):
         rows_per_example: how many backbone rows, and so pooled vectors, belong to one example.
     """
 
+    joins_rows = False  # are the pooled vectors of an example's rows joined into one input?
+
     def __init__(self, in_features: int, num_labels: int, rows_per_example: int = 1) -> None:
         super().__init__()
         self.rows_per_example = rows_per_example
-        size = in_features * self.joined_rows
+        size = in_features * (rows_per_example if self.joins_rows else 1)
         self.dense = nn.Linear(size, 2 * in_features)
         self.norm = nn.LayerNorm(2 * in_features)
         self.out = nn.Linear(2 * in_features, num_labels)
-
-    @property
-    def joined_rows(self) -> int:
-        """How many pooled vectors are joined into one input."""
-        return 1
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(B x rows, D) -> logits (B, C)."""
@@ -61,10 +53,7 @@ class ClassificationHead(Head):
 class PairHead(ClassificationHead):
     """One of C classes for the joined pooled vectors of an example's rows (NLVR2: two images)."""
 
-    @property
-    def joined_rows(self) -> int:
-        """All of an example."""
-        return self.rows_per_example
+    joins_rows = True
 
 
 class MultipleChoiceHead(ClassificationHead):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from atlas_hf.fusion import Pack, compute_dtype, fuse_packs
+from atlas_hf.fusion import compute_dtype, fuse_packs
 from atlas_hf.tuner.config import AtlasConfig
 from atlas_hf.tuner.packing import PackCache, pack
 from atlas_hf.tuner.parameters import TaskParameters
@@ -95,20 +95,15 @@ class AtlasLayer(TaskParameters):
         return output.view(result.shape).to(result.dtype)
 
     def operands(self, task: str) -> Operands:
-        """What this site computes with for a task; weights that train as they are, others packed."""
-        config = self.atlas_config[task]
-        packs, keys = self._packs(task)
-        return Operands(packs, self.queries(task), keys, config.pooling_heads, config.variant, config.weighting)
-
-    def _packs(self, task: str) -> tuple[list[Pack], Tensor]:
-        """The adapters of a task, those that train in a pack of their own, and all keys (K, Q, D)."""
-        members, trained = self.members(task), []
+        """What this site computes with for a task; weights that train as they are, in a pack of their own."""
+        config, members, trained = self.atlas_config[task], self.members(task), []
         if torch.is_grad_enabled() and self.atlas_down[task].weight.requires_grad and task in members:
             members, trained = members[:-1], members[-1:]
         packed = [self.packs.get(self, members)] if members else []
         packed += [pack(self, trained)] if trained else []
-        keys = [keys for _, keys in packed]
-        return [weights for weights, _ in packed], torch.cat(keys) if len(keys) > 1 else keys[0]
+        packs, keys = [weights for weights, _ in packed], [keys for _, keys in packed]
+        key = torch.cat(keys) if len(keys) > 1 else keys[0]
+        return Operands(packs, self.queries(task), key, config.pooling_heads, config.variant, config.weighting)
 
     def __repr__(self) -> str:
         return "atlas." + super().__repr__()

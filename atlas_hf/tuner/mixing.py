@@ -1,10 +1,7 @@
 """A batch of several tasks: which rows belong to which, and back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -13,53 +10,49 @@ from torch import Tensor
 from atlas_hf.tuner.config import BASE
 
 
-@dataclass(frozen=True)
 class Mixture:
     """The examples and rows of each task in a batch.
 
     Args:
+        tasks: of each example.
+        rows_per_example: how many rows, one after another, an example of each task has.
+
+    Attributes:
         examples: positions of the examples of each task, by task.
         rows: positions of their rows, likewise.
+        order: positions of all rows, those of a task side by side.
     """
 
-    examples: dict[str, list[int]]
-    rows: dict[str, list[int]]
-
-    @classmethod
-    def of(cls, tasks: Sequence[str], rows_per_example: Mapping[str, int]) -> Mixture:
-        """Example i is of task `tasks[i]` and has as many rows, one after another, as that task asks for."""
-        examples: dict[str, list[int]] = {}
-        rows: dict[str, list[int]] = {}
-        start = 0
+    def __init__(self, tasks: Sequence[str], rows_per_example: Mapping[str, int]) -> None:
+        self.examples: dict[str, list[int]] = {}
+        self.rows: dict[str, list[int]] = {}
+        end = 0
         for position, task in enumerate(tasks):
-            end = start + rows_per_example[task]
-            examples.setdefault(task, []).append(position)
-            rows.setdefault(task, []).extend(range(start, end))
-            start = end
-        return cls(examples, rows)
+            start, end = end, end + rows_per_example[task]
+            self.examples.setdefault(task, []).append(position)
+            self.rows.setdefault(task, []).extend(range(start, end))
+        self.order = torch.tensor([row for rows in self.rows.values() for row in rows])
 
     @property
     def runs(self) -> tuple[tuple[str, int], ...]:
-        """Task and number of rows, in the order of `ordered`."""
+        """Task and number of rows, in the order of `order`."""
         return tuple((task, len(rows)) for task, rows in self.rows.items())
 
     @property
     def size(self) -> int:
         """How many rows the batch has."""
-        return sum(map(len, self.rows.values()))
+        return len(self.order)
 
     def ordered(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The inputs with the rows of each task side by side."""
-        order = torch.tensor(list(chain.from_iterable(self.rows.values())))
+        """The inputs with their rows in the order of `order`."""
         return {
-            name: value[order.to(value.device)] if isinstance(value, Tensor) and value.dim() else value
+            name: value[self.order.to(value.device)] if isinstance(value, Tensor) and value.dim() else value
             for name, value in inputs.items()
         }
 
     def restored(self, ordered: Tensor) -> Tensor:
-        """Rows in the order of `ordered`, back in the order in which they were given."""
-        order = torch.tensor(list(chain.from_iterable(self.rows.values())), device=ordered.device)
-        return ordered[order.argsort()]
+        """Rows in the order of `order`, back in the order in which they were given."""
+        return ordered[self.order.argsort().to(ordered.device)]
 
 
 def runs_of(names: Sequence[str], known: Sequence[str]) -> tuple[tuple[str, int], ...]:

@@ -16,14 +16,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from atlas_hf.fusion import orthogonality
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder
-from atlas_hf.tuner.checks import check_digests, check_experience, check_name, check_sites, comparable
+from atlas_hf.tuner.checks import check_experience, check_name, check_sites, comparable
 from atlas_hf.tuner.config import BASE, AtlasConfig
 from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
-from atlas_hf.tuner.masks import given_mask, share_masks
 from atlas_hf.tuner.mixing import runs_of
-from atlas_hf.tuner.route import ROUTE, Operands, Route, route_checkpoints, routed
-from atlas_hf.tuner.slots import slots
+from atlas_hf.tuner.parameters import slots
+from atlas_hf.tuner.route import ROUTE, Operands, Route, given_mask, route_checkpoints, routed, share_masks
 from atlas_hf.tuner.stages import STAGES
 
 SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")  # what chooses the sites
@@ -88,9 +87,8 @@ class AtlasTuner(BaseTuner):
         self._prepare_adapter_config(config, self.get_model_config(model))
         twins = self._sites_of_twin(adapter_name, config)
         check_sites(self._targets(model, adapter_name) if twins is None else twins, config)
-        check_experience(adapter_name, self.peft_config)
         digests = {task: self.reusable_sha256(task) for task in config.experience}
-        check_digests(adapter_name, config, digests)
+        check_experience(adapter_name, self.peft_config, digests)
         config.experience_sha256 |= digests
         with init_empty_weights() if kwargs.get("low_cpu_mem_usage") else nullcontext():
             head = None if config.head is None else build_head(**config.head)
@@ -199,11 +197,13 @@ class AtlasTuner(BaseTuner):
         config.experience_sha256 = {name: config.experience_sha256[name] for name in config.experience}
 
     def reusable_sha256(self, task: str) -> str:
-        """Digest of what later tasks reuse of a task: its adapters and keys at all sites."""
+        """Digest of what later tasks reuse of a task: its adapters and keys at all sites, as float32."""
         digest = hashlib.sha256()
         for path, site in self.sites_of(task).items():
             digest.update(path.encode())
-            site.reusable_digest(task, digest)
+            for tensor in site.reusable(task):
+                digest.update(repr(tuple(tensor.shape)).encode())
+                digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def orthogonality(self, task: str) -> Tensor:

@@ -1,26 +1,19 @@
 """Packed weights of the adapters at a site, kept while they do not change."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from itertools import chain
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from atlas_hf.fusion import Pack, compute_dtype, widened
+from atlas_hf.tuner.parameters import TaskParameters
 
 MAX_PACKS = 4
 
 
-class Site(Protocol):
-    """What has adapters by name."""
-
-    def reusable(self, task: str) -> tuple[Tensor, ...]:
-        """See `TaskParameters.reusable`."""
-
-
-def pack(site: Site, names: Sequence[str]) -> tuple[Pack, Tensor]:
+def pack(site: TaskParameters, names: Sequence[str]) -> tuple[Pack, Tensor]:
     """The adapters of these names as one `Pack`, and their keys (K, Q, D)."""
     rows = [site.reusable(name) for name in names]
     single = widened([Pack(down, down_bias, up.mT, up_bias) for down, down_bias, up, up_bias, _ in rows])
@@ -42,11 +35,6 @@ class Stamp(NamedTuple):
     alias: Tensor
     version: int
 
-    @classmethod
-    def of(cls, parameter: Tensor) -> Stamp:
-        """As it is now."""
-        return cls(parameter, parameter.detach(), parameter._version)  # noqa: SLF001
-
     def holds(self, parameter: Tensor) -> bool:
         """Is it still what it was?"""
         same = parameter is self.parameter and parameter._version == self.version  # noqa: SLF001
@@ -59,7 +47,7 @@ class Entry(NamedTuple):
     names: tuple[str, ...]
     dtype: torch.dtype
     width: int
-    stamps: list[list[Stamp]]
+    stamps: list[Stamp]
     weights: Pack
     keys: Tensor
 
@@ -76,10 +64,7 @@ class PackCache:
     def __init__(self) -> None:
         self._entries: tuple[Entry, ...] = ()
 
-    def __deepcopy__(self, memo: Any) -> PackCache:
-        return PackCache()
-
-    def __reduce__(self) -> tuple[type[PackCache], tuple[()]]:
+    def __reduce__(self) -> tuple[type, tuple[()]]:
         return PackCache, ()
 
     def __len__(self) -> int:
@@ -89,10 +74,10 @@ class PackCache:
         """Pack anew when asked next."""
         self._entries = ()
 
-    def get(self, site: Site, names: Sequence[str]) -> tuple[Pack, Tensor]:
+    def get(self, site: TaskParameters, names: Sequence[str]) -> tuple[Pack, Tensor]:
         """Like `pack`, in the type that autocast would convert the weights to."""
         rows = [site.reusable(name) for name in names]
-        parameters = [parameter for row in rows for parameter in row]
+        parameters = [*chain.from_iterable(rows)]
         trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
         if trains or torch.compiler.is_compiling() or any(parameter.is_inference() for parameter in parameters):
             return pack(site, names)
@@ -100,23 +85,16 @@ class PackCache:
         dtype = compute_dtype(parameters[0])
         for entry in self._entries:
             same = entry.names[: len(names)] == names and (entry.dtype, entry.width) == (dtype, width)
-            if same and all(map(_holds, entry.stamps, rows)):
+            if same and all(map(Stamp.holds, entry.stamps, parameters)):
                 return Pack(*(tensor[: len(names)] for tensor in entry.weights)), entry.keys[: len(names)]
-        entry = self._make(site, names, dtype, rows)
-        self._entries = (entry, *(old for old in self._entries if not _covers(entry, old)))[:MAX_PACKS]
-        return entry.weights, entry.keys
-
-    def _make(self, site: Site, names: tuple[str, ...], dtype: torch.dtype, rows: list[tuple]) -> Entry:
-        stamps = [[Stamp.of(parameter) for parameter in row] for row in rows]
+        stamps = [Stamp(parameter, parameter.detach(), parameter._version) for parameter in parameters]  # noqa: SLF001
         # What is made in inference mode could not be used for training later.
         with torch.inference_mode(False), torch.no_grad():
             weights, keys = pack(site, names)
             weights = Pack(*(tensor.to(dtype).contiguous() for tensor in weights))
-        return Entry(names, dtype, weights.down_bias.shape[1], stamps, weights, keys)
-
-
-def _holds(stamps: list[Stamp], row: tuple[Tensor, ...]) -> bool:
-    return all(map(Stamp.holds, stamps, row))
+        entry = Entry(names, dtype, width, stamps, weights, keys)
+        self._entries = (entry, *(old for old in self._entries if not _covers(entry, old)))[:MAX_PACKS]
+        return weights, keys
 
 
 def _covers(new: Entry, old: Entry) -> bool:

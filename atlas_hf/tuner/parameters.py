@@ -1,11 +1,8 @@
 """What every task owns at a site, where it starts, and what of it trains."""
 
-from __future__ import annotations
-
-import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -14,33 +11,6 @@ from torch import Tensor, nn
 from atlas_hf.tuner.checks import check_heads
 from atlas_hf.tuner.config import AtlasConfig
 from atlas_hf.tuner.stages import STAGES
-
-
-class FrozenNames(Mapping[str, tuple[str, ...]]):
-    """What stays frozen of each task, by its stage now."""
-
-    def __init__(self, configs: Mapping[str, AtlasConfig]) -> None:
-        self.configs = configs
-
-    def __getitem__(self, name: str) -> tuple[str, ...]:
-        return STAGES[self.configs[name].stage].frozen
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.configs)
-
-    def __len__(self) -> int:
-        return len(self.configs)
-
-
-class QueryStarts(NamedTuple):
-    """Where a task's queries over its experience may start, (K, Q, D) each; see `AtlasConfig.init_queries`."""
-
-    opposed: Tensor
-    normal: Tensor
-
-    def opened(self, places: Collection[int]) -> Tensor:
-        """Normal for the adapters at these places, opposed for the others."""
-        return torch.stack([(self.normal if k in places else self.opposed)[k] for k in range(len(self.opposed))])
 
 
 class TaskParameters(nn.Module, BaseTunerLayer):
@@ -56,6 +26,8 @@ class TaskParameters(nn.Module, BaseTunerLayer):
     def __init__(self, base_layer: nn.Module, adapter_name: str) -> None:
         super().__init__()
         self.base_layer = base_layer
+        base: Any = self.get_base_layer()
+        self.in_features, self.out_features = base.in_features, base.out_features
         self.atlas_down = nn.ModuleDict()
         self.atlas_up = nn.ModuleDict()
         self.atlas_key = nn.ParameterDict()
@@ -68,21 +40,11 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         self.may_train: set[str] = set()
 
     @property
-    def out_features(self) -> int:
-        """D."""
-        base: Any = self.get_base_layer()
-        return base.out_features
-
-    @property
-    def in_features(self) -> int:
-        """Of the wrapped linear module."""
-        base: Any = self.get_base_layer()
-        return base.in_features
-
-    @property
-    def frozen_peft_weight_names(self) -> Mapping[str, tuple[str, ...]]:  # type: ignore[override]  # PEFT: a dict
-        """PEFT asks this whenever it makes an adapter trainable."""
-        return FrozenNames(self.atlas_config)
+    def frozen_peft_weight_names(self) -> dict[str, tuple[str, ...]]:  # type: ignore[override]  # PEFT: an attribute
+        """What stays frozen of each task that may train, by its stage now: PEFT asks whenever it lets one train."""
+        return {
+            task: STAGES[self.atlas_config[task].stage].frozen for task in self.may_train & self.atlas_config.keys()
+        }
 
     def update_layer(self, adapter_name: str, config: AtlasConfig) -> None:
         """Add a task's parameters. Raises `ValueError` if `num_heads` does not divide this site's width."""
@@ -112,18 +74,20 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         keys = torch.stack([self.atlas_key[name].detach().float().cpu() for name in config.experience])
         return 0.5 * noise - keys
 
-    def query_starts(self, task: str) -> QueryStarts:
-        """Of a task in its first stage whose queries are as `_first_queries` opposed them to the keys.
+    def query_starts(self, task: str) -> Tensor:
+        """Where the queries over the experience may start, opposed and normal: (2, K, Q, D); see `AtlasConfig`.
 
-        The normal ones are the noise that was drawn then, but for rounding.
+        Of a task in its first stage whose queries are as `_first_queries` opposed them to the keys. The normal ones
+        are the noise that was drawn then, but for rounding.
         """
-        opposed = self.atlas_experience_query[task].detach().clone()
-        return QueryStarts(opposed, 2 * (opposed + self.keys(task).detach()))
+        opposed = self.atlas_experience_query[task].detach()
+        return torch.stack([opposed, 2 * (opposed + self.keys(task).detach())])
 
-    def start_queries(self, task: str, queries: Tensor) -> None:
-        """Let the queries over the experience start here, (K, Q, D)."""
+    def start_queries(self, task: str, starts: Tensor, opened: Collection[int]) -> None:
+        """Let the queries over the adapters at the places `opened` start as normal ones, the others opposed."""
         with torch.no_grad():
-            self.atlas_experience_query[task].copy_(queries)
+            for place, query in enumerate(self.atlas_experience_query[task]):
+                query.copy_(starts[int(place in opened), place])
 
     def keep_experience(self, task: str, kept: Sequence[int]) -> None:
         """Leave only these of the adapters that a task reuses, by their places."""
@@ -162,12 +126,6 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         up: Any = self.atlas_up[task]
         return down.weight, down.bias, up.weight, up.bias, self.atlas_key[task]
 
-    def reusable_digest(self, task: str, digest: hashlib._Hash) -> None:
-        """Feed what other tasks reuse (adapter and key) into a hash, as float32."""
-        for tensor in self.reusable(task):
-            digest.update(repr(tuple(tensor.shape)).encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
-
     # Methods of PEFT that go through the tensors of all tasks, written again for the tasks at hand. At 256 tasks and
     # 24 sites, on one core, adding a task takes 26 ms and choosing one 4 ms; with PEFT's `set_adapter` 331 and 103,
     # with its `_move_adapter_to_device_of_base_layer` 84 and 4, with all that is PEFT's, here and in `AtlasTuner`,
@@ -180,8 +138,8 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         for name in (self.may_train | trains) & self.atlas_config.keys():
             for tensor in filter(attrgetter("is_leaf"), self.tensors(name)):
                 tensor.requires_grad_(name in trains)
-        self._freeze_non_trainable_peft_weights(names)
         self._active_adapter, self.may_train = names, trains
+        self._freeze_non_trainable_peft_weights(names)
 
     def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
         """PEFT's; `set_adapter` has to know who may train."""
@@ -210,3 +168,22 @@ class TaskParameters(nn.Module, BaseTunerLayer):
             "An ATLAS adapter cannot be merged into the weights: its coefficients depend on the input. "
             "Use `unload()` to get the bare backbone back."
         )
+
+
+def slots(task: str, sites: Mapping[str, TaskParameters], heads: nn.ModuleDict) -> dict[str, tuple[nn.Module, str]]:
+    """By key, the modules that own the parameters and their names there; sites by their paths, heads by task."""
+    found: dict[str, tuple[nn.Module, str]] = {}
+    for path, site in sites.items():
+        for part in site.adapter_layer_names:
+            owner, key = getattr(site, part), f"base_model.model.{path}.{part}"
+            if task in owner:
+                found |= _inside(key, owner[task]) if isinstance(owner, nn.ModuleDict) else {key: (owner, task)}
+    return found | (_inside("base_model.atlas_head", heads[task]) if task in heads else {})
+
+
+def _inside(key: str, module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    return {
+        ".".join(filter(None, (key, path, name))): (owner, name)
+        for path, owner in module.named_modules()
+        for name, _ in owner.named_parameters(recurse=False)
+    }

@@ -1,7 +1,5 @@
 """One vector per row out of whatever an encoder returns."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -44,7 +42,12 @@ def pool(outputs: ModelOutput, mask: Tensor | None, pooling: str | None = None) 
     if pooling == "joined":
         return torch.cat([outputs["image_embeds"], outputs["text_embeds"]], dim=-1)
     hidden = outputs["last_hidden_state"]
-    return hidden[:, 0] if pooling == "cls" else _mean(hidden, mask)
+    if pooling == "cls":
+        return hidden[:, 0]
+    if mask is None or mask.shape != hidden.shape[:2]:
+        return hidden.mean(1)
+    weight = mask.to(hidden.dtype)[..., None]
+    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def pool_runs(
@@ -58,11 +61,3 @@ def pool_runs(
 
 def _allows(outputs: ModelOutput, pooling: str) -> bool:
     return all(outputs.get(key) is not None for key in POOLINGS[pooling])
-
-
-def _mean(hidden: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean over the tokens that are not padding: (rows, L, D) -> (rows, D)."""
-    if mask is None or mask.shape != hidden.shape[:2]:
-        return hidden.mean(1)
-    weight = mask.to(hidden.dtype)[..., None]
-    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)

@@ -1,17 +1,29 @@
 """What one forward call tells the sites: the task, which tokens are padding; and how they get to know it."""
 
-from __future__ import annotations
-
+import inspect
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from atlas_hf.fusion import Pack
+from atlas_hf.tuner.backbones import Backbone
+
+
+class Operands(NamedTuple):
+    """What a site computes with for a task, see `atlas_hf.fusion.fuse_packs`."""
+
+    packs: list[Pack]
+    query: Tensor
+    key: Tensor
+    num_heads: int
+    variant: str
+    weighting: str
 
 
 @dataclass
@@ -36,17 +48,6 @@ class Route:
     sequences: int | None = None
     coefficients: dict[nn.Module, Tensor] | None = None
     operands: dict[nn.Module, Operands] | None = None
-
-
-class Operands(NamedTuple):
-    """What a site computes with for a task, see `atlas_hf.fusion.fuse_packs`."""
-
-    packs: list[Pack]
-    query: Tensor
-    key: Tensor
-    num_heads: int
-    variant: str
-    weighting: str
 
 
 class CurrentRoute(threading.local):
@@ -78,12 +79,8 @@ def checkpoint_routed(checkpoint: Any, layer: Any, *args: Any, **kwargs: Any) ->
 
     That one runs in the backward pass: after the route of the forward call has ended, and on a GPU in another thread.
     """
-    return checkpoint(partial(_compute_routed, replace(ROUTE.get() or Route()), layer), *args, **kwargs)
-
-
-def _compute_routed(route: Route, layer: Any, *args: Any, **kwargs: Any) -> Any:
-    with routed(**vars(route)):
-        return layer(*args, **kwargs)
+    computed_here = routed(**vars(ROUTE.get() or Route()))(layer)
+    return checkpoint(computed_here, *args, **kwargs)
 
 
 def route_checkpoints(modules: Iterable[Any]) -> None:
@@ -95,3 +92,50 @@ def route_checkpoints(modules: Iterable[Any]) -> None:
         checkpoint = getattr(module, "_gradient_checkpointing_func", None)
         if checkpoint is not None and getattr(checkpoint, "func", None) is not checkpoint_routed:
             module._gradient_checkpointing_func = partial(checkpoint_routed, checkpoint)  # noqa: SLF001
+
+
+def given_mask(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """The `attention_mask` (B, L) of a call of the model; None if there is none, or one of another shape."""
+    bound = inspect.signature(model.forward).bind_partial(*args, **kwargs).arguments
+    return _plain(bound.get("attention_mask", bound.get("kwargs", {}).get("attention_mask")))
+
+
+def _plain(mask: Any) -> Tensor | None:
+    return mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
+
+
+def share_masks(model: nn.Module, backbone: Backbone) -> None:
+    """Let a model's embeddings and encoders leave their masks in the route of each call, as its record says."""
+    for path, module in model.named_modules():
+        if path.rpartition(".")[2] == "embeddings":
+            if backbone.windows or backbone.mask in ("embeddings", "found"):
+                module.register_forward_hook(partial(_read_embeddings, backbone), with_kwargs=True)
+        elif path and isinstance(module, PreTrainedModel) and backbone.mask in ("towers", "found"):
+            module.register_forward_pre_hook(partial(_read_call, backbone), with_kwargs=True)
+
+
+def _read_call(backbone: Backbone, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """CLIP's text encoder is called with a mask, its vision encoder without; FLAVA's third with that of both."""
+    route = ROUTE.get()
+    if route is not None and (backbone.mask == "towers" or "attention_mask" in kwargs):
+        route.mask = _plain(kwargs.get("attention_mask"))
+
+
+def _read_embeddings(
+    backbone: Backbone, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+) -> None:
+    """ViLT chooses patches in its embeddings, which return the mask of the chosen ones beside them."""
+    route = ROUTE.get()
+    if route is None:
+        return
+    tokens, mask = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
+    if backbone.windows:
+        route.sequences = len(tokens) if isinstance(tokens, Tensor) else None
+    if backbone.mask == "embeddings":
+        route.mask = mask
+    elif backbone.mask == "found":
+        if isinstance(mask, Tensor) and isinstance(tokens, Tensor) and mask.shape == tokens.shape[:2]:
+            route.mask = mask
+        else:  # the call's, if the embeddings take no images
+            has_pixels = any(isinstance(value, Tensor) and value.dim() == 4 for value in (*args, *kwargs.values()))
+            route.mask = None if has_pixels else route.padding

@@ -1,7 +1,5 @@
 """The stages of a task and the parts that it owns: the one table of what trains when, and of what each is called."""
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 
@@ -9,29 +7,18 @@ from torch import nn
 
 
 class Part(NamedTuple):
-    """What a task owns under one attribute.
+    """What a task owns under one attribute."""
 
-    Args:
-        title: as the trainer prints it.
-        group: as `AtlasModel.count_parameters` adds it up.
-    """
-
-    title: str
-    group: str
+    title: str  # as the trainer prints it
+    group: str  # as `AtlasModel.count_parameters` adds it up
 
 
 class Stage(NamedTuple):
-    """A stretch of a task's life.
+    """A stretch of a task's life."""
 
-    Args:
-        title: as the trainer prints it.
-        trained: the parts that train; all others are frozen. PEFT takes "active" for "trainable".
-        own: does the task's own adapter take part?
-    """
-
-    title: str
-    trained: tuple[str, ...]
-    own: bool
+    title: str  # as the trainer prints it
+    trained: tuple[str, ...]  # the parts that train; all others are frozen, though PEFT takes "active" for "trainable"
+    own: bool  # does the task's own adapter take part?
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -66,7 +53,7 @@ def count_by_part(model: nn.Module, task: str) -> dict[str, int]:
     """How many numbers a task owns in each of `PARTS`."""
     counts = dict.fromkeys(PARTS, 0)
     for name, parameter in model.named_parameters():
-        part, owner = part_and_task(name) or (None, None)
-        if owner == task and part is not None:
-            counts[part] += parameter.numel()
+        found = part_and_task(name)
+        if found and found[1] == task:
+            counts[found[0]] += parameter.numel()
     return counts

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from atlas_hf.cli import COMMANDS, main
+from atlas_hf import streams
+from atlas_hf.benchmark.methods import METHODS
+from atlas_hf.benchmark.speed import arguments, ways
+from atlas_hf.cli import COMMANDS, benchmark, main
+from atlas_hf.cli.commands import STREAMS, check_names
 
 HEAVY = ["torch", "transformers", "peft", "datasets", "gradio", "huggingface_hub", "numpy", "matplotlib", "evaluate"]
 WRONG = [
@@ -69,6 +73,18 @@ def test_a_wrong_option_is_named(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["learn", "--output", "x", "--nonsense", "3"])
     assert "unrecognized arguments: --nonsense 3" in capsys.readouterr().err
+
+
+def test_names_that_are_known_without_importing_what_they_name():
+    assert {name: tuple(stream.ORDERS) for name, stream in streams.STREAMS.items()} == STREAMS
+    assert list(STREAMS) == list(streams.STREAMS) and list(benchmark.METHODS) == list(METHODS)
+    assert tuple(ways.BACKBONES) == arguments.BACKBONES
+
+
+def test_a_wrong_name_is_told_with_the_possible_ones():
+    check_names("method", ["atlas"], benchmark.METHODS)
+    with pytest.raises(ValueError, match="There is no stream 'x'; possible are digits, climb"):
+        check_names("stream", ["x"], STREAMS)
 
 
 def test_the_installed_command_runs():

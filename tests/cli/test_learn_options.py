@@ -1,13 +1,36 @@
 """The options of `atlas-hf learn`: the same without torch as with it, and the same as lines of YAML."""
 
 import argparse
+import dataclasses
 
 import pytest
 
 from atlas_hf import AtlasConfig, AtlasTrainingArguments
-from atlas_hf.cli.learn_options import adapter_settings, learn_parser, light_parser, take_file
+from atlas_hf.cli.learn_options import AdapterArguments, adapter_settings, learn_parser, take_file
+from atlas_hf.cli.training_options import training_options
+from atlas_hf.fusion import VARIANTS, WEIGHTINGS
+from atlas_hf.tuner.config import POOLINGS, QUERY_INITS
 
 NOT_KNOWN = {"parallelism_config"}  # a class of accelerate; a word of a command line is neither
+
+
+OTHER = """
+class Kind(ExplicitEnum):
+    ONE = "one"
+    TWO = "two"
+
+@dataclass
+class TrainingArguments:
+    kind: Kind | str = field(default="one", metadata={"help": "Which."})
+    device: torch.device | None = field(default="cpu", metadata={"help": "Where."})
+    gpu: bool = field(default_factory=torch.cuda.is_available, metadata={"help": "On.", "x": torch.e})
+    words: list[int] = field(default_factory=list, metadata={"help": f"One of {WORDS}."})
+    plain: int = 3
+"""
+
+
+def light_parser():
+    return learn_parser(training_options())
 
 
 def about(action):
@@ -23,6 +46,39 @@ def test_the_light_parser_is_the_real_one():
     assert [about(action) for action in light._actions] == [about(action) for action in real._actions]
     assert light.format_help() == real.format_help()
     assert sum(action.choices is not None for action in light._actions) > 12
+
+
+def test_defaults_of_the_class_that_stand_in_its_file_are_read():
+    read, there = (
+        {one.name: one for one in dataclasses.fields(of)} for of in (training_options(), AtlasTrainingArguments)
+    )
+    assert list(read) == list(there)
+    literal = {name for name, one in there.items() if one.default is not dataclasses.MISSING} - {"optim"}
+    assert {name: read[name].default for name in literal} == {name: there[name].default for name in literal}
+
+
+def test_what_only_importing_would_tell_takes_any_word_and_is_left_open(tmp_path, monkeypatch):
+    path = tmp_path / "arguments.py"
+    path.write_text(OTHER)
+    monkeypatch.setattr("atlas_hf.cli.training_options._of_transformers", lambda module: path)
+    fields = {one.name: one for one in dataclasses.fields(training_options())}
+    kind, device, gpu, words, plain = (fields[name] for name in ("kind", "device", "gpu", "words", "plain"))
+    assert [one.value for one in kind.type.__args__[0]] == ["one", "two"] and kind.default == "one"
+    assert device.type == str | None and device.default == "cpu"
+    assert gpu.type is bool and gpu.default is None and gpu.metadata == {"help": "On.", "x": None}
+    assert words.type == list[int] and words.metadata == {"help": None}
+    assert plain.type is int and plain.default is None
+
+
+def test_the_options_of_the_adapters_are_those_of_the_config():
+    decided = {"experience", "experience_sha256", "stage", "head"}
+    own = {one.name: one for one in dataclasses.fields(AtlasConfig) if "help" in one.metadata and one.init}
+    options = {one.name: one for one in dataclasses.fields(AdapterArguments)}
+    assert set(own) & set(AtlasConfig.__annotations__) - decided == set(options)
+    assert {name: one.metadata for name, one in options.items()} == {name: own[name].metadata for name in options}
+    choices = {action.dest: action.choices for action in light_parser()._actions}
+    possible = {"variant": VARIANTS, "weighting": WEIGHTINGS, "init_queries": QUERY_INITS, "pooling": POOLINGS}
+    assert {name: list(choices[name]) for name in possible} == {name: list(names) for name, names in possible.items()}
 
 
 def read(argv):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from atlas_hf.data.batches import batches
+from atlas_hf.data import batches
 
 
 @pytest.mark.parametrize("kind", [list, Dataset.from_list])

@@ -17,7 +17,7 @@ from PIL import Image
 
 from atlas_hf import hub
 from atlas_hf.cli import main
-from atlas_hf.demo import DIGITS_MODEL, DIGITS_MODEL_ID, comparison, pictures, places, snippets, views
+from atlas_hf.demo import DIGITS_MODEL, DIGITS_MODEL_ID, comparison, pictures, places, views
 from atlas_hf.demo.actions import Demo
 from atlas_hf.demo.examples import FOLDER, examples, fitting, write_examples
 from atlas_hf.demo.places import Mistake, Models, Place, home, visit
@@ -437,7 +437,7 @@ def test_a_damaged_comparison_is_named(tmp_path):
 def test_the_code_runs_as_printed(demo, task, after, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shutil.copy(VQA, "image.png")
-    for program in snippets.code(demo.home, demo.home.task(task), after).values():
+    for program in views.code(demo.home, demo.home.task(task), after).values():
         scope = {}
         exec(program, scope)
         assert "[{'label':" in capsys.readouterr().out
@@ -446,13 +446,13 @@ def test_the_code_runs_as_printed(demo, task, after, tmp_path, monkeypatch, caps
 
 def test_the_code_for_a_repository(server, capsys):
     place = home(MODEL, "task-03-image-class")
-    whole, only, then = snippets.code(place, place.task("text-choice"), 2).values()
+    whole, only, then = views.code(place, place.task("text-choice"), 2).values()
     assert f'AtlasModel.from_pretrained("{MODEL}", revision="task-03-image-class")' in whole
     assert 'revision="task-03-image-class", tasks=["text-choice"])' in only
     assert f'AtlasModel.from_pretrained("{MODEL}", revision="task-02-text-choice")' in then
     exec(then, scope := {})
     assert scope["model"].tasks == ["entailment", "text-choice"]
-    assert f"https://huggingface.co/{MODEL}/blob/{place.commit}/README.md" in snippets.card_link(place)
+    assert f"https://huggingface.co/{MODEL}/blob/{place.commit}/README.md" in views.card_link(place)
 
 
 # The command ---------------------------------------------------------------------------------------------------------

@@ -9,15 +9,20 @@ import pytest
 from atlas_hf import hub
 from atlas_hf.cli import main
 from atlas_hf.demo import DIGITS_MODEL, DIGITS_MODEL_ID
-from atlas_hf.demo.space import APP, CARD, REQUIREMENTS, package_files, push_space, space_files
-from shared import hub_models
-from shared.hub_models import FAST, QUIET
+from atlas_hf.demo.space import APP, CARD, REQUIREMENTS, package_files, space_files
+from shared.hub_models import FAST, FAULTS, QUIET, learn
+from shared.hub_server import loopback_hub
 
-server = hub_models.hub
 pytestmark = QUIET
 ROOT = Path(__file__).parents[2]
 SPACE, MODEL = "user/demo", "user/digits"
 FILES = {"app.py": b"print('hello')\n", "README.md": b"---\nsdk: gradio\n---\n", "data/a.safetensors": b"0" * 20_000}
+
+
+@pytest.fixture
+def server(tmp_path):
+    with loopback_hub(tmp_path / "home") as server:
+        yield server
 
 
 def pinned(name: str) -> str:
@@ -28,7 +33,9 @@ def pinned(name: str) -> str:
 
 
 def push(server, files=FILES, **options):
-    return push_space(files, SPACE, endpoint=server.url, token="hf_write", retry=FAST, **options)
+    return hub.fill_space(
+        files, SPACE, "Update the demo", endpoint=server.url, token="hf_write", retry=FAST, **options
+    )
 
 
 def on_hub(server, repo_id=SPACE):
@@ -64,7 +71,7 @@ def test_a_space_names_its_model_and_the_versions_in_use():
 
 def test_a_space_carries_the_package():
     carried = package_files()
-    data = {"atlas_hf/demo/style.css", "atlas_hf/streams/digits/digits_vilt/config.json"}
+    data = {"atlas_hf/demo/parts.html", "atlas_hf/demo/style.css", "atlas_hf/streams/digits/digits_vilt/config.json"}
     assert {"atlas_hf/__init__.py", *data} <= set(carried)
     assert not any("__pycache__" in path for path in carried)
 
@@ -149,7 +156,7 @@ def test_a_space_of_an_earlier_version_is_known_by_its_note(server, kept):
 
 @pytest.mark.parametrize("name", ["commit reply lost", "commit 503", "commit 412", "upload cut", "create lost"])
 def test_after_a_fault_there_is_one_commit(server, name):
-    server.fault(**hub_models.FAULTS[name])
+    server.fault(**FAULTS[name])
     filled = push(server)
     assert filled.new == tuple(FILES) and commits(server) == ["Update the demo", "initial commit"]
     assert {path: content for path, content in on_hub(server).items() if path in FILES} == FILES
@@ -158,7 +165,7 @@ def test_after_a_fault_there_is_one_commit(server, name):
 def test_a_commit_of_others_in_between(server):
     push(server)
     foreign = {"call": lambda: server.foreign_commit(SPACE, {"notes.txt": b"mine"}, kind="space")}
-    server.fault(**hub_models.FAULTS["foreign commit"] | foreign)
+    server.fault(**FAULTS["foreign commit"] | foreign)
     push(server, FILES | {"app.py": b"print('new')\n"})
     assert commits(server) == ["Update the demo", "a foreign commit", "Update the demo", "initial commit"]
     assert on_hub(server)["notes.txt"] == b"mine" and on_hub(server)["app.py"] == b"print('new')\n"
@@ -167,7 +174,7 @@ def test_a_commit_of_others_in_between(server):
 @pytest.mark.parametrize("token", ["hf_nobody", "hf_read", "hf_other"])
 def test_a_bad_token_fails_at_once(server, token):
     with pytest.raises(hub.AccessError, match="(?s)could not get write access to user/demo: .*hf auth login"):
-        push_space(FILES, SPACE, endpoint=server.url, token=token, retry=FAST)
+        hub.fill_space(FILES, SPACE, "Update the demo", endpoint=server.url, token=token, retry=FAST)
     assert ("space", SPACE) not in server.store.repos
 
 
@@ -175,13 +182,13 @@ def test_a_bad_token_fails_at_once(server, token):
 
 
 def test_the_command_needs_a_pushed_model(server, tmp_path, capsys):
-    folder = hub_models.learn(tmp_path / "model", "vqa")
+    folder = learn(tmp_path / "model", "vqa")
     assert main(["push-space", str(folder), SPACE]) == 2
     assert f"Push it (atlas-hf push {folder} REPO), and name it: --repo-id REPO" in capsys.readouterr().err
     assert main(["push-space", "user/nothing", SPACE]) == 2
     assert "could not download user/nothing" in capsys.readouterr().err
     hub.push(folder, MODEL, retry=FAST)
-    hub_models.learn(folder, "snli")
+    learn(folder, "snli")
     assert main(["push-space", str(folder), SPACE, "--repo-id", MODEL]) == 2
     assert f"{MODEL} lacks snli of {folder}. Push first" in capsys.readouterr().err
     assert ("space", SPACE) not in server.store.repos

@@ -6,56 +6,16 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from atlas_hf import AtlasConfig, AtlasFormatError, AtlasModel
-from atlas_hf.folder import INDEX, file_sha256
+from atlas_hf.folder import INDEX
 from shared.comparing import Unchanged
+from shared.spoiled import WEIGHTS, alter_json, alter_tensors, refused, reseal
 from shared.tiny import text_spec, three_tasks
 
-WEIGHTS = "adapter_model.safetensors"
 SITE = "base_model.model.encoder.layer.0.output.dense.atlas_"
 HEAD = "base_model.atlas_head.out.weight"
-
-
-@pytest.fixture
-def learner(bert_folder):
-    """A model in the middle of a task of its own, into which folders are loaded."""
-    torch.manual_seed(1)
-    model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
-    model.add_task(text_spec("mine"))
-    return model.train()
-
-
-def reseal(folder, task):
-    """Make `atlas.json` agree with altered files, as somebody who means harm would."""
-    index = json.loads((folder / INDEX).read_text())
-    files = index["tasks"][task]["files"]
-    files.update({name: file_sha256(folder / task / name) for name in files})
-    (folder / INDEX).write_text(json.dumps(index))
-
-
-def alter_tensors(folder, task, change):
-    path = folder / task / WEIGHTS
-    tensors = load_file(path)
-    change(tensors)
-    save_file(tensors, path)
-    reseal(folder, task)
-
-
-def alter_json(path, change):
-    values = json.loads(path.read_text())
-    change(values)
-    path.write_text(json.dumps(values))
-
-
-def refused(learner, folder, error, kind=ValueError, tasks=None):
-    """Into a model that holds something, and from nothing."""
-    with Unchanged(learner, folder), pytest.raises(kind, match=error):
-        learner.load_tasks(folder, tasks)
-    with pytest.raises(kind, match=error):
-        AtlasModel.from_pretrained(folder, tasks=tasks)
 
 
 def test_a_good_folder_is_not_refused(learner, saved):
@@ -67,8 +27,8 @@ def test_unknown_tasks_and_folders(learner, saved, tmp_path):
     refused(
         learner, saved, r"no task 'four', 'zero'; there are \['one', 'two', 'three'\]", tasks=["zero", "one", "four"]
     )
+    (tmp_path / "empty").mkdir()
     with pytest.raises(AtlasFormatError, match="no atlas.json in .*empty. Is this a folder of atlas_hf"):
-        (tmp_path / "empty").mkdir()
         learner.load_tasks(tmp_path / "empty")
     with pytest.raises(ValueError, match="no folder '/nowhere/at all', and it is no.? ?a? repository id"):
         AtlasModel.from_pretrained("/nowhere/at all")

@@ -28,7 +28,9 @@ def small_disk(tmp_path):
     """A file system of its own, of 3 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], capture_output=True, text=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], check=False, capture_output=True, text=True
+    )
     if done.returncode:
         pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
     yield disk
@@ -37,9 +39,9 @@ def small_disk(tmp_path):
 
 def fill(disk):
     """Take all the space that is left."""
-    with pytest.raises(OSError), (disk / "other").open("wb", buffering=0) as file:
-        while True:
-            file.write(b"0" * 4096)
+    zeros = iter(lambda: b"0" * 4096, b"")
+    with (disk / "other").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left on device"):
+        file.writelines(zeros)
 
 
 def test_a_full_disk(fresh, args, small_disk):
@@ -85,7 +87,7 @@ def test_a_write_that_fails(fresh, args, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="'has-b' could not be written to .*run the same again: it goes on from there"):
         learn_sequence(fresh(), STREAM, args, tmp_path)
     assert AtlasModel.from_pretrained(tmp_path).tasks == ["has-a"]
-    assert not [path for path in tmp_path.rglob("*.partial")]
+    assert not list(tmp_path.rglob("*.partial"))
     monkeypatch.undo()
     assert len(learn_sequence(fresh(), STREAM, args, tmp_path)["matrix"]) == 2
 

@@ -4,17 +4,16 @@ import json
 import os
 import pickle
 import sys
+from pathlib import Path
 
 import pytest
-import test_bad_files
-from test_bad_files import alter_json, refused, reseal
 
 from atlas_hf import AtlasFormatError, AtlasModel
 from atlas_hf.folder import INDEX, TASK_FILES
 from atlas_hf.hub import download
 from shared.hub_server import loopback_hub
+from shared.spoiled import alter_json, refused, reseal
 
-learner = test_bad_files.learner
 CONFIG, SPEC, WEIGHTS = "two/adapter_config.json", "two/task.json", "two/adapter_model.safetensors"
 BOMB = r"(\w+\.?)+!"  # hours on a module path of eighty letters
 PATTERNS = [BOMB, "(ab|ab)" * 30 + "!", "a?" * 40 + "a" * 40, ".*" * 20 + "!", "x" * 10_000, "("]
@@ -217,11 +216,11 @@ def test_a_record_of_other_types(learner, saved, values):
 @pytest.mark.parametrize("file", [INDEX, CONFIG, SPEC])
 def test_json_without_measure(learner, saved, file):
     rewrite(saved, file, "{", '{"digits": ' + "9" * 5000 + ", ")
-    refused(learner, saved, f"{os.path.basename(file)} is not JSON", AtlasFormatError)
+    refused(learner, saved, f"{Path(file).name} is not JSON", AtlasFormatError)
     (saved / file).write_text(" " * (16 * 2**20 + 1))
     if file != INDEX:
         reseal(saved, "two")
-    refused(learner, saved, f"{os.path.basename(file)} has 16,777,217 bytes", AtlasFormatError)
+    refused(learner, saved, f"{Path(file).name} has 16,777,217 bytes", AtlasFormatError)
 
 
 @pytest.mark.parametrize("changes", [{"id": 5}, {"id": {}}, {"revision": "../../x"}, {"revision": 7}, {"sha256": []}])
@@ -233,7 +232,7 @@ def test_a_backbone_that_is_no_name(learner, saved, changes):
 def test_a_repository_names_no_folder_of_this_machine(saved, tmp_path):
     """The `saved` folder names a backbone by its path here; from the Hub, that is not followed."""
     files = {str(path.relative_to(saved)): path.read_bytes() for path in saved.rglob("*") if path.is_file()}
-    assert os.path.isabs(json.loads(files[INDEX])["base_model"]["id"])
+    assert Path(json.loads(files[INDEX])["base_model"]["id"]).is_absolute()
     with loopback_hub(tmp_path / "home") as server:
         server.store.create("model", REPO)
         server.foreign_commit(REPO, files)

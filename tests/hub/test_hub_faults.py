@@ -10,8 +10,7 @@ import pytest
 from huggingface_hub import HfApi, get_session, set_client_factory
 from huggingface_hub.utils import _http
 
-from atlas_hf.hub import HubError, HubUnavailableError, Retry, push, timeouts
-from shared import hub_models
+from atlas_hf.hub import HubError, HubUnavailableError, Retry, push, retry
 from shared.hub_models import (
     COMMIT,
     FAST,
@@ -26,7 +25,6 @@ from shared.hub_models import (
     send,
 )
 
-hub, folder = hub_models.hub, hub_models.folder
 pytestmark = QUIET
 
 
@@ -100,7 +98,7 @@ def test_nobody_listens(hub, folder):
 
 
 def test_silent_hub_is_noticed_and_its_late_commit_lands_nowhere(hub, folder, monkeypatch):
-    monkeypatch.setattr(timeouts, "TIMEOUT", httpx2.Timeout(0.3))
+    monkeypatch.setattr(retry, "TIMEOUT", httpx2.Timeout(0.3))
     waits = []
     hub.fault(COMMIT, "delay", seconds=1.0)
     send(hub, folder, retry=Retry(sleep=waits.append))
@@ -114,7 +112,7 @@ def test_silent_hub_is_noticed_and_its_late_commit_lands_nowhere(hub, folder, mo
 def test_silent_listing_is_noticed(hub, folder, monkeypatch):
     """The client asks for pages with `timeout=None`, so a time-out of the client does not reach them."""
     send(hub, folder)
-    monkeypatch.setattr(timeouts, "TIMEOUT", httpx2.Timeout(0.3))
+    monkeypatch.setattr(retry, "TIMEOUT", httpx2.Timeout(0.3))
     hub.fault(HISTORY, "delay", seconds=1.0, times=6)
     waits = []
     assert not any(task.new for task in send(hub, folder, retry=Retry(sleep=waits.append)))
@@ -139,9 +137,9 @@ def seen():
 
 def test_time_outs_of_the_user_are_kept(seen):
     set_client, found = seen
-    for timeout, limit in ((5, httpx2.Timeout(5)), (None, timeouts.TIMEOUT)):
+    for timeout, limit in ((5, httpx2.Timeout(5)), (None, retry.TIMEOUT)):
         set_client(timeout)
-        with timeouts.limited_time():
+        with retry.limited_time():
             get_session().get("http://hub/")
         assert found.pop() == limit.as_dict()
         get_session().get("http://hub/")
@@ -164,11 +162,11 @@ def test_the_client_is_the_users_before_and_after_a_push(hub, folder):
 def test_the_time_is_limited_until_the_last_of_several_calls_ends(seen):
     set_client, found = seen
     set_client(None)
-    with timeouts.limited_time():
-        with timeouts.limited_time():
+    with retry.limited_time():
+        with retry.limited_time():
             pass
         get_session().get("http://hub/")
-    assert found == [timeouts.TIMEOUT.as_dict()]
+    assert found == [retry.TIMEOUT.as_dict()]
 
 
 def test_errors_of_hf_xet(hub, folder, monkeypatch):

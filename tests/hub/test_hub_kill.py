@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 
 import atlas_hf
-from shared import hub_models
 from shared.hub_models import QUIET, REPO, assert_exactly_once, send
 from shared.hub_server import client_env
 
-hub, folder = hub_models.hub, hub_models.folder
 pytestmark = QUIET
 
 

@@ -17,10 +17,8 @@ from atlas_hf.hub import (
     download,
     finished_tasks,
 )
-from shared import hub_models
 from shared.hub_models import NAMES, QUIET, REPO, learn, send
 
-hub, folder = hub_models.hub, hub_models.folder
 pytestmark = QUIET
 
 

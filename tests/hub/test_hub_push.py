@@ -18,10 +18,8 @@ from atlas_hf.hub import (
     push,
     snapshot,
 )
-from shared import hub_models
 from shared.hub_models import FAST, NAMES, QUIET, REPO, assert_exactly_once, learn, send
 
-hub, folder = hub_models.hub, hub_models.folder
 pytestmark = QUIET
 
 

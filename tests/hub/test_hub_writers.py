@@ -7,10 +7,8 @@ import pytest
 from huggingface_hub import HfApi
 
 from atlas_hf.hub import HubError, PushConflictError, Retry
-from shared import hub_models
 from shared.hub_models import NAMES, QUIET, REPO, assert_exactly_once, learn, send
 
-hub, folder = hub_models.hub, hub_models.folder
 pytestmark = QUIET
 
 

@@ -9,8 +9,7 @@ from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcesso
 from atlas_hf import AtlasModel
 from atlas_hf.data import AtlasCollator, Encoder
 from shared.comparing import Unchanged
-from shared.tiny import CHOICE, picture, text_spec, three_tasks
-from test_tasks import NUMBER, SOFT
+from shared.tiny import CHOICE, NUMBER, SOFT, picture, text_spec, three_tasks
 
 
 @pytest.fixture(scope="module")

@@ -12,47 +12,11 @@ from transformers import AutoModel
 
 from atlas_hf import AtlasConfig, AtlasModel
 from shared.comparing import file_digests, seeded, tensor_digests
-from shared.tiny import CHOICE, PAIR, picture, text_spec
+from shared.every_kind import KINDS, ROWS, all_logits, batch, learn, unwrapped
+from shared.tiny import picture, text_spec
 
-KINDS = {
-    "words": {},
-    "soft": {"problem_type": "multi_label_classification", "label_names": ["a", "b", "c"]},
-    "choice": CHOICE | {"image_columns": ["image"]},
-    "pair": PAIR,
-    "number": {"problem_type": "regression", "label_names": None},
-    "picture": {"image_columns": ["image"], "text_columns": []},
-}
-RED, BLUE = picture("red"), picture("blue")
-ROW = {"text": "a b", "choices": list("abc"), "image": RED, "left": RED, "right": BLUE}
-ROWS = [ROW, ROW | {"text": "c d e", "image": BLUE, "left": BLUE}]
 LABELS = {"soft": [[0, 2], [1]], "number": [0.5, -1.0]}
 LOGITS = {"words": (2, 2), "soft": (2, 3), "choice": (2, 3), "pair": (2, 2), "number": (2, 1), "picture": (2, 2)}
-
-
-def batch(model, task):
-    return model.collator(task).inputs(ROWS)
-
-
-def all_logits(model):
-    return {task: seeded(model, task, **batch(model, task)) for task in model.tasks}
-
-
-def unwrapped(digests):
-    """By the names that the backbone's tensors have before and after they are wrapped."""
-    return {name.replace(".base_layer.", "."): digest for name, digest in digests.items()}
-
-
-def learn(model, name, kind, seed=0, **options):
-    """Both stages as far as they matter here: the trainable tensors move, nothing else does."""
-    model.add_task(text_spec(name, **kind), **options)
-    for stage in ("experience", "expansion") if model.peft_config[name].experience else ("expansion",):
-        model.set_stage(name, stage)
-        generator = torch.Generator().manual_seed(seed)
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.data += torch.randn(parameter.shape, generator=generator) * 0.1
-    model.set_stage(name, "complete")
-    model.metrics[name] = {"accuracy": 0.5 + seed / 100}
 
 
 @pytest.fixture(scope="module")
@@ -168,12 +132,11 @@ def test_a_fresh_process_gives_the_same_bits(learned, folder, tmp_path):
     expected = all_logits(learned)
     save_file(expected, tmp_path / "here.safetensors")
     code = (
-        "import sys; from safetensors.torch import save_file; from test_modeling import all_logits;"
+        "import sys; from safetensors.torch import save_file; from shared.every_kind import all_logits;"
         "from atlas_hf import AtlasModel; save_file(all_logits(AtlasModel.from_pretrained(sys.argv[1])), sys.argv[2])"
     )
     command = [sys.executable, "-c", code, str(folder), str(tmp_path / "there.safetensors")]
-    here = Path(__file__).parent
-    paths = os.pathsep.join(map(str, [here, here.parent]))
+    paths = str(Path(__file__).parents[1])
     subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, timeout=120)
     found = load_file(tmp_path / "there.safetensors")
     assert found.keys() == expected.keys() and all(torch.equal(found[task], expected[task]) for task in expected)

@@ -3,11 +3,11 @@
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_modeling import learn, unwrapped
 from transformers import AutoModel
 
 from atlas_hf import AtlasConfig, AtlasModel
 from shared.comparing import seeded, tensor_digests
+from shared.every_kind import learn, unwrapped
 from shared.tiny import text_spec
 
 TRAINED = {

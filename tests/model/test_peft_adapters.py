@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from test_modeling import ROWS, learn
 from transformers import AutoModel
 
 from atlas_hf import AtlasConfig, AtlasModel
 from atlas_hf.model import BASE
 from shared.comparing import Unchanged, seeded, tensor_digests
+from shared.every_kind import ROWS, learn
 from shared.tiny import text_spec
 
 

@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from test_modeling import learn
 
 from atlas_hf.tuner.route import ROUTE
 from shared.comparing import Unchanged
+from shared.every_kind import learn
 from shared.tiny import text_spec
 
 TASKS = ["one", "two", "three"]

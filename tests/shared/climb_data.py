@@ -50,7 +50,7 @@ def vqa(column, extra):
 
 
 def same(features, row, *splits):
-    return {split: (features, row) for split in splits}
+    return dict.fromkeys(splits, (features, row))
 
 
 REPOS = {

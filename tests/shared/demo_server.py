@@ -15,7 +15,7 @@ import pytest
 
 from atlas_hf import hub
 from atlas_hf.demo import DIGITS_MODEL, DIGITS_MODEL_ID
-from atlas_hf.demo.space import package_files, push_space, space_files
+from atlas_hf.demo.space import package_files, space_files
 from shared.hub_models import FAST
 from shared.hub_server import HubServer, client_env, isolated_client
 
@@ -67,7 +67,7 @@ def fill_hub(server: HubServer, home: Path) -> None:
 def write_space(server: HubServer, folder: Path) -> None:
     """Push it, and write what the Hub then holds."""
     with isolated_client(server, folder.parent / "client"):
-        push_space(package_files() | space_files(DIGITS_MODEL_ID), "user/demo", retry=FAST)
+        hub.fill_space(package_files() | space_files(DIGITS_MODEL_ID), "user/demo", "Update the demo", retry=FAST)
     for path, entry in server.store.repos["space", "user/demo"].resolve("main").tree.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(server.store.read(entry))

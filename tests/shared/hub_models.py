@@ -12,7 +12,6 @@ import pytest
 from safetensors.numpy import save_file
 
 from atlas_hf.hub import Retry, push, snapshot
-from shared.hub_server import loopback_hub
 
 REPO = "user/atlas"
 NAMES = ("vqa", "snli", "nlvr")
@@ -48,19 +47,6 @@ FAULTS = {
     "create lost": {"match": "POST .*/repos/create", "kind": "lost"},
     "foreign commit": {"match": COMMIT, "kind": "call"},
 }
-
-
-@pytest.fixture
-def hub(tmp_path):
-    with loopback_hub(tmp_path / "home") as server:
-        yield server
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    for name in NAMES:
-        learn(tmp_path / "model", name)
-    return tmp_path / "model"
 
 
 def learn(folder: Path, name: str, seed: int = 0, keep: bool = True, floats: int = 4000) -> Path:
@@ -109,7 +95,8 @@ def assert_exactly_once(hub, names=NAMES, repo_id=REPO, others: int = 0):
 
 def script(hub, repo_id: str, names: list[str], **changes) -> list:
     """Adds the named faults, and forgets the blobs of earlier pushes so that uploads happen. Returns a list that grows
-    by one with each foreign commit."""
+    by one with each foreign commit.
+    """
     others = []
     hub.store.lfs.clear()
 

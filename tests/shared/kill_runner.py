@@ -23,7 +23,8 @@ class Moments:
     """Writes the kind of every moment to a file, and kills the process at one: of all, or of all of a kind."""
 
     def __init__(self, log: str, number: int | None = None, kind: str | None = None, after: bool = False) -> None:
-        self.log, self.left, self.kind, self.after = Path(log).open("w"), number, kind, after
+        self.left, self.kind, self.after = number, kind, after
+        self.log = Path(log).open("w")  # noqa: SIM115 (until the process is killed)
 
     def watch(self, owner: object, name: str, kind: str) -> None:
         original = getattr(owner, name)
@@ -86,7 +87,7 @@ def learn(argv: list[str], **kill) -> int:
 
 def seconds(pid: int) -> float:
     """Processor time of a process so far."""
-    with open(f"/proc/{pid}/stat") as file:
+    with Path(f"/proc/{pid}/stat").open() as file:
         user, system = file.read().rsplit(")", 1)[1].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
@@ -114,7 +115,7 @@ def run(cpu: float | None = None, **request) -> tuple[int, float]:
 def serve() -> None:
     import matplotlib.backends.backend_agg  # noqa: F401 (once, not in every process)
 
-    import atlas_hf.cli.learned
+    import atlas_hf.cli.stream_tasks
     import atlas_hf.training.sequence  # noqa: F401
     from atlas_hf.streams import digits
 

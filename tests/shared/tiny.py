@@ -15,6 +15,8 @@ DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 CHOICE = {"problem_type": "multiple_choice", "label_names": None, "choices_column": "choices", "num_choices": 3}
 PAIR = {"problem_type": "image_pair", "image_columns": ["left", "right"]}
+SOFT = {"problem_type": "multi_label_classification", "label_names": ["a", "b", "c"], "score_column": "scores"}
+NUMBER = {"problem_type": "regression", "label_names": None}
 
 
 def make_tokenizer():
@@ -80,3 +82,14 @@ def three_tasks(folder):
         randomize(model, name)
         model.set_stage(name, "expansion" if name == "three" else "complete")
     return model
+
+
+def learned(folder, names=("one", "two", "three"), **config):
+    """Tasks as after training, the later ones on top of the earlier, with bottlenecks of different widths."""
+    torch.manual_seed(0)
+    model = AtlasModel.from_pretrained(folder, config=AtlasConfig(**({"r": 4} | config)))
+    for i, name in enumerate(names):
+        model.add_task(text_spec(name), r=3 + i)
+        randomize(model, name, seed=i)
+        model.set_stage(name, "complete")
+    return model.eval()

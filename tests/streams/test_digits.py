@@ -9,10 +9,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoProcessor
 
-from atlas_hf.hub import sources
+from atlas_hf.hub import SHIPPED_BACKBONES
 from atlas_hf.streams import digits as stream
 from atlas_hf.streams.digits import pretraining as pretrain_digits
-from atlas_hf.streams.digits import pretraining_model
 from atlas_hf.streams.digits import pretraining_texts as pretrain_texts
 from atlas_hf.streams.digits.examples import ANSWERS
 from atlas_hf.streams.digits.scenes import COLOURS, DIGITS, EMPTY, HIDDEN, POSITIONS, SPLITS, handwriting, write_scenes
@@ -271,7 +270,7 @@ def test_every_word_has_a_token_and_every_text_fits(name, processor):
         text = " ".join(row[column] for column in spec.text_columns) or "an image"
         for choice in row[spec.choices_column] if spec.choices_column else [None]:
             ids = tokenizer(text, choice)["input_ids"]
-            assert tokenizer.unk_token_id not in ids and len(ids) <= pretraining_model.MAX_TEXT, text
+            assert tokenizer.unk_token_id not in ids and len(ids) <= pretrain_texts.MAX_TEXT, text
 
 
 def test_backbone_is_small_and_loads_in_float32(processor):
@@ -304,11 +303,11 @@ def test_pretraining_never_sees_what_the_card_says_it_has_not_seen():
 def test_pretraining_computes_what_the_whole_model_computes():
     torch.manual_seed(0)
     batch = pretrain_digits.make_batches(8, "train", Random(0), np.random.default_rng(0))[1]
-    pretrain_digits.check_shortcuts(pretraining_model.build_model(), pretraining_model.build_processor(), batch)
-    result = pretraining_model.Pretraining()(*batch)
+    pretrain_digits.check_shortcuts(pretrain_digits.build_model(), pretrain_texts.build_processor(), batch)
+    result = pretrain_digits.Pretraining()(*batch)
     result["loss"].backward()
     assert torch.isfinite(result["loss"])
 
 
 def test_the_shipped_backbone_is_found_by_its_id():
-    assert {stream.BACKBONE_ID: stream.backbone_path()} == sources.SHIPPED_BACKBONES
+    assert {stream.BACKBONE_ID: stream.backbone_path()} == SHIPPED_BACKBONES

@@ -123,8 +123,8 @@ def test_another_sequence_or_other_settings_are_refused(fresh, args, tmp_path):
     args.learning_rate = 1e-2
     with pytest.raises(ValueError, match=r"was learned with learning_rate=0.005 \(now 0.01\)"):
         learn_sequence(fresh(), STREAM, args, tmp_path)
+    args.learning_rate = 5e-3
     with pytest.raises(ValueError, match="variant='paper' .now 'reference'."):
-        args.learning_rate = 5e-3
         learn_sequence(fresh(variant="reference"), STREAM, args, tmp_path)
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from test_tuner_sites import BACKBONES, IDS, PIXELS, backbone, inputs_for
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling, ModelOutput
 
 from atlas_hf import AtlasConfig, AtlasModel
 from atlas_hf.tuner.config import POOLINGS
 from atlas_hf.tuner.pooling import pool, pool_runs
+from shared.bare_backbones import BACKBONES, IDS, PIXELS, backbone, inputs_for
 from shared.comparing import seeded
 from shared.tiny import randomize, text_spec
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 import transformers
-from test_tuner_sites import BACKBONES as TINY
-from test_tuner_sites import TEXT, backbone
 
 from atlas_hf import AtlasConfig, AtlasModel
 from atlas_hf.tuner.backbones import BACKBONES, UNKNOWN, backbone_of
 from atlas_hf.tuner.route import routed
+from shared.bare_backbones import BACKBONES as TINY
+from shared.bare_backbones import TEXT, backbone
 from shared.comparing import seeded
 from shared.tiny import randomize, text_spec
 

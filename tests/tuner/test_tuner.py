@@ -9,24 +9,13 @@ import torch
 from peft import PeftModel, get_peft_model
 from transformers import AutoModel
 
-from atlas_hf import AtlasConfig, AtlasModel
+from atlas_hf import AtlasConfig
 from atlas_hf.fusion import fuse_loop
 from atlas_hf.tuner.route import ROUTE
 from shared.comparing import seeded, tensor_digests
-from shared.tiny import randomize, splits, text_spec
+from shared.tiny import learned, randomize, splits, text_spec
 
 TEXTS = [["a b c d e f"], ["h"], ["c c a"]]
-
-
-def learned(folder, names=("one", "two", "three"), **config):
-    """Tasks as after training, the later ones on top of the earlier, with bottlenecks of different widths."""
-    torch.manual_seed(0)
-    model = AtlasModel.from_pretrained(folder, config=AtlasConfig(**({"r": 4} | config)))
-    for i, name in enumerate(names):
-        model.add_task(text_spec(name), r=3 + i)
-        randomize(model, name, seed=i)
-        model.set_stage(name, "complete")
-    return model.eval()
 
 
 def trainable(model):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import transformers
-from test_tuner_sites import BACKBONES, TEXT, VISION, backbone
 from transformers import AutoModel
 
 from atlas_hf import AtlasConfig, AtlasModel
+from shared.bare_backbones import BACKBONES, TEXT, VISION, backbone
 from shared.comparing import seeded
 from shared.tiny import picture, randomize, text_spec
 

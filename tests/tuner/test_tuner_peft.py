@@ -12,19 +12,9 @@ from transformers import AutoModel
 from atlas_hf import AtlasConfig, AtlasModel
 from atlas_hf.tuner import AtlasPeftType
 from shared.comparing import file_digests, seeded, tensor_digests
-from shared.tiny import randomize, text_spec
+from shared.tiny import learned, text_spec
 
 TEXTS = [["a b c d e f"], ["h"], ["c c a"]]
-
-
-def learned(folder, names=("one", "two"), **config):
-    torch.manual_seed(0)
-    model = AtlasModel.from_pretrained(folder, config=AtlasConfig(**({"r": 4} | config)))
-    for i, name in enumerate(names):
-        model.add_task(text_spec(name), r=3 + i)
-        randomize(model, name, seed=i)
-        model.set_stage(name, "complete")
-    return model.eval()
 
 
 def plain(bert_folder, folder, *names):
@@ -54,7 +44,7 @@ def test_plain_peft_loads_every_task_with_its_head(bert_folder, tmp_path, varian
 
 
 def test_a_folder_holds_peft_files_of_one_task_only(bert_folder, tmp_path):
-    learned(bert_folder).save_pretrained(tmp_path)
+    learned(bert_folder, ("one", "two")).save_pretrained(tmp_path)
     config = PeftConfig.from_pretrained(tmp_path / "two")
     assert isinstance(config, AtlasConfig) and config.peft_type is AtlasPeftType.ATLAS
     assert config.experience == ["one"] and list(config.experience_sha256) == ["one"]
@@ -72,14 +62,14 @@ def test_a_folder_holds_peft_files_of_one_task_only(bert_folder, tmp_path):
 
 
 def test_plain_peft_refuses_a_task_without_what_it_reuses(bert_folder, tmp_path):
-    learned(bert_folder).save_pretrained(tmp_path)
+    learned(bert_folder, ("one", "two")).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"Task 'two' reuses \['one'\], which this model does not hold .* Load or"):
         plain(bert_folder, tmp_path, "two")
 
 
 @pytest.mark.parametrize("part", ["atlas_down.weight", "atlas_up.bias", "atlas_key"])
 def test_plain_peft_refuses_a_task_whose_reused_task_has_other_weights(bert_folder, tmp_path, part):
-    learned(bert_folder).save_pretrained(tmp_path)
+    learned(bert_folder, ("one", "two")).save_pretrained(tmp_path)
     path = tmp_path / "one" / "adapter_model.safetensors"
     tensors = load_file(path)
     tensors[f"base_model.model.encoder.layer.1.output.dense.{part}"].view(-1)[0] += 1e-4
@@ -92,7 +82,7 @@ def test_plain_peft_refuses_a_task_whose_reused_task_has_other_weights(bert_fold
 
 
 def test_queries_and_head_of_a_reused_task_are_not_part_of_its_digest(bert_folder):
-    model = learned(bert_folder)
+    model = learned(bert_folder, ("one", "two"))
     before = model.base_model.reusable_sha256("one")
     for name, parameter in model.named_parameters():
         if name.endswith("atlas_query.one") or "atlas_head.one" in name:
@@ -152,7 +142,7 @@ def test_transformers_own_load_adapter_and_delete_adapter(bert_folder, tmp_path)
 
 
 def test_saving_a_loaded_model_again_gives_the_same_bytes(bert_folder, tmp_path):
-    learned(bert_folder).save_pretrained(tmp_path / "a")
+    learned(bert_folder, ("one", "two")).save_pretrained(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     AtlasModel.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b")
     assert file_digests(tmp_path / "a") == file_digests(tmp_path / "b")

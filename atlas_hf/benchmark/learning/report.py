@@ -18,7 +18,7 @@ from atlas_hf.benchmark.learning.claims import SUBJECTS, claims
 from atlas_hf.benchmark.learning.scores import Results
 from atlas_hf.benchmark.methods import METHODS
 from atlas_hf.folder import replacing
-from atlas_hf.hub.retry import Retry, until_done
+from atlas_hf.hub import Retry, until_done
 
 REPORT, FIGURES, PAIRS = "report.md", "figures.csv", "paired_tests.csv"
 TEMPLATE = Path(__file__).with_name("report.md")

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from atlas_hf.benchmark.methods.base import Setting
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
-from atlas_hf.data.batches import batches
+from atlas_hf.data import batches
 from atlas_hf.model import evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training import AtlasTrainingArguments

@@ -12,8 +12,7 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from atlas_hf.data import AtlasCollator
-from atlas_hf.data.batches import batches
+from atlas_hf.data import AtlasCollator, batches
 from atlas_hf.model import BASE, AtlasModel, AtlasOutput, evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import TARGET_MODULES, AtlasConfig, Head, build_head, head_arguments

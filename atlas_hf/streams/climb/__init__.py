@@ -3,8 +3,6 @@
 `hub_tasks` says how a task is read from data sets on the Hub, `tasks` which there are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,9 +10,8 @@ import torch
 
 from atlas_hf.streams.climb.hub_tasks import load_hub_task
 from atlas_hf.streams.climb.tasks import TASKS
-from atlas_hf.streams.selection import chosen, in_order
-from atlas_hf.streams.selection import low_shot as low_shot
-from atlas_hf.streams.stream import LoadedTask, Orders, Settings, Sizes
+from atlas_hf.streams.stream import LoadedTask, Orders, Settings, Sizes, chosen, in_order
+from atlas_hf.streams.stream import low_shot as low_shot
 
 ORDERS: Orders = {
     "multi-first": ("snli-ve", "piqa", "inaturalist", "vqa"),
@@ -39,15 +36,9 @@ SMOKE_TRAINING: Settings = {"num_train_epochs": 1.0, "per_device_train_batch_siz
 
 
 def load(order: str = "multi-first", *, tasks: Iterable[str] | None = None, **options: Any) -> list[LoadedTask]:
-    """The upstream tasks in one of the paper's orders.
+    """The upstream tasks in one of the paper's orders, a name in `ORDERS`: all of them, or `tasks`; the order stays.
 
-    Args:
-        order: a name in `ORDERS`.
-        tasks: only these tasks of the order; the order stays.
-        options: sizes, seed and sources, see `load_task`.
-
-    Raises:
-        ValueError: for an order, a task, a data set or a column that does not exist.
+    Options and errors are those of `load_task`.
     """
     return [load_task(name, **options) for name in in_order(ORDERS, order, tasks)]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,22 +59,22 @@ class HubTask:
     """A task, and the data sets that its splits come from.
 
     Args:
-        spec: without its label names, unless these are fixed: as keyword arguments of `TaskSpec`.
+        name, problem_type, description: as in `TaskSpec`.
+        columns: further arguments of `TaskSpec`, without label names unless these are fixed.
         sources: by split; one that is not there is held out of `train`.
+        access: licence, and what has to be done before it can be read.
         convert: a row, under our names and without images, to the columns of the spec.
         labels: the label names if they are not known before: a function of the data set's columns.
-        access: licence, and what has to be done before it can be read.
     """
 
-    spec: Mapping[str, Any]
+    name: str
+    problem_type: str
+    description: str
+    columns: Mapping[str, Any]
     sources: Mapping[str, Source]
+    access: str
     convert: Callable[[Row], Row] = dict
     labels: Callable[[Features], tuple[str, ...]] | None = None
-    access: str = ""
-    name: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "name", self.spec["name"])
 
     def at(self, place: str) -> HubTask:
         """The same task, with its splits in another repository or folder."""
@@ -87,20 +87,16 @@ class HubTask:
         found: dict[str, Any] = {"dataset_id": None if place is None or Path(place).is_dir() else place}
         if self.labels:
             found["label_names"] = self.labels(features)
-        return TaskSpec(**self.spec, **found)
+        return TaskSpec(self.name, self.problem_type, description=self.description, **self.columns, **found)
 
 
-def class_names(column: str = "label", otherwise: tuple[str, ...] = ()) -> Callable[[Features], tuple[str, ...]]:
-    """The names of a `ClassLabel` column, in the data set's order; without such a column, `otherwise`."""
-
-    def names(features: Features) -> tuple[str, ...]:
-        feature = features[column]
-        found = tuple(feature.names) if isinstance(feature, ClassLabel) else otherwise
-        if not found:
-            raise ValueError(f"The column {column!r} is {feature}, which names no classes. Cast it to a ClassLabel.")
-        return found
-
-    return names
+def class_names(features: Features, otherwise: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The names of the `ClassLabel` column `label`, in the data set's order; else `otherwise`."""
+    feature = features["label"]
+    found = tuple(feature.names) if isinstance(feature, ClassLabel) else otherwise
+    if not found:
+        raise ValueError(f"The column 'label' is {feature}, which names no classes. Cast it to a ClassLabel.")
+    return found
 
 
 def load_hub_task(task: HubTask, sizes: Mapping[str, int | None], seed: int) -> tuple[TaskSpec, DatasetDict]:
@@ -142,15 +138,11 @@ def _load_split(task: HubTask, spec: TaskSpec, split: str, count: int | None, se
 
 def _convert(task: HubTask, spec: TaskSpec, rows: Dataset) -> Dataset:
     """The spec's columns. Those of images are taken over as they are, without being read."""
-    features = spec.features
-    small = rows.remove_columns(list(spec.image_columns))
-    types = Features({name: features[name] for name in features if name not in spec.image_columns})
+    images = list(spec.image_columns)
+    small = rows.remove_columns(images)
+    types = Features({name: kind for name, kind in spec.features.items() if name not in images})
     made = small.map(task.convert, remove_columns=small.column_names, features=types)
-    return (
-        concatenate_datasets([rows.select_columns(list(spec.image_columns)), made], axis=1)
-        if spec.image_columns
-        else made
-    )
+    return concatenate_datasets([rows.select_columns(images), made], axis=1) if images else made
 
 
 def _download(task: HubTask, split: str) -> Dataset:
@@ -173,7 +165,7 @@ def _sample(task: HubTask, split: str, count: int, seed: int) -> Iterator[Row]:
 
     A file holds neighbours (Places365 is sorted by class), so that the first rows would be no sample.
     """
-    rows, label = _open(task, split), task.spec.get("label_column", "label")
+    rows, label = _open(task, split), task.columns.get("label_column", "label")
     rng = np.random.default_rng(seed)
     files = rng.permutation(rows.num_shards)
     shares = map(len, np.array_split(np.arange(count), len(files)))

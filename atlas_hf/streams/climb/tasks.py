@@ -3,9 +3,9 @@
 docs/climb.md says of each data set how it may be used and what its columns were confirmed from.
 """
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Mapping
+from functools import cache, partial
 from typing import Any
 
 from datasets import Features
@@ -16,17 +16,21 @@ from atlas_hf.streams.climb.hub_tasks import HubTask, Row, Source, class_names
 
 ANSWERS_ID = "dandelin/vilt-b32-finetuned-vqa"  # its configuration holds the 3,129 answers of VQAv2
 SINGLE, CHOICE, SEVERAL = "single_label_classification", "multiple_choice", "multi_label_classification"
+SECRET = {"train": "train", "test": "validation"}  # where the test labels are secret, the validation data are the test
 
 
 def _same(*names: str) -> dict[str, str]:
     return {name: name for name in names}
 
 
-def _splits(repo: str | None, columns: dict[str, str], **options: Any) -> dict[str, Source]:
-    """Training and test data of a data set whose own test labels are secret: its `validation` is the test."""
-    return {
-        ours: Source(repo, theirs, columns, **options) for ours, theirs in (("train", "train"), ("test", "validation"))
-    }
+def _splits(
+    repo: str | None, columns: Mapping[str, str], splits: Mapping[str, str] = SECRET, **options: Any
+) -> dict[str, Source]:
+    return {ours: Source(repo, theirs, columns, **options) for ours, theirs in splits.items()}
+
+
+def _choices(number: int, column: str = "choices") -> dict[str, Any]:
+    return {"choices_column": column, "num_choices": number, "random_baseline": 1 / number}
 
 
 def vqa_answers(features: Features) -> tuple[str, ...]:
@@ -35,19 +39,16 @@ def vqa_answers(features: Features) -> tuple[str, ...]:
     return tuple(labels[i] for i in range(len(labels)))
 
 
-class AnswerScores:
-    """Ten annotators' answers to ids and soft scores in the answer space; answers outside of it are left out."""
+@cache
+def _answer_ids() -> dict[str, int]:
+    return {answer: i for i, answer in enumerate(vqa_answers(Features()))}
 
-    def __init__(self) -> None:
-        self.ids: dict[str, int] = {}
 
-    def __call__(self, row: Row) -> Row:
-        """The columns `question`, `answers` and `scores` of a row with `annotations`."""
-        self.ids = self.ids or {answer: i for i, answer in enumerate(vqa_answers(Features()))}
-        given = [answer["answer"] for answer in row["annotations"]]
-        known = [answer for answer in Counter(given) if answer in self.ids]
-        scores = {self.ids[answer]: vqa_score(answer, given) for answer in known}
-        return {"question": row["question"], "answers": list(scores), "scores": list(scores.values())}
+def _vqa(row: Row) -> Row:
+    """Ten annotators' answers as ids and soft scores in the answer space; answers outside of it are left out."""
+    ids, given = _answer_ids(), [answer["answer"] for answer in row["annotations"]]
+    scores = {ids[answer]: vqa_score(answer, given) for answer in Counter(given) if answer in ids}
+    return {"question": row["question"], "answers": list(scores), "scores": list(scores.values())}
 
 
 def _piqa(row: Row) -> Row:
@@ -79,135 +80,102 @@ def _object_names(features: Features) -> tuple[str, ...]:
 _IMAGE = {"image_columns": ("image",)}
 _TASKS = (
     HubTask(
-        _IMAGE | {
-            "name": "snli-ve", "problem_type": SINGLE, "text_columns": ("hypothesis",), "random_baseline": 1 / 3,
-            "description": "Does a photograph entail or contradict a sentence?",
-        },
-        {
-            split: Source("sedrickkeh/snli-ve", split, _same("image", "hypothesis", "label"), large=True)
-            for split in ("train", "validation", "test")
-        },
-        labels=class_names(otherwise=("entailment", "neutral", "contradiction")),
-        access="Annotations BSD-3-Clause, SNLI CC BY-SA 4.0; photographs under the terms of Flickr30k (research).",
-    ),
-    HubTask(
-        {
-            "name": "piqa", "problem_type": CHOICE, "text_columns": ("goal",), "choices_column": "choices",
-            "num_choices": 2, "random_baseline": 0.5, "description": "Which of two ways leads to a physical goal?",
-        },
-        _splits("ybisk/piqa", _same("goal", "sol1", "sol2", "label"), revision="refs/convert/parquet"),
-        _piqa,
-        access="Academic Free License 3.0, as PIQA's authors publish it.",
-    ),
-    HubTask(
-        _IMAGE | {
-            "name": "inaturalist", "problem_type": SINGLE, "random_baseline": 1 / 1010,
-            "description": "Which of 1,010 species does a photograph show?",
-        },
-        {"train": Source(None, "train", _same("image", "label"), large=True)},
-        labels=class_names(),
-        access=(
-            "iNaturalist 2019 is an archive of the FGVC6 competition (non-commercial), which nobody is known to keep "
-            "on the Hub in Parquet."
-        ),
-    ),
-    HubTask(
-        _IMAGE | {
-            "name": "vqa", "problem_type": SEVERAL, "text_columns": ("question",), "label_column": "answers",
-            "score_column": "scores", "description": "Answer a question about a photograph.",
-        },
-        {
-            "train": Source(
-                "Multimodal-Fatima/VQAv2_train", "train",
-                _same("image", "question") | {"annotations": "answers_original"}, large=True,
-            ),
-            "test": Source(
-                "lmms-lab/VQAv2", "validation", _same("image", "question") | {"annotations": "answers"}, large=True
-            ),
-        },
-        AnswerScores(),
-        labels=vqa_answers,
-        access="Annotations and COCO images CC BY 4.0; the copy of the training data states no licence.",
-    ),
-    HubTask(
-        _IMAGE | {
-            "name": "vcr", "problem_type": CHOICE, "text_columns": ("question",), "choices_column": "answer_choices",
-            "num_choices": 4, "label_column": "answer_label", "random_baseline": 0.25,
-            "description": "Which answer to a question about a film scene is right?",
-        },
-        _splits("pingzhili/vcr-qa", _same("image", "question", "answer_choices", "answer_label"), large=True),
-        access="VCR's terms: non-commercial research; agree to them at visualcommonsense.com first.",
-    ),
-    HubTask(
-        {
-            "name": "commonsense-qa", "problem_type": CHOICE, "text_columns": ("question",),
-            "choices_column": "choices", "num_choices": 5, "random_baseline": 0.2,
-            "description": "Which of five answers does common sense give?",
-        },
-        _splits("tau/commonsense_qa", _same("question", "choices", "answerKey")),
-        _commonsense,
-        access="MIT.",
-    ),
-    HubTask(
-        _IMAGE | {
-            "name": "places365", "problem_type": SINGLE, "random_baseline": 1 / 365,
-            "description": "Which of 365 kinds of place does a photograph show?",
-        },
-        {"train": Source("ljnlonoljpiljm/places365-256px", "train", _same("image", "label"), large=True)},
-        labels=class_names(),
-        access="Places365's terms: non-commercial research and education.",
-    ),
-    HubTask(
-        {
-            "name": "nlvr2", "problem_type": "image_pair", "image_columns": ("left", "right"),
-            "text_columns": ("sentence",), "label_names": ("false", "true"), "random_baseline": 0.5,
-            "description": "Is a sentence true of two photographs?",
-        },
+        "snli-ve", SINGLE, "Does a photograph entail or contradict a sentence?",
+        _IMAGE | {"text_columns": ("hypothesis",), "random_baseline": 1 / 3},
         _splits(
-            "pingzhili/nlvr2", _same("sentence", "label") | {"left": "image0", "right": "image1"}, large=True
+            "sedrickkeh/snli-ve", _same("image", "hypothesis", "label"), _same("train", "validation", "test"),
+            large=True,
         ),
+        "Annotations BSD-3-Clause, SNLI CC BY-SA 4.0; photographs under the terms of Flickr30k (research).",
+        labels=partial(class_names, otherwise=("entailment", "neutral", "contradiction")),
+    ),
+    HubTask(
+        "piqa", CHOICE, "Which of two ways leads to a physical goal?",
+        _choices(2) | {"text_columns": ("goal",)},
+        _splits("ybisk/piqa", _same("goal", "sol1", "sol2", "label"), revision="refs/convert/parquet"),
+        "Academic Free License 3.0, as PIQA's authors publish it.",
+        _piqa,
+    ),
+    HubTask(
+        "inaturalist", SINGLE, "Which of 1,010 species does a photograph show?",
+        _IMAGE | {"random_baseline": 1 / 1010},
+        _splits(None, _same("image", "label"), _same("train"), large=True),
+        "iNaturalist 2019 is an archive of the FGVC6 competition (non-commercial), which nobody is known to keep "
+        "on the Hub in Parquet.",
+        labels=class_names,
+    ),
+    HubTask(
+        "vqa", SEVERAL, "Answer a question about a photograph.",
+        _IMAGE | {"text_columns": ("question",), "label_column": "answers", "score_column": "scores"},
+        _splits(
+            "Multimodal-Fatima/VQAv2_train", _same("image", "question") | {"annotations": "answers_original"},
+            _same("train"), large=True,
+        ) | _splits(
+            "lmms-lab/VQAv2", _same("image", "question") | {"annotations": "answers"}, {"test": "validation"},
+            large=True,
+        ),
+        "Annotations and COCO images CC BY 4.0; the copy of the training data states no licence.",
+        _vqa,
+        vqa_answers,
+    ),
+    HubTask(
+        "vcr", CHOICE, "Which answer to a question about a film scene is right?",
+        _IMAGE | _choices(4, "answer_choices") | {"text_columns": ("question",), "label_column": "answer_label"},
+        _splits("pingzhili/vcr-qa", _same("image", "question", "answer_choices", "answer_label"), large=True),
+        "VCR's terms: non-commercial research; agree to them at visualcommonsense.com first.",
+    ),
+    HubTask(
+        "commonsense-qa", CHOICE, "Which of five answers does common sense give?",
+        _choices(5) | {"text_columns": ("question",)},
+        _splits("tau/commonsense_qa", _same("question", "choices", "answerKey")),
+        "MIT.",
+        _commonsense,
+    ),
+    HubTask(
+        "places365", SINGLE, "Which of 365 kinds of place does a photograph show?",
+        _IMAGE | {"random_baseline": 1 / 365},
+        _splits("ljnlonoljpiljm/places365-256px", _same("image", "label"), _same("train"), large=True),
+        "Places365's terms: non-commercial research and education.",
+        labels=class_names,
+    ),
+    HubTask(
+        "nlvr2", "image_pair", "Is a sentence true of two photographs?",
+        {
+            "image_columns": ("left", "right"), "text_columns": ("sentence",), "label_names": ("false", "true"),
+            "random_baseline": 0.5,
+        },
+        _splits("pingzhili/nlvr2", _same("sentence", "label") | {"left": "image0", "right": "image1"}, large=True),
+        "Annotations CC BY 4.0; photographs from the web, of many owners.",
         _nlvr2,
-        access="Annotations CC BY 4.0; photographs from the web, of many owners.",
     ),
     HubTask(
-        {
-            "name": "imdb", "problem_type": SINGLE, "text_columns": ("text",), "random_baseline": 0.5,
-            "description": "Is a film review positive or negative?",
-        },
-        {split: Source("stanfordnlp/imdb", split, _same("text", "label")) for split in ("train", "test")},
-        labels=class_names(otherwise=("neg", "pos")),
-        access="Of unstated licence.",
+        "imdb", SINGLE, "Is a film review positive or negative?",
+        {"text_columns": ("text",), "random_baseline": 0.5},
+        _splits("stanfordnlp/imdb", _same("text", "label"), _same("train", "test")),
+        "Of unstated licence.",
+        labels=partial(class_names, otherwise=("neg", "pos")),
     ),
     HubTask(
-        {
-            "name": "sst2", "problem_type": SINGLE, "text_columns": ("sentence",), "random_baseline": 0.5,
-            "description": "Is a phrase of a film review positive or negative?",
-        },
+        "sst2", SINGLE, "Is a phrase of a film review positive or negative?",
+        {"text_columns": ("sentence",), "random_baseline": 0.5},
         _splits("stanfordnlp/sst2", _same("sentence", "label")),
-        labels=class_names(otherwise=("negative", "positive")),
-        access="Of unstated licence.",
+        "Of unstated licence.",
+        labels=partial(class_names, otherwise=("negative", "positive")),
     ),
     HubTask(
-        {
-            "name": "hellaswag", "problem_type": CHOICE, "text_columns": ("context",), "choices_column": "choices",
-            "num_choices": 4, "random_baseline": 0.25, "description": "Which of four endings goes on with a text?",
-        },
+        "hellaswag", CHOICE, "Which of four endings goes on with a text?",
+        _choices(4) | {"text_columns": ("context",)},
         _splits("Rowan/hellaswag", {"context": "ctx", "choices": "endings", "label": "label"}),
+        "MIT.",
         _hellaswag,
-        access="MIT.",
     ),
     HubTask(
-        _IMAGE | {
-            "name": "coco-objects", "problem_type": SEVERAL,
-            "description": "Which of 80 kinds of objects does a photograph show?",
-        },
-        {
-            ours: Source("detection-datasets/coco", theirs, _same("image", "objects"), large=True)
-            for ours, theirs in (("train", "train"), ("test", "val"))
-        },
+        "coco-objects", SEVERAL, "Which of 80 kinds of objects does a photograph show?",
+        _IMAGE,
+        _splits("detection-datasets/coco", _same("image", "objects"), {"train": "train", "test": "val"}, large=True),
+        "Annotations CC BY 4.0; photographs under Flickr's terms.",
         _objects,
-        labels=_object_names,
-        access="Annotations CC BY 4.0; photographs under Flickr's terms.",
+        _object_names,
     ),
 )  # fmt: skip
 TASKS = {task.name: task for task in _TASKS}

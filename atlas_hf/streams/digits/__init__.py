@@ -2,11 +2,9 @@
 
 The tasks mirror those of the ATLAS paper (section 4): four upstream ones in its two orders, four downstream ones.
 
-`scenes` draws; `examples` makes the examples of each task, `tasks` says what each task is, `splits` makes data sets of
-them; `pretraining` (with `pretraining_model` and `pretraining_texts`) made the backbone in `digits_vilt/`.
+`scenes` draws; `examples` makes the examples of each task, `tasks` says what each task is and makes its data sets;
+`pretraining` (with `pretraining_texts`) made the backbone in `digits_vilt/`.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,11 +13,9 @@ from typing import Any
 from datasets import DatasetDict
 
 from atlas_hf.streams.digits.scenes import SPLITS
-from atlas_hf.streams.digits.splits import build_split
 from atlas_hf.streams.digits.tasks import TASKS
-from atlas_hf.streams.selection import chosen, in_order
-from atlas_hf.streams.selection import low_shot as low_shot
-from atlas_hf.streams.stream import LoadedTask, Orders, Settings, Sizes
+from atlas_hf.streams.stream import LoadedTask, Orders, Settings, Sizes, chosen, in_order
+from atlas_hf.streams.stream import low_shot as low_shot
 
 ORDERS: Orders = {
     "multi-first": ("entailment", "text-choice", "image-class", "vqa"),
@@ -57,15 +53,9 @@ def backbone_path() -> Path:
 
 
 def load(order: str = "multi-first", *, tasks: Iterable[str] | None = None, **options: Any) -> list[LoadedTask]:
-    """The upstream tasks in one of the paper's orders.
+    """The upstream tasks in one of the paper's orders, a name in `ORDERS`: all of them, or `tasks`; the order stays.
 
-    Args:
-        order: a name in `ORDERS`.
-        tasks: only these tasks of the order; the order stays.
-        options: sizes and seed, see `load_task`.
-
-    Raises:
-        ValueError: for an order or a task that does not exist.
+    Options and errors are those of `load_task`.
     """
     return [load_task(name, **options) for name in in_order(ORDERS, order, tasks)]
 
@@ -96,5 +86,5 @@ def load_task(
     """
     (name,) = chosen(tuple(TASKS), (name,))
     task, sizes = TASKS[name], (train_size, validation_size, test_size)
-    splits = {split: build_split(task, split, size, seed) for split, size in zip(SPLITS, sizes, strict=True)}
+    splits = {split: task.make_split(split, size, seed) for split, size in zip(SPLITS, sizes, strict=True)}
     return task.spec, DatasetDict(splits)

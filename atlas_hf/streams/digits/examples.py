@@ -1,9 +1,7 @@
 """How the tasks of the digits stream make their examples: one function per task, one example per call.
 
-In a row, an image column holds a `Scene`; `atlas_hf.streams.digits` writes it in a split's handwriting.
+In a row, an image column holds a `Scene`; `DigitTask.make_split` writes it in a split's handwriting.
 """
-
-from __future__ import annotations
 
 from typing import Any
 

@@ -1,18 +1,18 @@
-"""The sentences that the backbone of the digits stream is pretrained on.
+"""The sentences that the backbone of the digits stream is pretrained on, and the processor that knows their words.
 
 They speak of the same things as the tasks (digits, colours, places) in other sentence forms, never of parity, never
 of hypotheses, choices or pairs, and one in six pairs of digit and colour never occurs (`_never_together`).
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 import numpy as np
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast, ViltImageProcessorPil, ViltProcessor
 
-from atlas_hf.streams.digits.scenes import COLOURS, DIGITS, EMPTY, HIDDEN, POSITIONS
+from atlas_hf.streams.digits.scenes import COLOURS, DIGITS, EMPTY, HIDDEN, IMAGE_SIZE, POSITIONS
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _PRETRAINING_WORDS = "nothing card at any read ink of number place count less more than after before yes no".split()
@@ -24,10 +24,32 @@ VOCABULARY = tuple(
     dict.fromkeys((*_SPECIAL, *DIGITS, *COLOURS, "top", "bottom", "left", "right", *_PRETRAINING_WORDS, *_TASK_WORDS))
 )
 ANSWERS = (*DIGITS, *COLOURS, *POSITIONS, "nothing", "card", "yes", "no")
+MAX_TEXT = 40
+PAD = VOCABULARY.index("[PAD]")
 
 _ID = {word: index for index, word in enumerate(VOCABULARY)}
 _ANSWER_ID = {answer: index for index, answer in enumerate(ANSWERS)}
 _CAPTIONS, _QUESTIONS = 0.30, 0.40  # shares; the rest is text only
+
+
+def build_processor() -> ViltProcessor:
+    """A tokenizer with one token per word of the stream, and an image processor that leaves 32 x 32 images as is."""
+    words = Tokenizer(models.WordLevel({word: index for index, word in enumerate(VOCABULARY)}, unk_token="[UNK]"))
+    words.normalizer = normalizers.Lowercase()
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = [(token, VOCABULARY.index(token)) for token in ("[CLS]", "[SEP]")]
+    words.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=special
+    )
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        model_max_length=MAX_TEXT,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **names,
+    )
+    images = ViltImageProcessorPil(size={"shortest_edge": IMAGE_SIZE}, size_divisor=IMAGE_SIZE, do_resize=True)
+    return ViltProcessor(images, tokenizer)
 
 
 @dataclass

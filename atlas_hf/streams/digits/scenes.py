@@ -1,7 +1,5 @@
 """Small scenes of real handwriting: a 2 x 2 grid of scikit-learn's digits in coloured ink, as 32 x 32 images."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 from functools import cache

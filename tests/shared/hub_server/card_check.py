@@ -37,9 +37,8 @@ def _repositories(data: dict) -> list[str]:
     errors = []
     for key in ("base_model", "datasets"):
         values = data.get(key) or []
-        for value in [values] if isinstance(values, str) else values:
-            if not REPO_ID.fullmatch(str(value)):
-                errors.append(f'"{key}" with value "{value}" is not valid: use a model id from the Hub')
+        wrong = [one for one in ([values] if isinstance(values, str) else values) if not REPO_ID.fullmatch(str(one))]
+        errors += [f'"{key}" with value "{one}" is not valid: use a model id from the Hub' for one in wrong]
     return errors
 
 

@@ -23,7 +23,8 @@ def client_env(hub: HubServer, home: Path | str, token: str | None = "hf_write")
 @contextmanager
 def isolated_client(hub: HubServer, home: Path | str, token: str | None = "hf_write") -> Iterator[None]:
     """The same for this process, where `huggingface_hub` may be imported already: its constants are replaced for a
-    while. The client's own waits between tries take no time; they are noted in `hub.sleeps`."""
+    while. The client's own waits between tries take no time; they are noted in `hub.sleeps`.
+    """
     from datasets import config
     from huggingface_hub import constants, file_download
     from huggingface_hub.utils import _http, disable_progress_bars
@@ -65,6 +66,6 @@ def _loopback_only() -> Iterator[None]:
 
 @contextmanager
 def loopback_hub(home: Path | str, token: str | None = "hf_write", **options) -> Iterator[HubServer]:
-    """A running server, and this process's client pointed at it. For a fixture: `with loopback_hub(tmp) as hub:`."""
+    """A running server, and this process's client pointed at it, for a fixture."""
     with HubServer(**options) as hub, isolated_client(hub, home, token), _loopback_only():
         yield hub

@@ -91,7 +91,8 @@ class _Exchange:
 
     def run(self) -> None:
         if self.kind == "cut":
-            return self._cut()
+            self._cut()
+            return
         body = self._read_body()
         if self.kind == "delay":
             time.sleep(self.fault.seconds)
@@ -105,8 +106,9 @@ class _Exchange:
             reply.body = reply.body[:middle] + bytes([reply.body[middle] ^ 1]) + reply.body[middle + 1 :]
         self._log(reply.status, len(body), len(reply.body))
         if self.kind == "lost":
-            return self._hang_up()
-        self._send(reply)
+            self._hang_up()
+        else:
+            self._send(reply)
 
     def _serve(self, body: bytes) -> Reply:
         return self.hub.serve(self.handler.command, self.handler.path, self.headers, body)

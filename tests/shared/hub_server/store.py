@@ -49,7 +49,7 @@ class User:
     organizations: tuple[str, ...] = ()
 
     def may_write(self, repo_id: str) -> bool:
-        return self.write and repo_id.split("/")[0] in (self.name, *self.organizations)
+        return self.write and repo_id.split("/", maxsplit=1)[0] in (self.name, *self.organizations)
 
 
 @dataclass
@@ -98,7 +98,8 @@ class Store:
 
     def find(self, kind: str, repo_id: str, user: User | None, write: bool = False) -> Repo:
         """Raises `Refused` as the Hub does: 401 to strangers, 404 for what a user may not see, 403 for what he may not
-        change."""
+        change.
+        """
         with self.lock:
             repo = self.repos.get((kind, repo_id))
         visible = repo is not None and (not repo.private or (user is not None and user.may_write(repo_id)))
@@ -151,7 +152,8 @@ class Store:
         author: str = "user",
     ) -> Commit:
         """One commit. `files`: path to content (bytes), to the sha256 of an uploaded LFS blob (str), or None to
-        delete; a deleted path that ends in `/` is a folder. Raises `Refused` 412 when `parent` is not the head."""
+        delete; a deleted path that ends in `/` is a folder. Raises `Refused` 412 when `parent` is not the head.
+        """
         with self.lock:
             head = repo.resolve(branch)
             if branch not in repo.branches:

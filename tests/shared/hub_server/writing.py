@@ -71,7 +71,7 @@ def preupload(call: Call) -> Reply:
 
 def _upload_mode(asked: dict, known: Entry | None) -> dict:
     """LFS for weights over 10 KB (small enough for fast tests), for tables, and for whatever git would not hold."""
-    large = asked["size"] > 10_000 and asked["path"].endswith(".safetensors") or asked["path"].endswith(".parquet")
+    large = (asked["size"] > 10_000 and asked["path"].endswith(".safetensors")) or asked["path"].endswith(".parquet")
     mode = "lfs" if large or asked["size"] > 10_000_000 else "regular"
     oid = {"oid": known.lfs or known.oid} if known else {}
     return {"path": asked["path"], "uploadMode": mode, "shouldIgnore": False, **oid}
