@@ -12,7 +12,7 @@ from atlas_hf.cli import report
 from atlas_hf.cli.commands import STREAMS, check_names, command_parser
 
 if TYPE_CHECKING:
-    from atlas_hf.benchmark.learning.plan import Plan
+    from atlas_hf.benchmark.learning import Plan
 
 HELP = """Example:
   atlas-hf benchmark --output runs/benchmark
@@ -56,7 +56,7 @@ def parse(argv: list[str]) -> Namespace:
 
 def run(options: Namespace) -> None:
     """Exits with status 1 if a cell failed, 130 if it was interrupted."""
-    from atlas_hf.benchmark.learning.run import run as run_cells
+    from atlas_hf.benchmark.learning import run as run_cells
     from atlas_hf.hub import ensure_writable_repo
 
     plan = make_plan(options)
@@ -77,7 +77,8 @@ def run(options: Namespace) -> None:
 def make_plan(options: Namespace) -> Plan:
     """The plan of the options; what they leave open is the stream's own, or tiny for a smoke run."""
     from atlas_hf import streams
-    from atlas_hf.benchmark.learning.plan import Plan, choose_methods
+    from atlas_hf.benchmark import methods
+    from atlas_hf.benchmark.learning import Plan
 
     stream, smoke = streams.get(options.stream), options.smoke
     orders = list(stream.ORDERS)[:1] if smoke else list(stream.ORDERS)
@@ -87,7 +88,7 @@ def make_plan(options: Namespace) -> Plan:
     return Plan(
         stream=options.stream,
         orders=options.order or orders,
-        methods=choose_methods(options.methods),
+        methods={name: methods.METHODS[name] for name in options.methods or METHODS},
         seeds=range(1 if smoke else options.seeds or SEEDS),
         other_seeds=range(options.seeds or OTHER_SEEDS),
         low_shot=sorted(set(low_shot), key=lambda size: (len(size), size)),  # by number, and full

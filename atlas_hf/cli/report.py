@@ -19,10 +19,8 @@ def parse(argv: list[str]) -> Namespace:
 
 def run(options: Namespace) -> None:
     """Write the report of the folder `options.output`, and push it if `options.push_to` says where to."""
-    from atlas_hf.benchmark.learning import dataset
-    from atlas_hf.benchmark.learning.cells import read_cells
-    from atlas_hf.benchmark.learning.report import write_report
+    from atlas_hf.benchmark.learning import push, read_cells, write_report
 
     print(f"Written to {write_report(options.output)}")
     if options.push_to:
-        print(f"Pushed to {dataset.push(read_cells(options.output), options.push_to)}")
+        print(f"Pushed to {push(read_cells(options.output), options.push_to)}")

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import ModelOutput
 
-from atlas_hf.data import AtlasCollator, Encoder, example_rows
-from atlas_hf.data import batches
+from atlas_hf.data import AtlasCollator, Encoder, batches, example_rows
 from atlas_hf.model.evaluation import evaluating, seeded
 from atlas_hf.model.task_model import TaskModel
 from atlas_hf.tasks import TaskSpec

@@ -1,6 +1,6 @@
-"""Results as text, for the terminal."""
+"""Results as text, for the terminal, and tables in Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from atlas_hf.folder import Index, Results
@@ -45,6 +45,12 @@ def table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
     cells = [[str(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells)
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]], words: int = 1) -> str:
+    """A Markdown table; the columns after the first `words` hold numbers, and are right-aligned."""
+    lines = [header, [*["---"] * words, *["---:"] * (len(header) - words)], *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def _listed(numbers: dict[str, float], form: str) -> str:

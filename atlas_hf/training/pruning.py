@@ -16,7 +16,7 @@ from atlas_hf.data import batches
 from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.task_trainer import score
-from atlas_hf.tuner import ROUTE, AtlasLayer, Route, routed
+from atlas_hf.tuner import ROUTE, AtlasLayer, routed
 
 EXAMPLES = 256
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from atlas_hf.benchmark.learning.claims import claims
-from atlas_hf.benchmark.learning.over_seeds import Paired, Summary, paired, summarise
-from atlas_hf.benchmark.learning.scores import Results, arrange, figures
+from atlas_hf.benchmark.learning.scores import Paired, Results, Summary, arrange, figures, paired, summarise
 from shared.benchmark_cells import DOWNSTREAM, NONE, all_cells, alone, in_order, make_cell
 
 

@@ -7,9 +7,9 @@ from torch import nn
 
 from atlas_hf.benchmark.methods import METHODS
 from atlas_hf.benchmark.methods.adapter import Bottleneck
+from atlas_hf.benchmark.methods.base import PlainTrainer
 from atlas_hf.benchmark.methods.joint import MixedBatches
 from atlas_hf.benchmark.methods.lwf import distillation
-from atlas_hf.benchmark.methods.plain import PlainTrainer
 from atlas_hf.benchmark.methods.plain_model import sites
 from atlas_hf.model import evaluating
 from atlas_hf.streams import digits
@@ -21,7 +21,7 @@ def test_heads_learn_at_the_full_rate_and_the_backbone_at_its_share():
     method = METHODS["sequential_ft"](SETTING)
     method.model.add_task(TASKS[0][0])
     method.unfreeze(method.trained_parameters(NAMES[0]))
-    trainer = PlainTrainer(method, method.model, settings(), NAMES[0])
+    trainer = PlainTrainer(method, settings(), NAMES[0])
     names = {id(p): name for name, p in method.model.named_parameters()}
     rates = {names[id(p)]: group["lr"] for group in trainer._parameter_groups(method.model) for p in group["params"]}
     assert {rate for name, rate in rates.items() if name.startswith("heads.")} == {5e-3}
@@ -31,7 +31,7 @@ def test_heads_learn_at_the_full_rate_and_the_backbone_at_its_share():
 def test_what_a_method_adds_is_in_the_training_loss_only(monkeypatch):
     method = history("freeze_encoder").method.fork()
     monkeypatch.setattr(type(method), "extra_loss", lambda *_: 7.0)
-    trainer = PlainTrainer(method, method.model, settings(), NAMES[0])
+    trainer = PlainTrainer(method, settings(), NAMES[0])
     batch = trainer.data_collator([TASKS[0][1]["train"][i] for i in range(4)])
     method.model.set_task(NAMES[0])
     plain = method.model.eval()(**batch).loss

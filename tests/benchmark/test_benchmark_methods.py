@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from atlas_hf.benchmark.methods import METHODS
+from atlas_hf.benchmark.methods.base import epoch_steps, total_steps
 from atlas_hf.benchmark.methods.lora import equal_rank
-from atlas_hf.benchmark.methods.steps import epoch_steps, total_steps
 from shared.benchmark_history import EPOCHS, NAMES, SETTING, STEPS, TASKS, count_steps, history, logits, settings
 from shared.comparing import tensor_digests
 
@@ -173,6 +173,6 @@ def test_an_adapter_in_two_stages_trains_its_head_first(monkeypatch):
         trained = {name.split(".")[0] for name, p in trainer.model.named_parameters() if p.requires_grad}
         phases.append((trained, trainer.args.max_steps))
 
-    monkeypatch.setattr("atlas_hf.benchmark.methods.adapter_two_stage.train_quietly", record)
+    monkeypatch.setattr("atlas_hf.benchmark.methods.adapter.train_quietly", record)
     METHODS["adapter_two_stage"](SETTING).learn(TASKS[:1], settings(max_steps=5, experience_max_steps=2))
     assert phases == [({"heads"}, 2), ({"adapters", "heads"}, 5)]

@@ -8,8 +8,7 @@ import pytest
 from huggingface_hub import hf_hub_download
 from PIL import Image
 
-from atlas_hf.benchmark.learning.dataset import push
-from atlas_hf.benchmark.learning.report import write_report
+from atlas_hf.benchmark.learning.report import push, write_report
 from atlas_hf.benchmark.learning.scores import Results
 from atlas_hf.cli import main
 from atlas_hf.hub import AccessError

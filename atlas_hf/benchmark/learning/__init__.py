@@ -1,16 +1,13 @@
 """The benchmark of learning: methods on the tasks of a stream, over orders and seeds, and what comes of it.
 
 In the order of the data: `plan` (which cells) -> `run` (processes) -> `protocol` (one cell, with `representation`) ->
-`cells` (the files) -> `scores` (all cells, with `over_seeds`) -> `claims`, `tables`, `pictures` -> `report`; `dataset`
-(to the Hub). `shortcuts` is a command of its own. May import every room below the benchmark, and its `methods`.
+`cells` (the files) -> `scores` (all cells, over seeds) -> `claims`, `tables`, `pictures` -> `report`.
+`shortcuts` is a command of its own. May import every room below the benchmark, and its `methods`.
 """
 
-from __future__ import annotations
-
-from atlas_hf.benchmark.learning.cells import Cell, CellError, Key, read_cells
-from atlas_hf.benchmark.learning.dataset import push
-from atlas_hf.benchmark.learning.plan import Plan, choose_methods
-from atlas_hf.benchmark.learning.report import write_report
+from atlas_hf.benchmark.learning.cells import read_cells
+from atlas_hf.benchmark.learning.plan import Plan
+from atlas_hf.benchmark.learning.report import push, write_report
 from atlas_hf.benchmark.learning.run import Done, run
 
-__all__ = ["Cell", "CellError", "Done", "Key", "Plan", "choose_methods", "push", "read_cells", "run", "write_report"]
+__all__ = ["Done", "Plan", "push", "read_cells", "run", "write_report"]

@@ -1,16 +1,13 @@
 """The four claims of the ATLAS paper (arXiv 2410.10923), each as figures with n, spread and p, held or not."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from statistics import fmean
 from typing import Any
 
-from atlas_hf.benchmark.learning.cells import FULL, Cell
-from atlas_hf.benchmark.learning.over_seeds import paired, summarise
-from atlas_hf.benchmark.learning.scores import Results
+from atlas_hf.benchmark.learning.cells import FULL
+from atlas_hf.benchmark.learning.scores import Results, paired, summarise
 from atlas_hf.folder import DOWNSTREAM
 from atlas_hf.metrics import continual
 
@@ -22,18 +19,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, its figures, and in how many of them it holds.
+    """A claim, its figures, and in how many of them it holds."""
 
-    Args:
-        letter, text: the report's heading.
-        rule: when a row counts as held.
-        rows: one per comparison; `held` is True, False, or None where it cannot be said.
-    """
-
-    letter: str
+    letter: str  # with `text` the report's heading
     text: str
-    rule: str
-    rows: Sequence[Row]
+    rule: str  # when a row counts as held
+    rows: Sequence[Row]  # one per comparison; `held` is True, False, or None where it cannot be said
 
     @property
     def main(self) -> list[Row]:
@@ -57,20 +48,19 @@ def no_forgetting(results: Results) -> Claim:
     """(a): the forgetting of upstream tasks, of every method; the claim is that of the subjects is 0."""
     rows = []
     for method, order in results.places(results.methods):
-        found = summarise(results.values(method, order, "forgetting"))
-        worst = max((drop for cell in results.of(method, order) for drop in _drops(cell)), default=None)
+        found = results.summary(method, order, "forgetting")
+        drops = []  # how much each earlier task lost between its best score and its last
+        for cell in results.of(method, order):
+            for column in zip(*cell.matrix, strict=True):
+                scores = [score for score in column if score is not None]
+                drops += [max(scores) - scores[-1]] if len(scores) > 1 else []
+        worst = max(drops, default=None)
         held = None if method not in SUBJECTS or worst is None else worst == 0
         rows.append(
             {"method": method, "order": order, "n": found.n, "forgetting": found.mean, "deviation": found.deviation,
              "worst_drop": worst, "held": held}
         )  # fmt: skip
     return Claim("a", "Upstream tasks are not forgotten.", "no task's score ever drops", rows)
-
-
-def _drops(cell: Cell) -> list[float]:
-    """How much each earlier task lost between its best score and its last."""
-    columns = [[score for score in column if score is not None] for column in zip(*cell.matrix, strict=True)]
-    return [max(column) - column[-1] for column in columns if len(column) > 1]
 
 
 def reuse_helps(results: Results) -> Claim:
@@ -86,8 +76,7 @@ def reuse_helps(results: Results) -> Claim:
             found = paired(*(results.learned(side, order, groups[name], size) for side in (method, baseline)))
             place = {"method": method, "baseline": baseline, "order": order, "examples": size, "task": name}
             rows += [place | vars(found) | {"held": found.gain}] if found.n else []
-    text = "Reuse before expansion helps a new task."
-    return Claim("b", text, "better than the baseline by more than 2 SE", rows)
+    return Claim("b", "Reuse before expansion helps a new task.", "better than the baseline by more than 2 SE", rows)
 
 
 def upstream_helps(results: Results) -> Claim:
@@ -98,8 +87,8 @@ def upstream_helps(results: Results) -> Claim:
     rows = []
     for (method, order), size, modality in product(results.places(SUBJECTS), results.sizes, groups):
         tasks = groups[modality]
-        sides = (results.learned(side, order, [task["name"] for task in tasks], size) for side in (method, ALONE))
-        found = paired(*sides)
+        names = [task["name"] for task in tasks]
+        found = paired(*(results.learned(side, order, names, size) for side in (method, ALONE)))
         place = {"method": method, "order": order, "examples": size, "modality": modality, "tasks": len(tasks)}
         transfer = _transfer(results, method, order, tasks, size)
         rows += [place | transfer | vars(found) | {"held": found.gain}] if found.n else []
@@ -128,7 +117,7 @@ def representation_spreads(results: Results) -> Claim:
     for (method, order), figure in product(results.places(results.methods), ("effective_rank", "dispersion")):
         before, after = (results.values(method, order, f"{figure}_{when}") for when in ("before", "after"))
         found = paired(after, before)
-        place = {"method": method, "order": order, "figure": figure}
         means = {"before": summarise(before).mean, "after": summarise(after).mean}
-        rows.append(place | means | vars(found) | {"held": found.gain if method in SUBJECTS else None})
+        place = {"method": method, "order": order, "figure": figure} | means
+        rows.append(place | vars(found) | {"held": found.gain if method in SUBJECTS else None})
     return Claim("d", "The representation spreads upstream.", "larger after than before by more than 2 SE", rows)

@@ -1,7 +1,5 @@
 """The pictures of the report, readable at the width of a README and for the colour-blind."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path

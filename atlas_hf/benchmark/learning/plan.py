@@ -1,7 +1,5 @@
 """What a benchmark is to measure: which cells, and the settings that they share."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,39 +12,22 @@ from atlas_hf.benchmark.methods import METHODS, LoadedTask, Method
 
 @dataclass(frozen=True)
 class Plan:
-    """A benchmark.
+    """A benchmark. Raises a `ValueError` for a name that does not exist, or more examples than there are."""
 
-    Args:
-        stream: a name in `streams.STREAMS`.
-        orders: names of the stream's orders.
-        methods: the methods by name.
-        seeds: of training and of the low-shot draw.
-        other_seeds: the same for the methods without low-shot sizes; None: no others.
-        low_shot: numbers of examples as strings, and `"full"` for all of them (downstream tasks only: the upstream
-            tasks are learned from all of them anyway).
-        low_shot_methods: the methods that learn from few examples, too; None: all of them.
-        sizes: `train_size`, `validation_size`, `test_size`; no method sees the validation split.
-        training: fields of `AtlasTrainingArguments` at full size.
-        low_shot_training: the same for low-shot sizes.
-        width: of the adapters.
-        backbone: folder or id.
-
-    Raises:
-        ValueError: for a name that does not exist, or more examples than there are.
-    """
-
-    stream: str
-    orders: Sequence[str]
-    methods: Mapping[str, type[Method]]
-    seeds: Sequence[int]
+    stream: str  # in `streams.STREAMS`
+    orders: Sequence[str]  # of the stream
+    methods: Mapping[str, type[Method]]  # by name
+    seeds: Sequence[int]  # of training and of the low-shot draw
+    # Numbers of examples as strings, and `"full"` for all of them (downstream tasks only: the upstream tasks are
+    # learned from all of them anyway).
     low_shot: Sequence[str]
-    sizes: Mapping[str, Any]
-    training: Mapping[str, Any]
-    low_shot_training: Mapping[str, Any]
-    width: int
-    backbone: str
-    low_shot_methods: Sequence[str] | None = None
-    other_seeds: Sequence[int] | None = None
+    sizes: Mapping[str, Any]  # `train_size`, `validation_size` (no method sees that split), `test_size`
+    training: Mapping[str, Any]  # fields of `AtlasTrainingArguments` at full size
+    low_shot_training: Mapping[str, Any]  # the same for low-shot sizes
+    width: int  # of the adapters
+    backbone: str  # folder or id
+    low_shot_methods: Sequence[str] | None = None  # that learn from few examples, too; None: all of them
+    other_seeds: Sequence[int] | None = None  # of the methods without low-shot sizes; None: no others
 
     def __post_init__(self) -> None:
         _check_names("method", self.low_shot_methods or (), METHODS | dict(self.methods))
@@ -69,18 +50,16 @@ class Plan:
         """The sizes at which a method learns new tasks."""
         return self.low_shot if self.low_shot_methods is None or method in self.low_shot_methods else ()
 
-    def _seeds(self, method: str) -> Sequence[int]:
-        return self.seeds if self.other_seeds is None or self.low_shot_sizes(method) else self.other_seeds
-
     @property
     def keys(self) -> list[Key]:
         """All cells, seed by seed, so that what is there early can already be compared."""
+        others = self.seeds if self.other_seeds is None else self.other_seeds
         found = (
             Key(name, order if method.uses_order else ANY_ORDER, seed)
-            for seed in sorted({*self.seeds, *(self.other_seeds or ())})
+            for seed in sorted({*self.seeds, *others})
             for order in self.orders
             for name, method in self.methods.items()
-            if seed in self._seeds(name)
+            if seed in (self.seeds if self.low_shot_sizes(name) else others)
         )
         return list(dict.fromkeys(found))
 
@@ -96,12 +75,6 @@ class Plan:
             return list(upstream)
         by_name = {spec.name: (spec, data) for spec, data in upstream}
         return [by_name[name] for name in streams.get(self.stream).ORDERS[order]]
-
-
-def choose_methods(names: Sequence[str] | None) -> dict[str, type[Method]]:
-    """Methods by name; None: all of them."""
-    _check_names("method", names or (), METHODS)
-    return {name: METHODS[name] for name in names or METHODS}
 
 
 def _check_names(what: str, names: Sequence[str], possible: Mapping[str, Any]) -> None:

@@ -6,15 +6,12 @@ after the last task copies do the same with each downstream task. So a low-shot 
 learned, given what was learned before it.
 """
 
-from __future__ import annotations
-
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from transformers import set_seed
 
 from atlas_hf.benchmark.learning import representation
@@ -22,10 +19,9 @@ from atlas_hf.benchmark.learning.cells import FULL, Cell, Key
 from atlas_hf.benchmark.learning.plan import Plan
 from atlas_hf.benchmark.methods import Cost, LoadedTask, Method, Setting
 from atlas_hf.folder import DOWNSTREAM, UPSTREAM, TaskResult, library_versions
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.streams import low_shot
-from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.learning import environment, mean_coefficients
+from atlas_hf.training import AtlasTrainingArguments, environment, mean_coefficients
 
 
 def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Sequence[LoadedTask]) -> Cell:
@@ -35,7 +31,7 @@ def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Se
     group = Group(plan, key)
     matrix = group.learn(upstream)
     parameters, cost = group.method.parameters(), group.cost()
-    after = group.features(upstream)
+    after = representation.features(group.method.pooled, upstream)
     coefficients = _coefficients(group.method, upstream)
     for task in downstream if not group.method.together else ():
         group.learn_copies(task, group.sizes)
@@ -58,7 +54,11 @@ class Group:
 
     def __init__(self, plan: Plan, key: Key) -> None:
         self.seed, self.sizes = key.seed, plan.low_shot_sizes(key.method)
-        self.full, self.few = (_arguments(values, key.seed) for values in (plan.training, plan.low_shot_training))
+        # No validation set is used and nothing is written: methods see to that.
+        self.full, self.few = (
+            AtlasTrainingArguments(output_dir="unused", seed=key.seed, report_to="none", **values)
+            for values in (plan.training, plan.low_shot_training)
+        )
         self.method = plan.methods[key.method](Setting(plan.backbone, plan.width, key.seed))
         self.low_shot: dict[str, dict[str, float]] = {}
         self.costs: list[Cost] = []
@@ -89,20 +89,16 @@ class Group:
             copy.learn([(spec, few)], self.full if size == FULL else self.few)
             self.low_shot.setdefault(spec.name, {})[size] = self._evaluate(copy, task)
 
-    def features(self, tasks: Sequence[LoadedTask]) -> dict[str, np.ndarray]:
-        """Pooled features of each task's test examples."""
-        pooled, examples = self.method.pooled, representation.examples
-        return {spec.name: pooled(spec.name, examples(data["test"])) for spec, data in tasks}
-
     def cost(self) -> dict[str, float]:
         """Of what was learned at full size so far, copies left out."""
         seconds = sum(cost.seconds for cost in self.costs)
         samples = sum(cost.samples_per_second * cost.seconds for cost in self.costs)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # of this process so far; Linux counts KiB
         return {
             "train_seconds": seconds,
             "eval_seconds": self.eval_seconds,
             "samples_per_second": samples / seconds,
-            "peak_memory_bytes": _peak_memory(),
+            "peak_memory_bytes": peak if sys.platform == "darwin" else 1024 * peak,
             "steps": sum(cost.steps for cost in self.costs),
         }
 
@@ -117,23 +113,12 @@ class Group:
         return method.evaluate(task[0].name, task[1]["test"])
 
 
-def _arguments(values: Mapping[str, Any], seed: int) -> AtlasTrainingArguments:
-    """No validation set is used and nothing is written: methods see to that."""
-    return AtlasTrainingArguments(output_dir="unused", seed=seed, report_to="none", **values)
-
-
 def _coefficients(method: Method, tasks: Sequence[LoadedTask]) -> dict[str, dict[str, float]] | None:
     """How much each adapter counts in each task, mean over test examples and sites; None without an `AtlasModel`."""
     if not isinstance(method.model, AtlasModel):
         return None
     found = {spec.name: mean_coefficients(method.model, spec.name, data["test"]) for spec, data in tasks}
     return {task: TaskResult(task, coefficients=sites).mean_by_member for task, sites in found.items()}
-
-
-def _peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts KiB
 
 
 def _record(task: LoadedTask, role: str) -> dict[str, Any]:

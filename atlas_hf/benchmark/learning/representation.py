@@ -5,18 +5,14 @@ What a cell holds: `before` and `after`, each with the figures over all upstream
 also `points`, both states in the same plane, to draw.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 
-from atlas_hf.model import BASE, AtlasModel, evaluating
-from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner import AtlasConfig
+from atlas_hf.benchmark.methods import LoadedTask, PlainModel, pooled_features
 
 EXAMPLES, POINTS, SPECTRUM = 256, 48, 32
 _BATCH = 64
@@ -90,21 +86,15 @@ def plane(before: Features, after: Features) -> list[dict[str, list[list[float]]
     return [{name: np.round((rows - mean) @ axes, 4).tolist() for name, rows in state.items()} for state in states]
 
 
-def examples(dataset: Dataset) -> Dataset:
-    """The examples that representations are measured on."""
-    return dataset.select(range(min(EXAMPLES, len(dataset))))
+def features(pooled: Callable[[str, Dataset], np.ndarray], tasks: Sequence[LoadedTask]) -> Features:
+    """Of each task's first test examples; `pooled` gives those of a task and a data set."""
+    tests = {spec.name: data["test"] for spec, data in tasks}
+    return {name: pooled(name, test.select(range(min(EXAMPLES, len(test))))) for name, test in tests.items()}
 
 
-def bare_features(backbone: str, tasks: Sequence[tuple[TaskSpec, Mapping[str, Dataset]]]) -> dict[str, np.ndarray]:
-    """Pooled features of the bare backbone on each task's test examples."""
-    model = AtlasModel.from_pretrained(backbone, config=AtlasConfig(r=1))
-    found = {}
-    for spec, data in tasks:
-        model.add_task(spec, ())  # for its collator; the features are those without any adapter
-        rows, collate, parts = examples(data["test"]), model.collator(spec.name), []
-        with torch.no_grad(), evaluating(model):
-            for start in range(0, len(rows), _BATCH):
-                inputs = collate.inputs(list(rows.select(range(start, min(start + _BATCH, len(rows))))))
-                parts.append(model.pooled(BASE, **{name: tensor.to(model.device) for name, tensor in inputs.items()}))
-        found[spec.name] = torch.cat(parts).cpu().numpy()
-    return found
+def bare_features(backbone: str, tasks: Sequence[LoadedTask]) -> Features:
+    """The same of the bare backbone."""
+    model = PlainModel(backbone)
+    for spec, _ in tasks:
+        model.add_task(spec)
+    return features(partial(pooled_features, model, batch_size=_BATCH), tasks)

@@ -44,16 +44,10 @@ class Done:
 
 
 def run(plan: Plan, output: Path, jobs: int = 1, progress: bool = True) -> Done:
-    """Measure every cell of the plan that is not there yet.
+    """Measure every cell of the plan that is not there yet, `jobs` cells at a time, each on one thread.
 
     Several runs may work on one folder: each cell is measured by one of them, and each returns when all are there. A
     cell that fails does not stop the others; it is tried again by the next run.
-
-    Args:
-        plan: what to measure.
-        output: the folder; one that was begun is gone on with.
-        jobs: how many cells at a time, each on one thread.
-        progress: show a bar.
 
     Raises:
         CellError: a cell of the folder was measured under other settings, or is not one.
@@ -90,7 +84,7 @@ def _measure(plan: Plan, output: Path, jobs: int, bar: tqdm[Any], pending: list[
             for key in [key for key in pending if finished(plan, key, output)]:  # by another run
                 pending.remove(key)
                 bar.update()
-            free = (key for key in pending.copy() if _is_free(_lock(output, key)))
+            free = (key for key in pending.copy() if _is_free(FileLock(_lock(output, key), blocking=False)))
             for key in islice(free, jobs - len(running)):
                 process: BaseProcess = context.Process(target=work, args=(plan, key, upstream, downstream, output))
                 process.start()
@@ -148,9 +142,9 @@ def _log(output: Path, key: Key, pid: int | None) -> Path:
     return _lock(output, key).with_suffix(f".{pid}.txt")
 
 
-def _is_free(lock: Path) -> bool:
+def _is_free(lock: FileLock) -> bool:
     try:
-        with FileLock(lock, blocking=False):
+        with lock:
             return True
     except Timeout:
         return False

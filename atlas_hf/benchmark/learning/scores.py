@@ -1,21 +1,88 @@
-"""The figures of a cell, and all cells of a benchmark by method, order and seed."""
-
-from __future__ import annotations
+"""The figures of a cell, all cells of a benchmark by method, order and seed, and what comes of them over seeds."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import fmean
+from math import sqrt
+from statistics import fmean, stdev
 from typing import Any
 
 from atlas_hf import streams
 from atlas_hf.benchmark.learning.cells import ANY_ORDER, Cell, Key
-from atlas_hf.benchmark.learning.over_seeds import Paired, Summary, paired, summarise
 from atlas_hf.benchmark.methods import METHODS
 from atlas_hf.folder import DOWNSTREAM, UPSTREAM
 from atlas_hf.metrics import continual
 
+CONFIDENCE = 0.95
 Figures = dict[str, float | None]
+Values = Sequence[float | None]  # one per seed; None where there is none
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean of n values, their standard deviation (of a sample, n - 1) and the standard error of the mean.
+
+    The last two are None for one value, all of them for none.
+    """
+
+    n: int
+    mean: float | None
+    deviation: float | None = None
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Mean difference of n pairs, its standard error and 95 % confidence interval, and p of the paired t-test.
+
+    The test is two-sided. What is not defined is None, and `reason` says why.
+    """
+
+    n: int
+    difference: float | None
+    error: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    reason: str | None = None
+
+    @property
+    def clear(self) -> bool | None:
+        """Is the difference larger than twice its standard error? None if there is no standard error."""
+        return None if self.error is None or self.difference is None else abs(self.difference) > 2 * self.error
+
+    @property
+    def gain(self) -> bool | None:
+        """Is it clear and positive? None if there is no standard error."""
+        return self.clear and self.difference is not None and self.difference > 0
+
+
+def summarise(values: Values) -> Summary:
+    """Summary of the values that are not None."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return Summary(len(known), known[0] if known else None)
+    deviation = stdev(known)
+    return Summary(len(known), fmean(known), deviation, deviation / sqrt(len(known)))
+
+
+def paired(a: Values, b: Values) -> Paired:
+    """Compare a with b, pair by pair (positive: a is larger); pairs in which one is None are left out.
+
+    Raises:
+        ValueError: if a and b are not of one length.
+    """
+    pairs = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
+    found = summarise([x - y for x, y in pairs])
+    if found.mean is None or found.error is None:
+        return Paired(found.n, found.mean, reason="one seed" if pairs else "no seed that both have")
+    if found.error < 1e-12:
+        return Paired(found.n, found.mean, 0.0, found.mean, found.mean, reason="the same difference at every seed")
+    from scipy.stats import ttest_rel  # only a report needs it, not the processes that measure
+
+    test = ttest_rel(*zip(*pairs, strict=True))
+    low, high = map(float, test.confidence_interval(CONFIDENCE))
+    return Paired(found.n, found.mean, found.error, low, high, float(test.pvalue))
 
 
 def arrange(cell: Cell, order: str, names: Sequence[str]) -> Cell:
@@ -75,14 +142,13 @@ class Results:
     @cached_property
     def orders(self) -> list[str]:
         """The orders as the stream names them, others after them; `"any"` alone if there is no other."""
-        stream = streams.STREAMS.get(self.cells[0].stream)
-        found = {cell.order for cell in self.cells} - {ANY_ORDER}
-        return _sorted(found, list(stream.ORDERS) if stream else []) or [ANY_ORDER]
+        stream, found = streams.STREAMS.get(self.cells[0].stream), {cell.order for cell in self.cells} - {ANY_ORDER}
+        return _sorted(found, stream.ORDERS if stream else ()) or [ANY_ORDER]
 
     @cached_property
     def methods(self) -> list[str]:
         """As they are registered; others after them, by name."""
-        return _sorted({cell.method for cell in self.cells}, list(METHODS))
+        return _sorted({cell.method for cell in self.cells}, METHODS)
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -142,22 +208,18 @@ class Results:
             missing += [Key(method, order, seed) for order in orders for seed in seeds]
         return [key for key in missing if key not in there]
 
-    def values(self, method: str, order: str, figure: str) -> list[float | None]:
-        """A figure, one value per seed of the benchmark; None for what is missing."""
+    def values(self, method: str, order: str, figure: str) -> Values:
+        """A figure at every seed of the benchmark."""
         return [self.figures.get(Key(method, order, seed), {}).get(figure) for seed in self.seeds]
 
-    def learned(self, method: str, order: str, tasks: Sequence[str], size: str) -> list[float | None]:
-        """The mean score over tasks, each learned from so many examples, one value per seed as in `values`."""
+    def learned(self, method: str, order: str, tasks: Sequence[str], size: str) -> Values:
+        """The mean score over tasks, each learned from so many examples, at every seed."""
         found = (self.arranged.get(Key(method, order, seed)) for seed in self.seeds)
         return [mean(cell.score(task, size) for task in tasks) if cell else None for cell in found]
 
     def summary(self, method: str, order: str, figure: str) -> Summary:
         """Mean and spread of a figure over seeds."""
         return summarise(self.values(method, order, figure))
-
-    def compare(self, method: str, baseline: str, order: str, figure: str) -> Paired:
-        """Paired test over seeds; positive: the method's figure is larger."""
-        return paired(self.values(method, order, figure), self.values(baseline, order, figure))
 
     def mean_matrix(self, method: str, order: str) -> list[list[float | None]]:
         """The accuracy matrix (T x T), mean over seeds."""
@@ -178,5 +240,6 @@ class Results:
                     yield place | {"figure": "low_shot", "task": task, "examples": size, "value": value}
 
 
-def _sorted(names: Iterable[str], known: Sequence[str]) -> list[str]:
-    return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
+def _sorted(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    places = {name: place for place, name in enumerate(known)}
+    return sorted(names, key=lambda name: (places.get(name, len(places)), name))

@@ -5,8 +5,6 @@
 A task without its image is the same task with another `TaskSpec`, so that nothing but the input differs.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,11 +16,10 @@ from transformers.utils import logging
 
 from atlas_hf import streams
 from atlas_hf.folder import write_json
-from atlas_hf.model.atlas_model import AtlasModel
+from atlas_hf.model import AtlasModel
 from atlas_hf.report.text import table
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.sequence import learn_sequence
+from atlas_hf.training import AtlasTrainingArguments, learn_sequence
 from atlas_hf.tuner import AtlasConfig
 
 COLUMNS = ("alone", "text-only", "image-only")
@@ -43,16 +40,16 @@ def variants(spec: TaskSpec) -> dict[str, TaskSpec]:
     return found
 
 
-def measure(
-    stream: Any, training: dict[str, Any], output: Path, sizes: dict[str, int | None], seeds: Sequence[int]
-) -> list[dict[str, Any]]:
+def measure(stream: streams.Stream, output: Path, seeds: Sequence[int], smoke: bool) -> list[dict[str, Any]]:
     """Test scores of every task and variant: one record per task, a list of scores (one per seed) per variant.
 
-    `training` are fields of `AtlasTrainingArguments`; the models go to folders of `output`, the records to a file.
+    The models go to folders of `output`, the records to a file.
     """
+    training = stream.TRAINING | (stream.SMOKE_TRAINING if smoke else {})
+    sizes: dict[str, Any] = stream.SMOKE_SIZES if smoke else stream.SIZES
     records = []
     for spec, data in [*stream.load(**sizes), *stream.load_downstream(**sizes)]:
-        record = {"task": spec.name, "chance": spec.random_baseline}
+        record: dict[str, Any] = {"task": spec.name, "chance": spec.random_baseline}
         for name, changed in variants(spec).items():
             record[name] = []
             for seed in seeds:
@@ -84,9 +81,7 @@ def main() -> None:
     logging.disable_progress_bar()
     stream = streams.get(options.stream)
     torch.set_num_threads(stream.THREADS)
-    training = stream.TRAINING | (stream.SMOKE_TRAINING if options.smoke else {})
-    sizes = stream.SMOKE_SIZES if options.smoke else stream.SIZES
-    records = measure(stream, training, options.output, sizes, options.seeds)
+    records = measure(stream, options.output, options.seeds, options.smoke)
     rows = [[r["task"], f"{r['chance']:.3f}", *(_cell(r.get(name)) for name in COLUMNS)] for r in records]
     print(table(["task", "chance", *COLUMNS], rows))
 

@@ -1,26 +1,24 @@
 """The tables of the report, in Markdown: scores in points (0 to 100), mean ± standard deviation over seeds."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import permutations
 from statistics import fmean
 from typing import Any
 
 from atlas_hf.benchmark.learning.claims import SUBJECTS, Claim
-from atlas_hf.benchmark.learning.over_seeds import Paired, Summary
-from atlas_hf.benchmark.learning.scores import Results
+from atlas_hf.benchmark.learning.scores import Paired, Results, Summary, paired
+from atlas_hf.report.text import markdown
 
 NOTHING = "-"
 SCORES = {"average_accuracy": "average accuracy", "forgetting": "forgetting", "backward_transfer": "backward transfer"}
-COSTS = {
-    "trained_parameters": ("trained", "{:,.0f}", 1),
-    "stored_parameters": ("stored", "{:,.0f}", 1),
-    "steps": ("steps", "{:,.0f}", 1),
-    "train_seconds": ("training, s", "{:.1f}", 1),
-    "eval_seconds": ("evaluation, s", "{:.1f}", 1),
-    "samples_per_second": ("samples/s", "{:.0f}", 1),
-    "peak_memory_bytes": ("peak memory, MB", "{:,.0f}", 1e-6),
+COSTS = {  # heading, format, unit
+    "trained_parameters": ("trained", ",.0f", 1),
+    "stored_parameters": ("stored", ",.0f", 1),
+    "steps": ("steps", ",.0f", 1),
+    "train_seconds": ("training, s", ".1f", 1),
+    "eval_seconds": ("evaluation, s", ".1f", 1),
+    "samples_per_second": ("samples/s", ".0f", 1),
+    "peak_memory_bytes": ("peak memory, MB", ",.0f", 1e-6),
 }
 CLAIM_HEADINGS = {
     "difference": "difference ± 2 SE [95 % interval]",
@@ -29,12 +27,6 @@ CLAIM_HEADINGS = {
     "transfer_tasks": "of tasks",
 }
 HIDDEN_IN_CLAIMS = {"task", "error", "low", "high", "reason", "deviation"}
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; every column but the first is right-aligned."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def compared(results: Results) -> dict[str, str]:
@@ -55,7 +47,7 @@ def main_table(results: Results, order: str) -> str:
     for method in results.methods_in(order):
         spreads = [spread(results.summary(method, order, figure)) for figure in scores]
         taken = [_cost(results, method, order, figure) for figure in costs]
-        rows.append([method, str(len(results.of(method, order))), *spreads, *taken])
+        rows.append([method, len(results.of(method, order)), *spreads, *taken])
     return markdown(header, rows)
 
 
@@ -66,16 +58,16 @@ def cost_table(results: Results, order: str) -> str:
 
 
 def _cost(results: Results, method: str, order: str, figure: str) -> str:
-    _, form, scale = COSTS[figure]
+    _, form, unit = COSTS[figure]
     mean = results.summary(method, order, figure).mean
-    return NOTHING if mean is None else form.format(scale * mean)
+    return NOTHING if mean is None else f"{unit * mean:{form}}"
 
 
 def pairs(results: Results) -> list[dict[str, Any]]:
     """Every paired comparison of a subject with another method, for the CSV."""
     return [
         {"order": order, "figure": figure, "method": method, "baseline": other}
-        | vars(results.compare(method, other, order, figure))
+        | vars(_against(results, method, other, order, figure))
         for order in results.orders
         for method, other in permutations(results.methods_in(order), 2)
         for figure in [*compared(results), "forgetting"]
@@ -86,12 +78,13 @@ def pairs(results: Results) -> list[dict[str, Any]]:
 def pairs_table(results: Results, order: str, method: str) -> str:
     """Difference of a method to each other one, figure by figure; bold where it exceeds twice its standard error."""
     scores = compared(results)
-    rows = [
-        [other, *(difference(results.compare(method, other, order, figure)) for figure in scores)]
-        for other in results.methods_in(order)
-        if other != method
-    ]
+    others = [other for other in results.methods_in(order) if other != method]
+    rows = [[other, *(difference(_against(results, method, other, order, f)) for f in scores)] for other in others]
     return markdown([f"{method} minus", *scores.values()], rows)
+
+
+def _against(results: Results, method: str, other: str, order: str, figure: str) -> Paired:
+    return paired(results.values(method, order, figure), results.values(other, order, figure))
 
 
 def matrix_table(results: Results, method: str, order: str) -> str:
@@ -127,22 +120,19 @@ def _claim_value(name: str, row: Mapping[str, Any]) -> str:
         return {True: "yes", False: "no", None: NOTHING}[value]
     if value is None:
         return f"{NOTHING} ({row['reason']})" if name == "p" and row["reason"] else NOTHING
-    if name == "difference":
-        return _interval(row, 1 if plain else 100)
     if name == "forgetting":
         return spread(Summary(row["n"], value, row["deviation"]))
     if name == "p":
         return p_value(value)
+    if name == "difference":
+        scale = 1 if plain else 100
+        text = f"{scale * value:+.2f}"
+        if row["error"] is not None:
+            text += f" ± {2 * scale * row['error']:.2f} [{scale * row['low']:+.2f}, {scale * row['high']:+.2f}]"
+        return text
     if isinstance(value, float):
         return f"{value:.1f}" if plain or name == "low_shot_transfer" else points(value)
     return str(value)
-
-
-def _interval(row: Mapping[str, Any], scale: float) -> str:
-    text = f"{scale * row['difference']:+.2f}"
-    if row["error"] is not None:
-        text += f" ± {2 * scale * row['error']:.2f} [{scale * row['low']:+.2f}, {scale * row['high']:+.2f}]"
-    return text
 
 
 def points(value: float | None) -> str:

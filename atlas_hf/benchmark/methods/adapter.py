@@ -1,7 +1,5 @@
 """Independent adapters: each task has its own and knows nothing of the others. The baseline that ATLAS has to beat."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -9,11 +7,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from atlas_hf.benchmark.methods.base import LoadedTask
-from atlas_hf.benchmark.methods.plain import PlainMethod
-from atlas_hf.benchmark.methods.plain_model import PlainModel, sites
+from atlas_hf.benchmark.methods.base import PlainMethod, PlainTrainer, stage_steps, train_quietly
+from atlas_hf.benchmark.methods.plain_model import LoadedTask, PlainModel, sites
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training import AtlasTrainingArguments
 
 SHORT = 100  # steps
 
@@ -75,3 +72,23 @@ class Adapter(PlainMethod):
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
         self.rate = self.short_rate if steps <= SHORT else type(self).rate
         super().train(tasks, args, steps)
+
+
+class AdapterTwoStage(Adapter):
+    """ATLAS's two stages, without its reuse: what of a gain is the order of training?
+
+    First the head alone, for as long as ATLAS's first stage, then adapter and head (Kumar et al. 2022, LP-FT).
+    """
+
+    name = "adapter_two_stage"
+    summary = "an independent adapter per task, after its head"
+    rate = 1.0
+
+    def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        ((spec, data),) = tasks
+        self.model.add_task(spec)
+        trained = (self.model.heads[spec.name].parameters(), self.trained_parameters(spec.name))
+        for parameters, length in zip(trained, stage_steps(args, len(data["train"])), strict=True):
+            args.max_steps = length
+            self.unfreeze(parameters)
+            train_quietly(PlainTrainer(self, args, spec.name, data["train"]))

@@ -1,14 +1,12 @@
 """ATLAS itself, in both variants."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 
-from atlas_hf.benchmark.methods.base import LoadedTask, Method, train_quietly
+from atlas_hf.benchmark.methods.base import Method, train_quietly
+from atlas_hf.benchmark.methods.plain_model import LoadedTask
 from atlas_hf.model import AtlasModel
-from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.trainer import AtlasTrainer
+from atlas_hf.training import AtlasTrainer, AtlasTrainingArguments
 from atlas_hf.tuner import AtlasConfig
 
 

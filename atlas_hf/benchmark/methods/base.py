@@ -1,46 +1,35 @@
-"""What every method of the benchmark is: one backbone, and `learn`, `evaluate` and `fork`."""
+"""What every method of the benchmark is (`Method`), and what those that are not ATLAS share (`PlainMethod`)."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass
+from math import ceil
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
+from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, set_seed
 
-from atlas_hf.benchmark.methods.plain_model import PlainModel
-from atlas_hf.benchmark.methods.steps import epoch_steps, total_steps
-from atlas_hf.data import batches
-from atlas_hf.model import AtlasModel, evaluating
+from atlas_hf.benchmark.methods.plain_model import LoadedTask, PlainModel, pooled_features
+from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.stages import StageTable
-from atlas_hf.training.task_trainer import score
-
-LoadedTask = tuple[TaskSpec, DatasetDict]
+from atlas_hf.training import AtlasTrainingArguments, StageTable, TaskTrainer, score
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all methods share.
+    """What all methods share."""
 
-    Args:
-        backbone: folder or id of the pretrained backbone.
-        width: of the adapters; LoRA's rank is the one with as many parameters.
-        seed: of whatever a method draws before it learns.
-    """
-
-    backbone: str
-    width: int
-    seed: int = 0
+    backbone: str  # folder or id of the pretrained one
+    width: int  # of the adapters; LoRA's rank is the one with as many parameters
+    seed: int = 0  # of whatever a method draws before it learns
 
 
 @dataclass(frozen=True)
@@ -53,23 +42,14 @@ class Cost:
 
 
 class Method(ABC):
-    """A way to learn tasks one after another, all with the same Trainer, data, seeds, backbone and heads.
+    """A way to learn tasks one after another, all with the same Trainer, data, seeds, steps, backbone and heads."""
 
-    Attributes:
-        name: key in `METHODS`.
-        summary: one line for the report.
-        uses_order: whether the result of a task depends on the tasks learned before it.
-        together: whether all tasks are learned in one call of `learn`.
-        model: the backbone and the heads of the tasks so far.
-        args: the settings of the last `learn`.
-    """
-
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    uses_order: ClassVar[bool] = True
-    together: ClassVar[bool] = False
-    model: AtlasModel | PlainModel
-    args: AtlasTrainingArguments
+    name: ClassVar[str]  # key in `METHODS`
+    summary: ClassVar[str]  # one line for the report
+    uses_order: ClassVar[bool] = True  # does the result of a task depend on the tasks learned before it?
+    together: ClassVar[bool] = False  # are all tasks learned in one call of `learn`?
+    model: AtlasModel | PlainModel  # the backbone and the heads of the tasks so far
+    args: AtlasTrainingArguments  # of the last `learn`
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -89,12 +69,8 @@ class Method(ABC):
         """Numbers of parameters: `trained` with the last task, and `stored` for all tasks beside one backbone."""
 
     def learn(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments) -> Cost:
-        """Learn one task, or all at once if `together`. Prints nothing and leaves no file.
-
-        The same settings and seed give the same model, bit for bit (on a CPU).
-
-        Raises:
-            ValueError: for more than one task where only one can be learned at a time.
+        """Learn one task, or all at once if `together`; a `ValueError` for several if not. Prints nothing and leaves
+        no file. The same settings and seed give the same model, bit for bit (on a CPU).
         """
         if len(tasks) != 1 and not self.together:
             raise ValueError(f"'{self.name}' learns one task at a time; {len(tasks)} were given. Call learn for each.")
@@ -116,10 +92,7 @@ class Method(ABC):
 
     def pooled(self, task: str, dataset: Dataset) -> np.ndarray:
         """What the task's head sees of a split: (examples x rows per example, D)."""
-        collate, size = self.model.collator(task).inputs, self.args.per_device_eval_batch_size
-        with torch.no_grad(), evaluating(self.model):
-            loop = batches(dataset, collate, size, self.model.device)
-            return torch.cat([self.model.pooled(task, **inputs).float().cpu() for inputs in loop]).numpy()
+        return pooled_features(self.model, task, dataset, self.args.per_device_eval_batch_size)
 
     def fork(self) -> Method:
         """A copy that learns on by itself."""
@@ -143,3 +116,90 @@ def train_quietly(trainer: Trainer) -> None:
     for printing in (PrinterCallback, StageTable):
         trainer.remove_callback(printing)
     trainer.train()
+
+
+def epoch_steps(args: AtlasTrainingArguments, examples: int) -> int:
+    """Optimizer steps of one pass over the examples, as Trainer counts them."""
+    return ceil(ceil(examples / args.train_batch_size) / args.gradient_accumulation_steps)
+
+
+def stage_steps(args: AtlasTrainingArguments, examples: int) -> list[int]:
+    """Optimizer steps of ATLAS's two stages."""
+    stages = [args.for_stage("task", stage) for stage in ("experience", "expansion")]
+    epoch = epoch_steps(args, examples)
+    return [stage.max_steps if stage.max_steps > 0 else ceil(stage.num_train_epochs * epoch) for stage in stages]
+
+
+def total_steps(args: AtlasTrainingArguments, examples: int) -> int:
+    """Optimizer steps that every method trains a task: those of ATLAS's two stages together."""
+    return sum(stage_steps(args, examples))
+
+
+class PlainTrainer(TaskTrainer):
+    """Heads learn at `args.learning_rate`, what a method trains beside them at its own multiple of it."""
+
+    def __init__(self, method: PlainMethod, *args: Any, **kwargs: Any) -> None:
+        self.method = method
+        super().__init__(method.model, *args, **kwargs)
+
+    def rate(self, name: str) -> float:
+        return 1 if name.startswith("heads.") else self.method.rate
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
+        if model.training:
+            loss = loss + self.method.extra_loss(inputs, outputs.pooled, self.state.global_step)
+        return (loss, outputs) if return_outputs else loss
+
+
+class PlainMethod(Method):
+    """A method is what it trains (`trained_parameters`), and what it adds to the loss and does between tasks."""
+
+    rate: float = 1.0  # the learning rate of everything but heads, as a multiple of `args.learning_rate`
+    all_heads: ClassVar[bool] = False  # do the heads of the other tasks train as well?
+    model: PlainModel
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.backbone_size = count(self.model.backbone.parameters())
+        self.trained = 0
+
+    def build(self) -> PlainModel:
+        return PlainModel(self.setting.backbone)
+
+    def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
+        """What the task trains. By default the backbone and the task's head."""
+        yield from self.model.backbone.parameters()
+        yield from (self.model.heads if self.all_heads else self.model.heads[task]).parameters()
+
+    def extra_loss(self, inputs: dict[str, Tensor], pooled: Tensor, step: int) -> Tensor | float:
+        """What is added to the loss of a training batch."""
+        return 0.0
+
+    def after_task(self, spec: TaskSpec, data: Dataset, args: AtlasTrainingArguments) -> None:
+        """What is done once a task is learned."""
+
+    def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        ((spec, data),) = tasks
+        self.model.add_task(spec)
+        self.unfreeze(self.trained_parameters(spec.name))
+        args.max_steps = steps
+        train_quietly(PlainTrainer(self, args, spec.name, data["train"]))
+        self.after_task(spec, data["train"], args)
+
+    def unfreeze(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Let these parameters train, and nothing else."""
+        self.model.requires_grad_(False)
+        for parameter in (chosen := list(parameters)):
+            parameter.requires_grad_(True)
+        self.trained = count(chosen)
+
+    def parameters(self) -> dict[str, int]:
+        return {"trained": self.trained, "stored": count(self.model.parameters()) - self.backbone_size}
+
+
+def count(parameters: Iterable[nn.Parameter]) -> int:
+    """How many numbers they are."""
+    return sum(parameter.numel() for parameter in parameters)

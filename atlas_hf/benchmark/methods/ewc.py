@@ -1,18 +1,15 @@
 """Elastic weight consolidation: what mattered to earlier tasks moves less."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-
 import torch
 from datasets import Dataset
 from torch import Tensor
 
 from atlas_hf.benchmark.methods.base import Setting
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
+from atlas_hf.data import batches
 from atlas_hf.model import evaluating
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training import AtlasTrainingArguments
 
 FISHER_EXAMPLES = 256
 
@@ -43,19 +40,16 @@ class EWC(SequentialFT):
 
     def after_task(self, spec: TaskSpec, data: Dataset, args: AtlasTrainingArguments) -> None:
         examples = min(len(data), FISHER_EXAMPLES)
-        with evaluating(self.model):
-            for gradients in self._gradients(spec.name, data.select(range(examples))):
-                for name, gradient in gradients.items():
-                    self.fisher[name] = self.fisher.get(name, 0) + gradient.square() / examples
-        self.anchor = {n: p.detach().clone() for n, p in self.model.backbone.named_parameters() if n in self.fisher}
-
-    def _gradients(self, task: str, data: Dataset) -> Iterator[dict[str, Tensor]]:
-        """Of the loss of each example, by parameter of the backbone. Labels are the true ones, not the model's."""
         weights = {name: p for name, p in self.model.backbone.named_parameters() if p.requires_grad}
-        for row in data:
-            loss = self.model(task, **self.batch(task, [row])).loss
-            found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-            yield {name: gradient for name, gradient in zip(weights, found, strict=True) if gradient is not None}
+        single = batches(data.select(range(examples)), self.model.collator(spec.name), 1, self.model.device)
+        with evaluating(self.model):
+            for example in single:  # labels are the true ones, not the model's
+                loss = self.model(spec.name, **example).loss
+                gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+                for name, gradient in zip(weights, gradients, strict=True):
+                    if gradient is not None:
+                        self.fisher[name] = self.fisher.get(name, 0) + gradient.square() / examples
+        self.anchor = {name: weights[name].detach().clone() for name in self.fisher}
 
     def parameters(self) -> dict[str, int]:
         """The Fisher information and the anchor are kept as well."""

@@ -1,7 +1,5 @@
 """Experience replay: a few examples of the earlier tasks are kept, and learned again beside the new ones."""
 
-from __future__ import annotations
-
 import numpy as np
 from datasets import Dataset
 from torch import Tensor
@@ -9,7 +7,7 @@ from torch import Tensor
 from atlas_hf.benchmark.methods.base import Setting
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training import AtlasTrainingArguments
 
 SHARE = 0.05
 
@@ -36,7 +34,8 @@ class ExperienceReplay(SequentialFT):
         if not self.memory:
             return 0.0
         task, rows = self.draw(step)
-        return self.model(task, **self.batch(task, [self.memory[task][int(row)] for row in rows])).loss
+        batch = self.model.collator(task)([self.memory[task][int(row)] for row in rows])
+        return self.model(task, **{name: tensor.to(self.model.device) for name, tensor in batch.items()}).loss
 
     def draw(self, step: int) -> tuple[str, np.ndarray]:
         """An earlier task and rows of its memory, the same ones for the same seed and step."""

@@ -1,17 +1,14 @@
 """Reuse without expansion: a new task weighs the adapters of earlier tasks and adds none."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 
 from transformers import set_seed
 
 from atlas_hf.benchmark.methods.atlas import Atlas
-from atlas_hf.benchmark.methods.base import Cost, LoadedTask, Method, Setting, quiet, train_quietly
-from atlas_hf.benchmark.methods.steps import total_steps
-from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.trainer import AtlasTrainer
+from atlas_hf.benchmark.methods.base import Cost, Method, Setting, quiet, total_steps, train_quietly
+from atlas_hf.benchmark.methods.plain_model import LoadedTask
+from atlas_hf.training import AtlasTrainer, AtlasTrainingArguments
 from atlas_hf.tuner import REUSED, STAGES, count_by_part
 
 

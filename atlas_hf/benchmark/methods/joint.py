@@ -1,20 +1,16 @@
 """All tasks at once: what could be reached if no task came after another."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
-from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from atlas_hf.benchmark.methods.base import LoadedTask, Setting, train_quietly
-from atlas_hf.benchmark.methods.plain import PlainTrainer
-from atlas_hf.benchmark.methods.plain_model import PlainModel
+from atlas_hf.benchmark.methods.base import PlainTrainer, Setting, train_quietly
+from atlas_hf.benchmark.methods.plain_model import LoadedTask, PlainModel
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
-from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training import AtlasTrainingArguments
 
 Position = tuple[int, list[int]]
 
@@ -72,15 +68,11 @@ class Joint(SequentialFT):
     name = "joint"
     summary = "the whole backbone, all tasks at once (upper bound)"
     uses_order = False
-    together = True
+    together = all_heads = True
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.pretrained = deepcopy(self.model)
-
-    def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
-        yield from self.model.backbone.parameters()
-        yield from self.model.heads.parameters()
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
         self.model = deepcopy(self.pretrained)
@@ -90,4 +82,4 @@ class Joint(SequentialFT):
         self.unfreeze(self.trained_parameters(self.model.task))
         args.max_steps = steps
         spec, data = tasks[-1]
-        train_quietly(JointTrainer(self, self.model, args, spec.name, data["train"], tasks=tasks))
+        train_quietly(JointTrainer(self, args, spec.name, data["train"], tasks=tasks))

@@ -1,7 +1,5 @@
 """PEFT's LoRA, one adapter per task, with as many parameters as ATLAS's adapter."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -10,7 +8,7 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from atlas_hf.benchmark.methods.plain import PlainMethod
+from atlas_hf.benchmark.methods.base import PlainMethod
 from atlas_hf.benchmark.methods.plain_model import PlainModel, sites
 from atlas_hf.tasks import TaskSpec
 

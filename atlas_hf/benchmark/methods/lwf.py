@@ -1,18 +1,17 @@
 """Learning without forgetting: on the new task's data, the old heads go on answering as they did."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, mse_loss
 
-from atlas_hf.benchmark.methods.base import LoadedTask, Setting
+from atlas_hf.benchmark.methods.base import Setting
+from atlas_hf.benchmark.methods.plain_model import LoadedTask
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
 from atlas_hf.model.evaluation import global_draws
-from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training import AtlasTrainingArguments
 
 TEMPERATURE = 2.0
 
@@ -28,6 +27,7 @@ class LwF(SequentialFT):
     name = "lwf"
     summary = "sequential fine-tuning with distillation of the old heads"
     weight = 1.0
+    all_heads = True
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
@@ -37,10 +37,6 @@ class LwF(SequentialFT):
         self.old = deepcopy(self.model).requires_grad_(False).eval()
         super().train(tasks, args, steps)
         self.old = self.model  # no copy is kept
-
-    def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
-        yield from self.model.backbone.parameters()
-        yield from self.model.heads.parameters()
 
     def extra_loss(self, inputs: dict[str, Tensor], pooled: Tensor, step: int) -> Tensor | float:
         if not self.old.specs:

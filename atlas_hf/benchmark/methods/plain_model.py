@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
+from datasets import Dataset, DatasetDict
 from peft.tuners.tuners_utils import check_target_module_exists
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from atlas_hf.data import AtlasCollator
-from atlas_hf.model import BASE, AtlasModel, AtlasOutput
+from atlas_hf.data import AtlasCollator, batches
+from atlas_hf.model import BASE, AtlasModel, AtlasOutput, evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import TARGET_MODULES, AtlasConfig, Head, build_head, head_arguments
+
+LoadedTask = tuple[TaskSpec, DatasetDict]
 
 
 @dataclass
@@ -27,14 +31,8 @@ class PlainModel(nn.Module):
     """A backbone and one of the project's heads per task, with what `TaskTrainer` asks of a model.
 
     No `AtlasModel` of its own kind, which keeps its backbone frozen; but an `AtlasModel` without tasks (`bare`) pools
-    the backbone, and knows its padding and its processor.
-
-    Args:
-        backbone: folder or id.
-
-    Attributes:
-        specs: the tasks so far, by name.
-        task: the active one; empty before the first.
+    the backbone, and knows its padding and its processor. `backbone` is a folder or an id; `specs` are the tasks so
+    far by name, `task` is the active one, empty before the first.
     """
 
     def __init__(self, backbone: str) -> None:
@@ -69,7 +67,7 @@ class PlainModel(nn.Module):
         return AtlasCollator(self.specs[task], self.bare.encoder)
 
     def pooled(self, task: str, **inputs: Any) -> Tensor:
-        """The pooled vectors that the task's head sees, (rows, D)."""
+        """What the task's head sees, (rows, D)."""
         return self.bare.pooled(BASE, **inputs)
 
     def forward(self, task: str | None = None, labels: Tensor | None = None, **inputs: Any) -> PlainOutput:
@@ -86,3 +84,10 @@ def sites(backbone: PreTrainedModel) -> dict[str, nn.Linear]:
     config = AtlasConfig(target_modules=TARGET_MODULES[backbone.config.model_type])
     linear = ((path, module) for path, module in backbone.named_modules() if isinstance(module, nn.Linear))
     return {path: module for path, module in linear if check_target_module_exists(config, path)}
+
+
+def pooled_features(model: AtlasModel | PlainModel, task: str, dataset: Dataset, batch_size: int) -> np.ndarray:
+    """What the task's head sees of a data set: (examples x rows per example, D)."""
+    with torch.no_grad(), evaluating(model):
+        loop = batches(dataset, model.collator(task).inputs, batch_size, model.device)
+        return torch.cat([model.pooled(task, **inputs).float().cpu() for inputs in loop]).numpy()

@@ -1,13 +1,47 @@
-"""Sequential fine-tuning: every task changes the whole backbone, and nothing holds it back."""
+"""What of the backbone trains, one task after another: all of it, its upper half, or nothing."""
 
-from __future__ import annotations
+from collections.abc import Iterator
 
-from atlas_hf.benchmark.methods.plain import PlainMethod
+from torch import nn
+
+from atlas_hf.benchmark.methods.base import PlainMethod
 
 
 class SequentialFT(PlainMethod):
-    """All weights of the backbone and the new head, one task after another (CLiMB's SeqFT)."""
+    """All weights of the backbone and the new head (CLiMB's SeqFT): nothing holds back what earlier tasks learned."""
 
     name = "sequential_ft"
     summary = "the whole backbone, one task after another"
     rate = 0.02  # the best mean of those tried (docs/benchmark.md)
+
+
+class FreezeEncoder(PlainMethod):
+    """A probe: only the head trains (CLiMB's Frozen Encoder). It is the project's own head, with one hidden layer."""
+
+    name = "freeze_encoder"
+    summary = "the head alone"
+    uses_order = False
+
+    def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
+        return self.model.heads[task].parameters()
+
+
+class FreezeBottom(SequentialFT):
+    """The embeddings and the lower half of each stack of layers keep their pretrained weights.
+
+    CLiMB's Frozen Bottom-K freezes the lower 9 of ViLT's 12 layers.
+    """
+
+    name = "freeze_bottom"
+    summary = "the upper half of the backbone, one task after another"
+
+    def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
+        frozen = {id(parameter) for module in self.bottom() for parameter in module.parameters()}
+        return (parameter for parameter in super().trained_parameters(task) if id(parameter) not in frozen)
+
+    def bottom(self) -> Iterator[nn.Module]:
+        for name, module in self.model.backbone.named_modules():
+            if name.rpartition(".")[2] == "embeddings":
+                yield module
+            if isinstance(module, nn.ModuleList):
+                yield from module[: len(module) // 2]

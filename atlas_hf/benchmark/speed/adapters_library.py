@@ -1,7 +1,5 @@
 """The `adapters` library in `atlas-hf benchmark-speed`: a process in that library's own environment."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from contextlib import suppress
@@ -17,12 +15,8 @@ from atlas_hf.model import AtlasModel
 class AdaptersWorker:
     """AdapterFusion over as many adapters, of the same width, as a task of an `AtlasModel` reuses.
 
-    Args:
-        python: interpreter of an environment with the `adapters` library.
-        inputs: the shapes of its inputs.
-
-    Raises:
-        ValueError: there is no such interpreter, it lacks the library, or that does not know the backbone.
+    `python` is the interpreter of an environment with the `adapters` library. Raises a `ValueError` if there is no
+    such interpreter, it lacks the library, or that does not know the backbone.
     """
 
     def __init__(self, python: str, model: AtlasModel, task: str, inputs: dict[str, Tensor], threads: int) -> None:

@@ -59,9 +59,7 @@ def peak_bytes(function: Callable[[], Any], device: torch.device) -> int:
 class Fusion:
     """K adapters of one width at two sites per layer, and fusion layers over them; those and a head train.
 
-    Args:
-        config: that of transformers, with its `model_type`.
-        shapes: of the inputs by name.
+    `config` is that of transformers, with its `model_type`; `shapes` are those of the inputs by name.
     """
 
     def __init__(

@@ -1,7 +1,5 @@
 """What `atlas-hf benchmark-speed` can measure, and its options. Imports nothing that takes long."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from pathlib import Path
 

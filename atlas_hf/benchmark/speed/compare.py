@@ -18,46 +18,49 @@ the machine count less; on CUDA, those between events on the device. `torch.util
 statement at a time, and warms up anew for each.
 """
 
-from __future__ import annotations
-
 import argparse
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from atlas_hf.benchmark.speed import figures
 from atlas_hf.benchmark.speed.adapters_library import AdaptersWorker
 from atlas_hf.benchmark.speed.adapters_worker import elapsed, peak_bytes
 from atlas_hf.benchmark.speed.arguments import MEASURES, WAYS
 from atlas_hf.benchmark.speed.ways import BACKBONES, TASK, Way, build
 from atlas_hf.model import AtlasModel
+from atlas_hf.report.text import markdown
+
+HEADER = "backbone,variant,K,measure,way,samples/s,/ bare,/ floor,middle half,peak MiB,/ floor".split(",")
+Record = dict[str, Any]
+T = TypeVar("T")
 
 
-def compare(
-    backbone: str, variant: str, adapters: int, options: argparse.Namespace
-) -> tuple[list[dict[str, Any]], list[str]]:
+def compare(backbone: str, variant: str, adapters: int, options: argparse.Namespace) -> tuple[list[Record], list[str]]:
     """A record per measure and way, and a line on each way that was not measured; `options` are the command's."""
     model = build(backbone, adapters, variant, options.dropout).to(options.device)
     torch.manual_seed(0)
     makers = BACKBONES[backbone][1]
     inputs = {name: make(options.batch, options.tokens).to(options.device) for name, make in makers.items()}
+    worker, missing = _optional(model, inputs, options)
+    notes = [f"{way} on {backbone}: not measured ({reason})" for way, reason in missing.items()]
+    if worker:
+        notes.append(f"adapters on {backbone}: {', '.join(map(' '.join, worker.versions.items()))}")
     records = []
-    with ExitStack() as stack:
-        workers, missing = _optional(model, inputs, options)
-        notes = [f"{way} on {backbone}: not measured ({reason})" for way, reason in missing.items()]
-        for way, worker in workers.items():
-            stack.callback(worker.close)
-            notes.append(f"{way} on {backbone}: {', '.join(map(' '.join, worker.versions.items()))}")
+    try:
         for name in options.measures:
             ways = [way for way in [*WAYS[:2], *options.ways] if way not in missing.keys() | MEASURES[name]]
             with torch.autocast(options.device, torch.bfloat16) if options.bf16 else nullcontext():
-                found = measure(model, inputs, name, ways, options.repeats, workers)
+                found = measure(model, inputs, name, ways, options.repeats, worker)
             about = {"backbone": backbone, "variant": variant, "adapters": adapters, "measure": name}
-            records += [about | record for record in figures.records(*found, options.batch)]
+            records += [about | record for record in found]
+    finally:
+        if worker:
+            worker.close()
     return records, notes
 
 
@@ -67,14 +70,13 @@ def measure(
     measure: str,
     ways: Sequence[str],
     repeats: int,
-    workers: Mapping[str, AdaptersWorker],
-) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Seconds of each repetition by way, and bytes of the peak of one training step.
+    worker: AdaptersWorker | None,
+) -> list[Record]:
+    """A record per way: the seconds of each round, and the bytes of the peak of one training step.
 
     Args:
         measure: `"forward"` (evaluation, no gradients), or the stage of a training step.
-        repeats: rounds; in each round every way has its turn. One more round goes before them and is not counted.
-        workers: the processes that take the turns of their ways.
+        worker: the process that takes the turns of `adapters`.
     """
     if measure == "forward":
         model.set_task(TASK)
@@ -82,45 +84,80 @@ def measure(
     else:
         model.set_stage(TASK, measure)
         model.train()
-    call = "forward" if measure == "forward" else "step"
-    turns = {way: _turn(model, way, inputs, call, workers) for way in ways}
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(repeats + 1):
-        for way, (turn, _) in turns.items():
-            seconds[way].append(turn())
-    peaks = {} if measure == "forward" else {way: peak() for way, (_, peak) in turns.items()}
-    return {way: times[1:] for way, times in seconds.items()}, peaks
-
-
-def _turn(
-    model: AtlasModel, name: str, inputs: dict[str, Tensor], call: str, workers: Mapping[str, AdaptersWorker]
-) -> tuple[Callable[[], float], Callable[[], int]]:
-    """What gives the seconds of a way's call, and the bytes of its peak."""
-    if name in workers:
-        return partial(workers[name].seconds, call), workers[name].peak_bytes
-    way, rows = Way(model, name), len(next(iter(inputs.values())))
+    call, rows = "forward" if measure == "forward" else "step", len(next(iter(inputs.values())))
     labels = torch.zeros(rows, dtype=torch.long, device=model.device)
-    run = partial(way.infer, inputs) if call == "forward" else partial(way.step, inputs, labels)
-    return partial(elapsed, run, model.device), partial(peak_bytes, run, model.device)
+    turns: dict[str, Callable[[], float]] = {}
+    peaks: dict[str, Callable[[], int]] = {}
+    for name in ways:
+        if name == "adapters" and worker:
+            turns[name], peaks[name] = partial(worker.seconds, call), worker.peak_bytes
+            continue
+        way = Way(model, name)
+        run = partial(way.infer, inputs) if call == "forward" else partial(way.step, inputs, labels)
+        turns[name], peaks[name] = partial(elapsed, run, model.device), partial(peak_bytes, run, model.device)
+    seconds = take_turns(turns, repeats)
+    peak = {} if measure == "forward" else {name: peak() for name, peak in peaks.items()}
+    records = []
+    for name, times in seconds.items():
+        record: Record = {"way": name, "seconds": times, "peak_bytes": peak.get(name)}
+        record["samples_per_second"] = rows / statistics.median(times)
+        record |= {f"to_{base}": ratios(times, seconds[base]) for base in {"bare", "floor", "fused"} & seconds.keys()}
+        records.append(record | {"memory_to_floor": peak[name] / peak["floor"] if peak else None})
+    return records
+
+
+def take_turns(calls: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, list[T]]:
+    """What each call gives, round by round; in each round every call has its turn.
+
+    One more round goes before them and is not counted: it brings files and weights into memory.
+    """
+    rounds = [{name: call() for name, call in calls.items()} for _ in range(repeats + 1)]
+    return {name: [found[name] for found in rounds[1:]] for name in calls}
 
 
 def _optional(
     model: AtlasModel, inputs: dict[str, Tensor], options: argparse.Namespace
-) -> tuple[dict[str, AdaptersWorker], dict[str, str]]:
-    """The processes by way, and by way why those that were asked for cannot be measured."""
-    workers: dict[str, AdaptersWorker] = {}
-    missing: dict[str, str] = {}
+) -> tuple[AdaptersWorker | None, dict[str, str]]:
+    """The process of `adapters`, and by way why those that were asked for cannot be measured."""
+    missing, worker = {}, None
     if "xlora" in options.ways and "pixel_values" in inputs:
         missing["xlora"] = "X-LoRA weights its adapters per text token, and takes no images"
-    if "adapters" not in options.ways:
-        return workers, missing
-    if not options.adapters_python:
-        missing["adapters"] = "give --adapters_python"
-    elif options.bf16 or model.device.type != "cpu":
-        missing["adapters"] = "on the CPU and without --bf16 only"
-    else:
-        try:
-            workers["adapters"] = AdaptersWorker(options.adapters_python, model, TASK, inputs, options.threads)
-        except ValueError as error:
-            missing["adapters"] = str(error)
-    return workers, missing
+    if "adapters" in options.ways:
+        if not options.adapters_python:
+            missing["adapters"] = "give --adapters_python"
+        elif options.bf16 or model.device.type != "cpu":
+            missing["adapters"] = "on the CPU and without --bf16 only"
+        else:
+            try:
+                worker = AdaptersWorker(options.adapters_python, model, TASK, inputs, options.threads)
+            except ValueError as error:
+                missing["adapters"] = str(error)
+    return worker, missing
+
+
+def ratios(times: Sequence[float], base: Sequence[float]) -> dict[str, float]:
+    """The spread of the quotients of each round."""
+    return spread([one / other for one, other in zip(times, base, strict=True)])
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, median, high = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
+    return {"median": median, "low": low, "high": high}
+
+
+def written(found: Mapping[str, float]) -> list[str]:
+    """A spread as two cells: the median, and the middle half."""
+    return [f"{found['median']:.2f}", f"{found['low']:.2f}-{found['high']:.2f}"]
+
+
+def table(records: Iterable[Mapping[str, Any]]) -> str:
+    """The records as a Markdown table."""
+    rows = []
+    for record in records:
+        peak = record["peak_bytes"]
+        memory = ["", ""] if peak is None else [f"{peak / 2**20:.0f}", f"{record['memory_to_floor']:.2f}"]
+        cells = [record[name] for name in ("backbone", "variant", "adapters", "measure", "way")]
+        cells += [f"{record['samples_per_second']:.3g}", f"{record['to_bare']['median']:.2f}"]
+        rows.append([*cells, *written(record["to_floor"]), *memory])
+    return markdown(HEADER, rows, words=5)

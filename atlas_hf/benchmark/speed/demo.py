@@ -5,8 +5,6 @@ answer. Then predictions of every example: what the model takes (as the page sho
 waits for, upload and queue included.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -32,16 +30,22 @@ def main() -> None:
     began = time.perf_counter()
     command = [sys.executable, "-m", "atlas_hf.cli", "demo", "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def wait(what: str, done: Callable[[], Any]) -> None:
+        while not done():
+            if process.poll() is not None or time.perf_counter() - began > PATIENCE:
+                raise RuntimeError("The demo did not start; run atlas-hf demo to see why.")
+            time.sleep(0.02)
+        print(f"{what:<34}{time.perf_counter() - began:6.2f} s", flush=True)
+
     try:
         url = f"http://127.0.0.1:{port}/"
-        seconds = _until(lambda: _header(url) is not False, began, process)
-        print(f"{'first page (the demo is starting)':<34}{seconds:6.2f} s", flush=True)
-        seconds = _until(lambda: _header(url) is None, began, process)
-        print(f"{'the demo’s own page':<34}{seconds:6.2f} s", flush=True)
+        wait("first page (the demo is starting)", lambda: _header(url) is not False)
+        wait("the demo’s own page", lambda: _header(url) is None)
         client = Client(url, verbose=False)
         first = next(iter(examples().items()))
-        seconds = _until(lambda: _ask(client, first), began, process)
-        print(f"{'first answer, by the API':<34}{seconds:6.2f} s\n", flush=True)
+        wait("first answer, by the API", lambda: _ask(client, first))
+        print()
         rows = [_timed(client, example) for example in examples().items()]
         print(table(["task", "model, median ms", "model, slowest", "API, median ms"], rows))
         print(f"\n{os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.1f}")
@@ -57,15 +61,6 @@ def _header(url: str) -> str | bool | None:
             return reply.headers.get(READY)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
-
-
-def _until(done: Callable[[], Any], began: float, process: subprocess.Popen) -> float:
-    """Seconds since the command until `done()` is true."""
-    while not done():
-        if process.poll() is not None or time.perf_counter() - began > PATIENCE:
-            raise RuntimeError("The demo did not start; run atlas-hf demo to see why.")
-        time.sleep(0.02)
-    return time.perf_counter() - began
 
 
 def _ask(client: Client, example: tuple[str, Example]) -> dict[str, Any]:

@@ -5,8 +5,6 @@
 Every task reuses at most four others. Times are medians in milliseconds, in one process, on one thread.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import resource
@@ -19,8 +17,9 @@ from statistics import median
 import torch
 from transformers import ViltConfig, ViltModel
 
+from atlas_hf.benchmark.speed.ways import two_labels
 from atlas_hf.model import AtlasModel
-from atlas_hf.tasks import TaskSpec
+from atlas_hf.report.text import markdown
 from atlas_hf.tuner import AtlasConfig
 
 REUSED, REPEATS = 4, 5
@@ -30,16 +29,9 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def spec(number: int) -> TaskSpec:
-    return TaskSpec(
-        f"task-{number}", "single_label_classification", image_columns=("image",), text_columns=("text",),
-        label_names=("no", "yes"),
-    )  # fmt: skip
-
-
-def milliseconds(call: Callable[[], object]) -> float:
+def milliseconds(call: Callable[[], object], repeats: int = REPEATS) -> float:
     times = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         start = time.perf_counter()
         call()
         times.append(1e3 * (time.perf_counter() - start))
@@ -47,9 +39,10 @@ def milliseconds(call: Callable[[], object]) -> float:
 
 
 def add(model: AtlasModel) -> None:
-    name = len(model.tasks)
-    model.add_task(spec(name), experience=[f"task-{i}" for i in range(min(name, REUSED))])
-    model.set_stage(f"task-{name}", "complete")
+    number = len(model.tasks)
+    spec = two_labels(f"task-{number}", image_columns=("image",), text_columns=("text",))
+    model.add_task(spec, experience=[f"task-{i}" for i in range(min(number, REUSED))])
+    model.set_stage(spec.name, "complete")
 
 
 def measure(model: AtlasModel, config: ViltConfig, tasks: int) -> dict[str, float]:
@@ -60,26 +53,22 @@ def measure(model: AtlasModel, config: ViltConfig, tasks: int) -> dict[str, floa
     names = iter(model.tasks[-REPEATS:])
     found["set_ms"] = milliseconds(lambda: model.set_task(next(names)))
     model.eval()
-    inputs = {
-        "input_ids": torch.ones(1, 40, dtype=torch.long), "attention_mask": torch.ones(1, 40, dtype=torch.long),
-        "pixel_values": torch.zeros(1, 3, 384, 384),
-    }  # fmt: skip
+    inputs = {name: torch.ones(1, 40, dtype=torch.long) for name in ("input_ids", "attention_mask")}
+    inputs["pixel_values"] = torch.zeros(1, 3, 384, 384)
     with torch.inference_mode():
         found["forward_ms"] = milliseconds(lambda: model(task=model.tasks[-1], **inputs))
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        found |= load(Path(folder), config, model.tasks[-1:], "load_one_s")
-        found |= load(Path(folder), config, None, "load_all_s")
+        found["load_one_s"] = load(folder, config, model.tasks[-1:])
+        found["load_all_s"] = load(folder, config, None)
     return found | {"memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
 
 
-def load(folder: Path, config: ViltConfig, tasks: list[str] | None, column: str) -> dict[str, float]:
+def load(folder: str, config: ViltConfig, tasks: list[str] | None) -> float:
     """Seconds beyond making the backbone."""
     model = backbone(config)
     _ = model.base_sha256  # of the backbone, which belongs to its load
-    start = time.perf_counter()
-    model.load_tasks(folder, tasks)
-    return {column: time.perf_counter() - start}
+    return milliseconds(lambda: model.load_tasks(folder, tasks), repeats=1) / 1e3
 
 
 def backbone(config: ViltConfig) -> AtlasModel:
@@ -95,11 +84,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     config = ViltConfig()
     model, rows = backbone(config), []
-    print("| " + " | ".join(COLUMNS.values()) + " |\n|" + " ---: |" * len(COLUMNS), flush=True)
     for tasks in sorted(options.tasks):
         rows.append(measure(model, config, tasks))
-        cells = (f"{rows[-1][name]:,.{0 if name in ('tasks', 'memory_mb') else 1}f}" for name in COLUMNS)
-        print("| " + " | ".join(cells) + " |", flush=True)
+        cells = [f"{rows[-1][name]:,.{0 if name in ('tasks', 'memory_mb') else 1}f}" for name in COLUMNS]
+        lines = markdown(list(COLUMNS.values()), [cells], words=0).splitlines()
+        print("\n".join(lines if len(rows) == 1 else lines[-1:]), flush=True)
     if options.output:
         options.output.write_text(json.dumps(rows, indent=2) + "\n")
 

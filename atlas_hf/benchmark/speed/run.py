@@ -1,7 +1,5 @@
 """What `atlas-hf benchmark-speed` does."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Sequence
@@ -10,9 +8,9 @@ from typing import Any
 
 import torch
 
-from atlas_hf.benchmark.speed import figures, startup
+from atlas_hf.benchmark.speed import startup
 from atlas_hf.benchmark.speed.arguments import HELP, MEASURES, STARTUP, add_arguments
-from atlas_hf.benchmark.speed.compare import compare
+from atlas_hf.benchmark.speed.compare import compare, table
 
 
 def main(argv: Sequence[str], measures: Sequence[str] = tuple(MEASURES)) -> None:
@@ -37,10 +35,10 @@ def run(options: argparse.Namespace) -> None:
     options.measures = [name for name in options.measures if name != STARTUP]
     for case in product(options.backbones, options.variants, options.adapters) if options.measures else ():
         new, reasons = compare(*case, options)
-        print("\n".join([figures.table(new), *reasons]), flush=True)
+        print("\n".join([table(new), *reasons]), flush=True)
         records, notes = records + new, list(dict.fromkeys([*notes, *reasons]))
     report: dict[str, Any] = {"about": about | {"torch": torch.__version__, "notes": notes}, "records": records}
-    parts = [figures.table(records)] if records else []
+    parts = [table(records)] if records else []
     if STARTUP in about["measures"]:
         report[STARTUP] = startup.measure(options.repeats)
         parts.append(startup.table(report[STARTUP]))

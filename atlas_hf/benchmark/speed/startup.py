@@ -3,15 +3,15 @@
 Seconds of the clock, as a user waits for them, and of the processor, to which other programs on the machine do less.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from atlas_hf.benchmark.speed.figures import markdown, ratios, spread
+from atlas_hf.benchmark.speed.compare import ratios, spread, take_turns, written
+from atlas_hf.report.text import markdown
 
 BASE = "import peft"
 IMPORTS = (BASE, "import atlas_hf", "import atlas_hf; from atlas_hf import AtlasModel")
@@ -23,17 +23,11 @@ print(time.perf_counter() - wall, time.process_time() - cpu)"""
 
 
 def measure(repeats: int) -> list[dict[str, Any]]:
-    """A record per start: its seconds in each round, and their ratios to `import peft` in the same round.
-
-    Args:
-        repeats: rounds; in each round every start has its turn. One more round goes before them and is not counted: it
-            brings the files into memory.
-    """
-    found: dict[str, list[tuple[float, float]]] = {start: [] for start in IMPORTS + COMMANDS}
-    for _ in range(repeats + 1):
-        for start, times in found.items():
-            times.append(import_seconds(start) if start in IMPORTS else command_seconds(start))
-    seconds = {start: [list(kind) for kind in zip(*times[1:], strict=True)] for start, times in found.items()}
+    """A record per start: its seconds in so many rounds, and their ratios to `import peft` in the same round."""
+    calls = {start: partial(import_seconds, start) for start in IMPORTS}
+    calls |= {start: partial(command_seconds, start) for start in COMMANDS}
+    found = take_turns(calls, repeats)
+    seconds = {start: [list(kind) for kind in zip(*times, strict=True)] for start, times in found.items()}
     return [
         {"start": start, "seconds": wall, "to_peft": ratios(wall, seconds[BASE][0])}
         | {"cpu_seconds": cpu, "cpu_to_peft": ratios(cpu, seconds[BASE][1])}
@@ -49,9 +43,16 @@ def import_seconds(statement: str) -> tuple[float, float]:
 
 def command_seconds(line: str) -> tuple[float, float]:
     """Of the whole process, the interpreter's own start included: the clock's, the processor's."""
-    wall, cpu = time.perf_counter(), _cpu_of_children()
+    import resource  # which Windows does not have
+
+    def now() -> tuple[float, float]:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.perf_counter(), usage.ru_utime + usage.ru_stime
+
+    wall, cpu = now()
     _output("-m", "atlas_hf.cli", *line.split()[1:])
-    return time.perf_counter() - wall, _cpu_of_children() - cpu
+    later, more = now()
+    return later - wall, more - cpu
 
 
 def table(records: Sequence[dict[str, Any]]) -> str:
@@ -63,8 +64,7 @@ def table(records: Sequence[dict[str, Any]]) -> str:
     for record in records:
         rows.append([f"`{record['start']}`"])
         for kind in ("", "cpu_"):
-            for found in (spread(record[f"{kind}seconds"]), record[f"{kind}to_peft"]):
-                rows[-1] += [f"{found['median']:.2f}", f"{found['low']:.2f}-{found['high']:.2f}"]
+            rows[-1] += written(spread(record[f"{kind}seconds"])) + written(record[f"{kind}to_peft"])
     return markdown(header, rows)
 
 
@@ -74,10 +74,3 @@ def _output(*arguments: str) -> str:
     if done.returncode not in (0, 2):
         raise RuntimeError(f"python {' '.join(arguments)} ended with status {done.returncode}:\n{done.stderr}")
     return done.stdout
-
-
-def _cpu_of_children() -> float:
-    import resource  # which Windows does not have
-
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime

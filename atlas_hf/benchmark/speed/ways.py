@@ -1,18 +1,22 @@
-"""The ways of computing one backbone that `atlas-hf benchmark-speed` compares."""
+"""The ways of computing one backbone that `atlas-hf benchmark-speed` compares.
 
-from __future__ import annotations
+Two of them are PEFT's own ways to have several adapters at once: LoRA, added up, and X-LoRA.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
 import transformers
+from peft import LoraConfig, LoraModel, PeftModel, XLoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from transformers import AutoModel, PreTrainedModel
 
-from atlas_hf.benchmark.speed.peft_ways import fresh, lora, xlora
 from atlas_hf.fusion import fuse_loop
 from atlas_hf.model import BASE, AtlasModel
 from atlas_hf.tasks import TaskSpec
@@ -42,33 +46,28 @@ def build(
     torch.manual_seed(0)
     names = ("hidden_dropout_prob", "attention_probs_dropout_prob")
     config = BACKBONES[backbone][0](**({} if dropout is None else dict.fromkeys(names, dropout)))
-    model = AtlasModel(
-        transformers.AutoModel.from_config(config),
-        config=AtlasConfig(r=width, variant=variant, init_weights=False),
-    )
-    images = "pixel_values" in BACKBONES[backbone][1]
+    model = AtlasModel(AutoModel.from_config(config), config=AtlasConfig(r=width, variant=variant, init_weights=False))
+    column = "image" if "pixel_values" in BACKBONES[backbone][1] else "text"
     for index in range(adapters):
-        model.add_task(_spec(f"task-{index}", images), experience=())
+        model.add_task(two_labels(f"task-{index}", **{f"{column}_columns": (column,)}), experience=())
         model.set_stage(f"task-{index}", "complete")
     reused = model.tasks
     for name in MIXED:
-        model.add_task(_spec(name, images), experience=reused)
+        model.add_task(two_labels(name, **{f"{column}_columns": (column,)}), experience=reused)
     return model
 
 
-def _spec(name: str, images: bool) -> TaskSpec:
+def two_labels(name: str, image_columns: tuple[str, ...] = (), text_columns: tuple[str, ...] = ()) -> TaskSpec:
     return TaskSpec(
         name, "single_label_classification", label_names=("a", "b"), random_baseline=0.5,
-        image_columns=("image",) if images else (), text_columns=() if images else ("text",),
+        image_columns=image_columns, text_columns=text_columns,
     )  # fmt: skip
 
 
 class Way:
-    """One way of computing the backbone of an `AtlasModel`; what it needs is made before anything is measured.
+    """One way, of `WAYS` in `arguments`, of computing the backbone of a model from `build` with `TASK`'s stage set.
 
-    Args:
-        model: from `build`, with the stage of `TASK` set.
-        name: of `WAYS` in `arguments`.
+    What it needs is made before anything is measured.
     """
 
     def __init__(self, model: AtlasModel, name: str) -> None:
@@ -122,6 +121,58 @@ def _replace_output(function: Replacement, module: nn.Module, args: Any, output:
     return function(output)
 
 
+class Nested(nn.Module):
+    """A backbone under the name `model`: X-LoRA finds the weights of its adapters nowhere else (PEFT 0.21)."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model, self.config = model, model.config
+        self.config.use_cache = False  # X-LoRA asks for that
+
+    def forward(self, **inputs: Any) -> Any:
+        return self.model(**inputs)
+
+
+def fresh(model: AtlasModel) -> PreTrainedModel:
+    """The backbone anew, with all of its weights training."""
+    return AutoModel.from_config(model.get_base_model().config).to(model.device)
+
+
+def lora(model: AtlasModel) -> PeftModel:
+    """As many LoRA adapters as `TASK` adds up, of its width, at its sites, all active; only its own one trains."""
+    members = model.members(TASK)
+    other = _with_lora(model, fresh(model), members)
+    cast(LoraModel, other.base_model).set_adapter(members)
+    for name, parameter in other.named_parameters():
+        parameter.requires_grad_(f".{TASK}." in name)
+    return other
+
+
+def xlora(model: AtlasModel) -> PeftModel:
+    """X-LoRA over as many adapters (arXiv 2402.07148).
+
+    A classifier on the backbone's last hidden state, which a first pass computes, weights them per token and site;
+    only the classifier trains.
+    """
+    names = [str(index) for index in range(len(model.members(TASK)))]  # other names are loaded, but not computed
+    with TemporaryDirectory() as folder:
+        _with_lora(model, Nested(fresh(model)), names, init_lora_weights=False).save_pretrained(folder)
+        config = XLoraConfig(
+            hidden_size=model.get_base_model().config.hidden_size,
+            adapters={name: str(Path(folder) / name) for name in names},
+            layerwise_scalings=True,
+        )
+        return get_peft_model(Nested(fresh(model)), config)
+
+
+def _with_lora(model: AtlasModel, backbone: nn.Module, names: list[str], **options: Any) -> PeftModel:
+    config = LoraConfig(r=model.peft_config[TASK].r, target_modules=list(model.base_model.sites), **options)
+    other = get_peft_model(backbone, config, adapter_name=names[0])
+    for name in names[1:]:
+        other.add_adapter(name, config)
+    return other
+
+
 def _nothing(site: AtlasLayer) -> Replacement:
     return lambda x: x
 
@@ -141,9 +192,5 @@ def _loop(site: AtlasLayer) -> Replacement:
     return lambda x: compute(x, down, down_bias, up, up_bias, site.queries(TASK), keys)[0]
 
 
-REPLACEMENTS: dict[str, Callable[[AtlasLayer], Replacement]] = {
-    "bare": _nothing, "floor": _floor, "loop": _loop,
-}  # fmt: skip
-OTHERS: dict[str, Callable[[AtlasModel], nn.Module]] = {
-    "lora": partial(lora, task=TASK), "xlora": partial(xlora, task=TASK), "full": fresh,
-}  # fmt: skip
+REPLACEMENTS: dict[str, Callable[[AtlasLayer], Replacement]] = {"bare": _nothing, "floor": _floor, "loop": _loop}
+OTHERS: dict[str, Callable[[AtlasModel], nn.Module]] = {"lora": lora, "xlora": xlora, "full": fresh}
