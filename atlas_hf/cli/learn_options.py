@@ -23,9 +23,6 @@ HELP = """Example:
 Run again with the same folder, it goes on with the next task. The options that are not about the stream are
 those of AtlasConfig and transformers' TrainingArguments; their defaults here are the stream's own."""
 
-SITES = ("target_modules", "exclude_modules")
-NAME = re.compile(r"[\w.]+")  # of a module; anything else is a regex
-
 
 def _option(text: str, default: Any = None) -> Any:
     return field(default=default, metadata={"help": text})
@@ -91,9 +88,9 @@ class AdapterArguments:
 def adapter_settings(options: AdapterArguments | Namespace) -> dict[str, Any]:
     """The arguments of `AtlasConfig` that were given; one word that cannot be a module's name is a regex."""
     given = {name: value for name, value in vars(options).items() if value is not None}
-    for name in SITES:
+    for name in ("target_modules", "exclude_modules"):
         words = given.get(name, [])
-        if len(words) == 1 and not NAME.fullmatch(words[0]):
+        if len(words) == 1 and not re.fullmatch(r"[\w.]+", words[0]):
             given[name] = words[0]
     return given
 
