@@ -98,9 +98,8 @@ def adapter_settings(options: AdapterArguments | Namespace) -> dict[str, Any]:
 def learn_parser(training: type) -> Any:
     """The `HfArgumentParser` of transformers, with all options.
 
-    Args:
-        training: `AtlasTrainingArguments`, or `training_options()`: the same options without importing torch, to show
-            help and to check a line with.
+    `training` is `AtlasTrainingArguments`, or `training_options()`: the same options without importing torch, to show
+    help and to check a line with.
     """
     return hf_argument_parser()(
         (LearnArguments, OwnDataArguments, AdapterArguments, training),
@@ -117,8 +116,7 @@ def take_file(parser: Any, argv: list[str]) -> list[str]:
     Numbers and words of the file become options, which the parser checks; null, an empty list and {...} cannot, and
     become the parser's defaults. What the line itself says comes later, and so counts.
 
-    Raises:
-        ValueError: the file is not there, no YAML, or has keys that are no options.
+    Raises a `ValueError` if the file is not there, is no YAML, or has keys that are no options.
     """
     if not (argv and argv[0].endswith((".yaml", ".yml"))):
         return argv

@@ -28,26 +28,22 @@ def installed(name: str) -> str:
 
 
 def space_files(model_id: str = DIGITS_MODEL_ID, versions: Callable[[str], str] = installed) -> dict[str, bytes]:
-    """`app.py`, `README.md` and `requirements.txt` of a Space that shows a model.
-
-    Args:
-        model_id: a repository, or the model that comes with the package.
-        versions: the version of a package or of `python`, by its name; by default the installed one.
-    """
+    """`app.py`, `README.md` and `requirements.txt` of a Space that shows a model; `versions` is as `installed`."""
+    needed = [text for text in requires("atlas_hf") or () if "extra ==" not in text]  # gradio comes with the Space
+    names = sorted(re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in needed)
     texts = {
         APP: _app(model_id),
         CARD: str(SpaceCard(f"---\n{_metadata(model_id, versions)}\n---\n\n{_text(model_id)}")),
-        REQUIREMENTS: "".join(f"{name}=={_public(versions(name))}\n" for name in _required()),
+        # A local build has a mark behind its version, `+cpu`, that no registry knows.
+        REQUIREMENTS: "".join(f"{name}=={versions(name).partition('+')[0]}\n" for name in names),
     }
     return {name: text.encode() for name, text in texts.items()}
 
 
 def package_files() -> dict[str, Path]:
     """The source of `atlas_hf`, which a Space carries: by path in the Space."""
-    files = [path for path in sorted(PACKAGE.rglob("*")) if path.is_file()]
-    return {
-        f"atlas_hf/{path.relative_to(PACKAGE).as_posix()}": path for path in files if "__pycache__" not in path.parts
-    }
+    files = [path for path in sorted(PACKAGE.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+    return {f"atlas_hf/{path.relative_to(PACKAGE).as_posix()}": path for path in files}
 
 
 def push_space(files: Mapping[str, Path | bytes], repo_id: str, **options: Any) -> FilledSpace:
@@ -94,23 +90,7 @@ Made by `atlas-hf push-space`; pushed again, only what changed is sent.
 """
 
 
-def _required() -> list[str]:
-    """What the package needs, without extras; gradio comes with the Space."""
-    listed = [text for text in requires("atlas_hf") or () if "extra ==" not in text]
-    return sorted(re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in listed)
-
-
-def _public(number: str) -> str:
-    """A version without the mark of a local build."""
-    return number.partition("+")[0]
-
-
-def write_space(folder: Path) -> None:
-    """The files of the Space of the model that comes with the package."""
-    for name, content in space_files().items():
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(content)
-
-
 if __name__ == "__main__":
-    write_space(Path(sys.argv[1]))
+    for name, content in space_files().items():
+        with replacing(Path(sys.argv[1]) / name) as temporary:
+            temporary.write_bytes(content)
