@@ -22,12 +22,10 @@ _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 
 
 def check_task_name(name: str) -> str:
-    """Return `name` if it can be a folder, a git tag and a PEFT adapter name at once.
+    """Return `name` if it can be a folder, a git tag and a PEFT adapter name at once, or raise a `ValueError`.
 
-    Raises:
-        ValueError: for anything but lower-case words of letters and digits joined by `-` or `_`, 64 characters at
-            most, beginning with a letter. (PEFT keys tensors by adapter name inside module paths, so a dot or a bare
-            digit would be taken for a path; it saves the adapter `default` outside of any folder.)
+    PEFT keys tensors by adapter name inside module paths, so a dot or a bare digit would be taken for a path; it saves
+    the adapter `default` outside of any folder.
     """
     if not isinstance(name, str) or len(name) > 64 or not _NAME.fullmatch(name) or name == "default":
         raise ValueError(

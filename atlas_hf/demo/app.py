@@ -43,8 +43,7 @@ def launch(
     """Serve a model until the process is stopped. The model is loaded while the page is on its way.
 
     Args:
-        model_id: a folder, a repository, or the model that comes with the package.
-        revision: of a repository.
+        model_id, revision: a folder, a repository, or the model that comes with the package.
         host: by default that of GRADIO_SERVER_NAME, or 127.0.0.1.
         port: by default that of GRADIO_SERVER_PORT, or the first free one from 7860.
         before: called just before the port is taken.

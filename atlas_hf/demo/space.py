@@ -63,19 +63,12 @@ launch({argument})
 
 def _metadata(model_id: str, versions: Callable[[str], str]) -> CardData:
     return CardData(
-        title=f"ATLAS: {model_id.rsplit('/', maxsplit=1)[-1]}",
-        emoji="🧭",
-        colorFrom="blue",
-        colorTo="gray",
-        sdk="gradio",
-        sdk_version=versions("gradio"),
-        python_version=versions("python"),
-        app_file=APP,
-        license="apache-2.0",
-        short_description="Ask a model, see what each task reuses",
+        title=f"ATLAS: {model_id.rsplit('/', maxsplit=1)[-1]}", emoji="🧭", colorFrom="blue", colorTo="gray",
+        sdk="gradio", sdk_version=versions("gradio"), python_version=versions("python"), app_file=APP,
+        license="apache-2.0", short_description="Ask a model, see what each task reuses",
         tags=["atlas", "atlas_hf", "continual-learning", "adapter", "peft"],
         models=None if model_id == DIGITS_MODEL_ID else [model_id],
-    )
+    )  # fmt: skip
 
 
 def _text(model_id: str) -> str:
