@@ -13,12 +13,8 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 PROBLEM_TYPES = (
-    "single_label_classification",
-    "multi_label_classification",
-    "multiple_choice",
-    "image_pair",
-    "regression",
-)
+    "single_label_classification", "multi_label_classification", "multiple_choice", "image_pair", "regression",
+)  # fmt: skip
 METRICS = ("accuracy", "soft_accuracy", "pearson")
 DEFAULT_METRICS = {"multi_label_classification": "soft_accuracy", "regression": "pearson"}
 
@@ -26,12 +22,10 @@ _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 
 
 def check_task_name(name: str) -> str:
-    """Return `name` if it can be a folder, a git tag and a PEFT adapter name at once.
+    """Return `name` if it can be a folder, a git tag and a PEFT adapter name at once, or raise a `ValueError`.
 
-    Raises:
-        ValueError: for anything but lower-case words of letters and digits joined by `-` or `_`, 64 characters at
-            most, beginning with a letter. (PEFT keys tensors by adapter name inside module paths, so a dot or a bare
-            digit would be taken for a path; it saves the adapter `default` outside of any folder.)
+    PEFT keys tensors by adapter name inside module paths, so a dot or a bare digit would be taken for a path; it saves
+    the adapter `default` outside of any folder.
     """
     if not isinstance(name, str) or len(name) > 64 or not _NAME.fullmatch(name) or name == "default":
         raise ValueError(
@@ -50,12 +44,11 @@ class TaskSpec:
         problem_type: one of `PROBLEM_TYPES` (the first two and the last are transformers' own words).
         image_columns: no column (text only), one, or two for `image_pair`.
         text_columns: columns joined, in this order, with the tokenizer's separator; empty for image only.
-        choices_column: for `multiple_choice`: a column with `num_choices` strings per row.
+        choices_column, num_choices: for `multiple_choice`: a column of lists, and how many strings each holds.
         label_column: class id; list of class ids for `multi_label_classification`; number for `regression`.
         score_column: for `multi_label_classification`: the soft score in [0, 1] of each id in `label_column`.
             Without it every listed id has the score 1.
         label_names: the classes in the order of their ids. None for `multiple_choice` and `regression`.
-        num_choices: for `multiple_choice`.
         metric: one of `METRICS`; higher is better. By default accuracy, `soft_accuracy` (the score of the answer
             given) for multi-label, `pearson` for regression.
         random_baseline: the metric of somebody who guesses the most frequent label, in [0, 1].
@@ -86,10 +79,15 @@ class TaskSpec:
             raise self._error(f"problem_type is {self.problem_type!r}; possible are {', '.join(PROBLEM_TYPES)}.")
         for name in ("image_columns", "text_columns", "label_names"):
             object.__setattr__(self, name, self._strings(name))
-        if self.metric is None:
-            object.__setattr__(self, "metric", DEFAULT_METRICS.get(self.problem_type, "accuracy"))
         self._check_shape()
-        self._check_metric()
+        needed = DEFAULT_METRICS.get(self.problem_type, "accuracy")
+        object.__setattr__(self, "metric", needed if self.metric is None else self.metric)
+        if self.metric not in METRICS:
+            raise self._error(f"metric is {self.metric!r}; possible are {', '.join(METRICS)}.")
+        if self.metric != needed:
+            raise self._error(f"metric is {self.metric!r}; {self.problem_type} is measured by {needed!r}.")
+        if not 0 <= self.random_baseline < 1:
+            raise self._error(f"random_baseline is {self.random_baseline!r}; give a fraction in [0, 1).")
 
     def _strings(self, name: str) -> tuple[str, ...] | None:
         value = getattr(self, name)
@@ -121,15 +119,6 @@ class TaskSpec:
             raise self._error(f"label_names is {self.label_names!r}; {self.problem_type} needs two or more.")
         elif self.label_names is not None and len(set(self.label_names)) < len(self.label_names):
             raise self._error("label_names holds a name twice.")
-
-    def _check_metric(self) -> None:
-        if self.metric not in METRICS:
-            raise self._error(f"metric is {self.metric!r}; possible are {', '.join(METRICS)}.")
-        needed = DEFAULT_METRICS.get(self.problem_type, "accuracy")
-        if self.metric != needed:
-            raise self._error(f"metric is {self.metric!r}; {self.problem_type} is measured by {needed!r}.")
-        if not 0 <= self.random_baseline < 1:
-            raise self._error(f"random_baseline is {self.random_baseline!r}; give a fraction in [0, 1).")
 
     def _error(self, text: str) -> ValueError:
         return ValueError(f"Task '{self.name}': {text}")
@@ -184,9 +173,8 @@ class TaskSpec:
                 f"the split '{split}' has no column {', '.join(map(repr, missing))}; it has "
                 f"{', '.join(map(repr, dataset.column_names))}. Name the columns in the TaskSpec."
             )
-        self.check_labels(
-            dataset[self.label_column], dataset[self.score_column] if self.score_column else None, f"'{split}'"
-        )
+        scores = dataset[self.score_column] if self.score_column else None
+        self.check_labels(dataset[self.label_column], scores, f"'{split}'")
 
     def check_labels(self, labels: Sequence[Any], scores: Sequence[Any] | None, source: str) -> None:
         """Raise a `ValueError` that names the first row of `source` whose label the head cannot express."""

@@ -30,21 +30,22 @@ METHODS = (
 LOW_SHOT_METHODS = ("adapter", "adapter_two_stage", "atlas")  # what the claims compare
 SEEDS, OTHER_SEEDS = 5, 1
 SEEDS_HELP = f"{SEEDS} of the methods with low-shot sizes, {OTHER_SEEDS} of the others"
-SMOKE_STEPS = {"max_steps": 2, "experience_max_steps": 2}
+
+parser = command_parser("benchmark", HELP)
+parser.add_argument("--stream", default="digits", help=f"one of: {', '.join(STREAMS)}")
+parser.add_argument("--order", nargs="+", help="orders of the stream; by default all")
+parser.add_argument("--methods", nargs="+", help=f"by default all: {', '.join(METHODS)}")
+parser.add_argument("--seeds", type=int, metavar="N", help=f"seeds 0 to N - 1; by default {SEEDS_HELP}")
+parser.add_argument("--low-shot", nargs="*", metavar="N", help="examples, or full; by default the stream's")
+parser.add_argument("--low-shot-methods", nargs="*", help=f"by default {', '.join(LOW_SHOT_METHODS)}")
+parser.add_argument("--output", type=Path, required=True, help="folder of the cells and the report")
+parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cells at a time, by default one per CPU")
+parser.add_argument("--smoke", action="store_true", help="one order, seed and low-shot size, tiny; learns nothing")
+parser.add_argument("--push-to", metavar="REPO", help="push the results to this data set repository")
 
 
 def parse(argv: list[str]) -> Namespace:
-    parser = command_parser("benchmark", HELP)
-    parser.add_argument("--stream", default="digits", help=f"one of: {', '.join(STREAMS)}")
-    parser.add_argument("--order", nargs="+", help="orders of the stream; by default all")
-    parser.add_argument("--methods", nargs="+", help=f"by default all: {', '.join(METHODS)}")
-    parser.add_argument("--seeds", type=int, metavar="N", help=f"seeds 0 to N - 1; by default {SEEDS_HELP}")
-    parser.add_argument("--low-shot", nargs="*", metavar="N", help="examples, or full; by default the stream's")
-    parser.add_argument("--low-shot-methods", nargs="*", help=f"by default {', '.join(LOW_SHOT_METHODS)}")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the cells and the report")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cells at a time, by default one per CPU")
-    parser.add_argument("--smoke", action="store_true", help="one order, seed and low-shot size, tiny; learns nothing")
-    parser.add_argument("--push-to", metavar="REPO", help="push the results to this data set repository")
+    """The options, checked."""
     options = parser.parse_args(argv)
     check_names("stream", [options.stream], STREAMS)
     if options.seeds is not None and options.seeds < 1:
@@ -81,13 +82,12 @@ def make_plan(options: Namespace) -> Plan:
     from atlas_hf.benchmark.learning import Plan
 
     stream, smoke = streams.get(options.stream), options.smoke
-    orders = list(stream.ORDERS)[:1] if smoke else list(stream.ORDERS)
     low_shot = [str(size) for size in stream.LOW_SHOT_SIZES][: 1 if smoke else None]
     low_shot = low_shot if options.low_shot is None else options.low_shot
-    steps = SMOKE_STEPS if smoke else {}
+    steps = {"max_steps": 2, "experience_max_steps": 2} if smoke else {}
     return Plan(
         stream=options.stream,
-        orders=options.order or orders,
+        orders=options.order or list(stream.ORDERS)[: 1 if smoke else None],
         methods={name: methods.METHODS[name] for name in options.methods or METHODS},
         seeds=range(1 if smoke else options.seeds or SEEDS),
         other_seeds=range(options.seeds or OTHER_SEEDS),

@@ -5,11 +5,9 @@ from argparse import Namespace
 from atlas_hf.benchmark.speed.arguments import HELP, add_arguments
 from atlas_hf.cli.commands import command_parser
 
-
-def parse(argv: list[str]) -> Namespace:
-    parser = command_parser("benchmark-speed", HELP)
-    add_arguments(parser)
-    return parser.parse_args(argv)
+parser = command_parser("benchmark-speed", HELP)
+add_arguments(parser)
+parse = parser.parse_args
 
 
 def run(options: Namespace) -> None:

@@ -8,14 +8,11 @@ from atlas_hf.cli.commands import command_parser
 HELP = """Example:
   atlas-hf card runs/digits --repo-id me/digits-atlas
   atlas-hf card runs/digits --tasks vqa"""
-
-
-def parse(argv: list[str]) -> Namespace:
-    parser = command_parser("card", HELP)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--repo-id", help="the repository that the code in the card loads from")
-    parser.add_argument("--tasks", nargs="+", help="cards of these tasks, in their folders, instead")
-    return parser.parse_args(argv)
+parser = command_parser("card", HELP)
+parser.add_argument("folder", type=Path)
+parser.add_argument("--repo-id", help="the repository that the code in the card loads from")
+parser.add_argument("--tasks", nargs="+", help="cards of these tasks, in their folders, instead")
+parse = parser.parse_args
 
 
 def run(options: Namespace) -> None:

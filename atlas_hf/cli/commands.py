@@ -45,13 +45,14 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     command = import_module(f"atlas_hf.cli.{name.replace('-', '_')}")
     try:
-        options = command.parse(words)
-    except (ValueError, OSError) as error:
-        return _fault(name, error)
-    return _run(name, command, options)
+        _run(command, command.parse(words))
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"atlas-hf {name}: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
-def _run(name: str, command: ModuleType, options: Namespace) -> int:
+def _run(command: ModuleType, options: Namespace) -> None:
     from transformers.utils import logging as transformers_logging
 
     from atlas_hf.hub import HubError
@@ -62,9 +63,8 @@ def _run(name: str, command: ModuleType, options: Namespace) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         command.run(options)
-    except (ValueError, OSError, FloatingPointError, HubError) as error:
-        return _fault(name, error)
-    return 0
+    except HubError as error:  # a class that `main` could name only by importing what takes long
+        raise ValueError(str(error)) from error
 
 
 def usage() -> str:
@@ -72,11 +72,6 @@ def usage() -> str:
     width = max(map(len, COMMANDS)) + 2
     listed = "\n".join(f"  {name:<{width}}{summary}" for name, summary in COMMANDS.items())
     return f"usage: atlas-hf COMMAND ...\n\n{listed}\n\n`atlas-hf COMMAND --help` shows an example."
-
-
-def _fault(name: str, error: Exception) -> int:
-    print(f"atlas-hf {name}: {error}", file=sys.stderr)
-    return 2
 
 
 def command_parser(name: str, about: str) -> ArgumentParser:

@@ -13,15 +13,15 @@ HELP = """Example:
   atlas-hf demo me/digits-atlas --revision task-04-vqa
 
 Needs gradio: pip install 'atlas_hf[demo]'"""
+parser = command_parser("demo", HELP)
+parser.add_argument("model", nargs="?", default=DIGITS_MODEL_ID, help="folder or Hub repository")
+parser.add_argument("--revision", help="commit, branch or tag, for a repository")
+parser.add_argument("--host", help="by default 127.0.0.1, which only this machine can reach")
+parser.add_argument("--port", type=int, help="by default the first free one from 7860")
 
 
 def parse(argv: list[str]) -> Namespace:
     """The options, and the page that waits, which is there before anything is imported."""
-    parser = command_parser("demo", HELP)
-    parser.add_argument("model", nargs="?", default=DIGITS_MODEL_ID, help="folder or Hub repository")
-    parser.add_argument("--revision", help="commit, branch or tag, for a repository")
-    parser.add_argument("--host", help="by default 127.0.0.1, which only this machine can reach")
-    parser.add_argument("--port", type=int, help="by default the first free one from 7860")
     options = parser.parse_args(argv)
     options.page = WaitingPage(options.host, options.port)
     return options

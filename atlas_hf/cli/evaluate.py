@@ -6,15 +6,12 @@ from atlas_hf.cli.commands import command_parser
 
 HELP = """Example:
   atlas-hf evaluate runs/digits --tasks vqa entailment"""
-
-
-def parse(argv: list[str]) -> Namespace:
-    parser = command_parser("evaluate", HELP)
-    parser.add_argument("model", help="folder or Hub repository")
-    parser.add_argument("--tasks", nargs="+", help="by default all")
-    parser.add_argument("--revision", help="commit, branch or tag, for a repository")
-    parser.add_argument("--sources", nargs="+", metavar="TASK=PLACE", help="as they were for learn, if local folders")
-    return parser.parse_args(argv)
+parser = command_parser("evaluate", HELP)
+parser.add_argument("model", help="folder or Hub repository")
+parser.add_argument("--tasks", nargs="+", help="by default all")
+parser.add_argument("--revision", help="commit, branch or tag, for a repository")
+parser.add_argument("--sources", nargs="+", metavar="TASK=PLACE", help="as they were for learn, if local folders")
+parse = parser.parse_args
 
 
 def run(options: Namespace) -> None:

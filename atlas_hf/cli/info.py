@@ -7,14 +7,11 @@ from atlas_hf.cli.commands import command_parser
 
 HELP = """Example:
   atlas-hf info runs/digits"""
-
-
-def parse(argv: list[str]) -> Namespace:
-    parser = command_parser("info", HELP)
-    parser.add_argument("model", help="folder or Hub repository")
-    parser.add_argument("--revision", help="commit, branch or tag, for a repository")
-    parser.add_argument("--json", action="store_true", help="atlas.json and results.json as one JSON object")
-    return parser.parse_args(argv)
+parser = command_parser("info", HELP)
+parser.add_argument("model", help="folder or Hub repository")
+parser.add_argument("--revision", help="commit, branch or tag, for a repository")
+parser.add_argument("--json", action="store_true", help="atlas.json and results.json as one JSON object")
+parse = parser.parse_args
 
 
 def run(options: Namespace) -> None:

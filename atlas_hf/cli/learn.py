@@ -31,11 +31,14 @@ def run(options: Namespace) -> None:
     from atlas_hf.folder import INDEX, RESULTS, Results
     from atlas_hf.model import AtlasModel
     from atlas_hf.report.text import format_results
-    from atlas_hf.training import learn_sequence
+    from atlas_hf.training import AtlasTrainingArguments, learn_sequence
     from atlas_hf.tuner import AtlasConfig
 
     stream, is_own = streams.get(options.stream), bool(options.data or options.spec)
-    options, own, adapter, args = _with_defaults(options, {} if is_own else stream.TRAINING, stream.SMOKE_TRAINING)
+    parser = learn_parser(AtlasTrainingArguments)
+    parser.set_defaults(report_to="none", **{} if is_own else stream.TRAINING)
+    parser.set_defaults(**stream.SMOKE_TRAINING if options.smoke else {})
+    options, own, adapter, args = parser.parse_args_into_dataclasses(take_file(parser, options.argv))
     if options.push_to:
         args.push_to_hub, args.hub_model_id = True, options.push_to
     torch.set_num_threads(options.threads or (torch.get_num_threads() if is_own else stream.THREADS))
@@ -59,12 +62,3 @@ def run(options: Namespace) -> None:
         return
     print(format_results(Results.load(Path(options.output))))
     print(f"\nWritten to {options.output}: {INDEX}, {RESULTS}, accuracy_matrix.png, reuse.png")
-
-
-def _with_defaults(options: Namespace, training: dict[str, Any], smoke: dict[str, Any]) -> tuple[Any, ...]:
-    """The dataclasses of the line, with the stream's own defaults for what it leaves open."""
-    from atlas_hf.training import AtlasTrainingArguments
-
-    parser = learn_parser(AtlasTrainingArguments)
-    parser.set_defaults(report_to="none", **training | (smoke if options.smoke else {}))
-    return parser.parse_args_into_dataclasses(take_file(parser, options.argv))

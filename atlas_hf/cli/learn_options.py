@@ -23,9 +23,6 @@ HELP = """Example:
 Run again with the same folder, it goes on with the next task. The options that are not about the stream are
 those of AtlasConfig and transformers' TrainingArguments; their defaults here are the stream's own."""
 
-SITES = ("target_modules", "exclude_modules")
-NAME = re.compile(r"[\w.]+")  # of a module; anything else is a regex
-
 
 def _option(text: str, default: Any = None) -> Any:
     return field(default=default, metadata={"help": text})
@@ -91,9 +88,9 @@ class AdapterArguments:
 def adapter_settings(options: AdapterArguments | Namespace) -> dict[str, Any]:
     """The arguments of `AtlasConfig` that were given; one word that cannot be a module's name is a regex."""
     given = {name: value for name, value in vars(options).items() if value is not None}
-    for name in SITES:
+    for name in ("target_modules", "exclude_modules"):
         words = given.get(name, [])
-        if len(words) == 1 and not NAME.fullmatch(words[0]):
+        if len(words) == 1 and not re.fullmatch(r"[\w.]+", words[0]):
             given[name] = words[0]
     return given
 
@@ -101,9 +98,8 @@ def adapter_settings(options: AdapterArguments | Namespace) -> dict[str, Any]:
 def learn_parser(training: type) -> Any:
     """The `HfArgumentParser` of transformers, with all options.
 
-    Args:
-        training: `AtlasTrainingArguments`, or `training_options()`: the same options without importing torch, to show
-            help and to check a line with.
+    `training` is `AtlasTrainingArguments`, or `training_options()`: the same options without importing torch, to show
+    help and to check a line with.
     """
     return hf_argument_parser()(
         (LearnArguments, OwnDataArguments, AdapterArguments, training),
@@ -120,8 +116,7 @@ def take_file(parser: Any, argv: list[str]) -> list[str]:
     Numbers and words of the file become options, which the parser checks; null, an empty list and {...} cannot, and
     become the parser's defaults. What the line itself says comes later, and so counts.
 
-    Raises:
-        ValueError: the file is not there, no YAML, or has keys that are no options.
+    Raises a `ValueError` if the file is not there, is no YAML, or has keys that are no options.
     """
     if not (argv and argv[0].endswith((".yaml", ".yml"))):
         return argv

@@ -19,13 +19,7 @@ Loaded = tuple[TaskSpec, DatasetDict]
 
 @dataclass(frozen=True)
 class OwnTask:
-    """What has to be known of an own task to read it again.
-
-    Args:
-        spec: what it is.
-        data: a folder or Hub id.
-        seed: of the rows that are held out.
-    """
+    """An own task, to be read again: `data` is a folder or Hub id, `seed` that of the rows that are held out."""
 
     spec: TaskSpec
     data: str

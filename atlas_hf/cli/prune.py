@@ -13,7 +13,7 @@ from atlas_hf.cli.commands import command_parser
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from atlas_hf.folder import Index, Results
+    from atlas_hf.folder import Results
     from atlas_hf.model import AtlasModel
 
 HELP = """Example:
@@ -21,15 +21,16 @@ HELP = """Example:
 
 What each reused adapter adds, and the task's metric before and after, are measured on the test data of the stream or
 of the task's own data. The folder itself, and every other task, stays as it is."""
+parser = command_parser("prune", HELP)
+parser.add_argument("folder", type=Path, help="what `atlas-hf learn` wrote")
+parser.add_argument("--tasks", nargs="+", required=True)
+parser.add_argument("--threshold", type=float, default=0.01, help="drop what adds a smaller share; default 0.01")
+parser.add_argument("--output", type=Path, required=True, help="a new folder")
+parser.add_argument("--sources", nargs="+", metavar="TASK=PLACE", help="as they were for learn, if local folders")
 
 
 def parse(argv: list[str]) -> Namespace:
-    parser = command_parser("prune", HELP)
-    parser.add_argument("folder", type=Path, help="what `atlas-hf learn` wrote")
-    parser.add_argument("--tasks", nargs="+", required=True)
-    parser.add_argument("--threshold", type=float, default=0.01, help="drop what adds a smaller share; default 0.01")
-    parser.add_argument("--output", type=Path, required=True, help="a new folder")
-    parser.add_argument("--sources", nargs="+", metavar="TASK=PLACE", help="as they were for learn, if local folders")
+    """The options, checked."""
     options = parser.parse_args(argv)
     if not options.threshold >= 0:
         raise ValueError(
@@ -49,7 +50,11 @@ def run(options: Namespace) -> None:
     from atlas_hf.training import write_results
 
     names, folder = list(dict.fromkeys(options.tasks)), options.folder
-    _check(Index.load(folder), names)
+    index = Index.load(folder)
+    index.closure(names)  # unknown tasks and those without reuse are told before anything is loaded or measured
+    reusing = [name for name, record in index.tasks.items() if record.experience]
+    if alone := [name for name in names if name not in reusing]:
+        raise ValueError(f"{alone} reuse no other task, so there is nothing to prune; those that do are {reusing}.")
     results = Results.load(folder)
     data = {name: scored_on(folder, results.description, name, options.sources)[1] for name in names}
     model = AtlasModel.from_pretrained(folder)
@@ -61,15 +66,6 @@ def run(options: Namespace) -> None:
         write_results(results, temporary)
         write_card(temporary)
     print(f"\nWritten to {options.output}; {folder} is as it was.")
-
-
-def _check(index: Index, names: list[str]) -> None:
-    """Tasks that cannot be pruned are an error before anything is loaded or measured."""
-    index.closure(names)
-    reusing = [name for name, record in index.tasks.items() if record.experience]
-    alone = [name for name in names if name not in reusing]
-    if alone:
-        raise ValueError(f"{alone} reuse no other task, so there is nothing to prune; those that do are {reusing}.")
 
 
 def _prune(model: AtlasModel, results: Results, name: str, data: Dataset, threshold: float) -> None:

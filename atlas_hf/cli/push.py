@@ -9,15 +9,12 @@ HELP = """Example:
   atlas-hf push runs/digits me/digits-atlas
 
 What is there already is not sent; safe to run again after any interruption."""
-
-
-def parse(argv: list[str]) -> Namespace:
-    parser = command_parser("push", HELP)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("repo_id", help="name or owner/name; made if it is not there")
-    parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
-    parser.add_argument("--token", help="by default the one of `hf auth login` or HF_TOKEN")
-    return parser.parse_args(argv)
+parser = command_parser("push", HELP)
+parser.add_argument("folder", type=Path)
+parser.add_argument("repo_id", help="name or owner/name; made if it is not there")
+parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
+parser.add_argument("--token", help="by default the one of `hf auth login` or HF_TOKEN")
+parse = parser.parse_args
 
 
 def run(options: Namespace) -> None:

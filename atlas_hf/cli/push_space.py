@@ -9,18 +9,13 @@ from atlas_hf.demo import DIGITS_MODEL_ID
 HELP = """Example:
   atlas-hf push-space me/digits-atlas me/digits-demo
   atlas-hf push-space runs/digits me/digits-demo --repo-id me/digits-atlas"""
-
-
-def parse(argv: list[str]) -> Namespace:
-    parser = command_parser("push-space", HELP)
-    parser.add_argument(
-        "model", help=f"Hub repository, or a folder that was pushed; {DIGITS_MODEL_ID}: the shipped one"
-    )
-    parser.add_argument("space_id", help="name or owner/name; made if it is not there")
-    parser.add_argument("--repo-id", help="the repository that a folder was pushed to")
-    parser.add_argument("--private", action="store_true", default=None, help="make a new Space private")
-    parser.add_argument("--token", help="by default the one of `hf auth login` or HF_TOKEN")
-    return parser.parse_args(argv)
+parser = command_parser("push-space", HELP)
+parser.add_argument("model", help=f"Hub repository, or a folder that was pushed; {DIGITS_MODEL_ID}: the shipped one")
+parser.add_argument("space_id", help="name or owner/name; made if it is not there")
+parser.add_argument("--repo-id", help="the repository that a folder was pushed to")
+parser.add_argument("--private", action="store_true", default=None, help="make a new Space private")
+parser.add_argument("--token", help="by default the one of `hf auth login` or HF_TOKEN")
+parse = parser.parse_args
 
 
 def run(options: Namespace) -> None:

@@ -8,13 +8,10 @@ from atlas_hf.cli.commands import command_parser
 HELP = """Example:
   atlas-hf report runs/benchmark
   atlas-hf report runs/benchmark --push-to me/digits-benchmark"""
-
-
-def parse(argv: list[str]) -> Namespace:
-    parser = command_parser("report", HELP)
-    parser.add_argument("output", type=Path, help="folder of a benchmark")
-    parser.add_argument("--push-to", metavar="REPO", help="push the results to this data set repository")
-    return parser.parse_args(argv)
+parser = command_parser("report", HELP)
+parser.add_argument("output", type=Path, help="folder of a benchmark")
+parser.add_argument("--push-to", metavar="REPO", help="push the results to this data set repository")
+parse = parser.parse_args
 
 
 def run(options: Namespace) -> None:

@@ -22,8 +22,7 @@ def load_stream(stream: streams.Stream, options: Any) -> tuple[Loaded, Loaded, d
     """
     sizes = stream.SMOKE_SIZES if options.smoke else stream.SIZES
     # A stream without a size of its own draws its examples at random: no more are fetched than are learned from.
-    train_size = options.train_size or sizes["train_size"] or options.low_shot
-    sizes = sizes | {"train_size": train_size}
+    sizes = sizes | {"train_size": options.train_size or sizes["train_size"] or options.low_shot}
     elsewhere = _read_sources(options.sources, options.stream)
     settings = {"seed": options.stream_seed, **sizes, **_stream_options(elsewhere)}
     upstream = stream.load(options.order, tasks=options.tasks, **settings)
@@ -52,14 +51,8 @@ def scored_on(
 ) -> tuple[TaskSpec, Dataset]:
     """The test data of a task: its own, if it was learned from `--data` and is still where it was, or the stream's.
 
-    Args:
-        folder: of learned tasks.
-        about: the description in its `results.json`.
-        name: of the task.
-        sources: `TASK=PLACE` ..., where the task is read from if not from the Hub.
-
-    Raises:
-        ValueError: the task's data are not known.
+    `about` is the description in the folder's `results.json`; `sources` are `TASK=PLACE` ..., for tasks that are not
+    read from the Hub. Raises a `ValueError` if the task's data are not known.
     """
     own = spec_path(folder, name)
     if own.is_file():

@@ -8,28 +8,23 @@ one to it.
 import ast
 from dataclasses import Field, field, make_dataclass
 from enum import Enum
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import find_spec
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
-TYPES: dict[str, Any] = {"bool": bool, "int": int, "float": float, "dict": dict}
 # Choices that transformers computes.
 COMPUTED = {"trainer_log_levels.keys()": ("detail", "debug", "info", "warning", "error", "critical", "passive")}
 
 
 def hf_argument_parser() -> Any:
     """The class `HfArgumentParser` of transformers, from its file, which needs nothing else of transformers."""
-    spec = spec_from_file_location("hf_argparser", _of_transformers("hf_argparser"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.HfArgumentParser
+    return run_path(str(_of_transformers("hf_argparser")))["HfArgumentParser"]
 
 
 def training_options() -> type:
     """A dataclass with the fields of `AtlasTrainingArguments`, to make an `HfArgumentParser` of."""
-    types = dict(TYPES)
+    types: dict[str, Any] = {"bool": bool, "int": int, "float": float, "dict": dict}
     fields: dict[str, tuple[str, Any, Field]] = {}
     ours = Path(__file__).parents[1] / "training" / "arguments.py"
     for path in (*map(_of_transformers, ("debug_utils", "trainer_utils", "training_args")), ours):

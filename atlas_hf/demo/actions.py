@@ -25,10 +25,7 @@ class Demo:
             return visit(self.home, model_id, revision, token) if model_id else self.home
 
     def ask(self, place: Place, question: Question, after: int | None = None) -> Answer:
-        """Answer a question, by the model as it is or as it was after its first `after` tasks.
-
-        Raises `Mistake` if the input is wrong, the task unknown, or that state cannot be loaded.
-        """
+        """Answer a question, by the model as it is or as it was after its first `after` tasks. Raises `Mistake`."""
         with told(place.id):
             place.task(question.task)
             return ask(self.models.get(place, after), question)

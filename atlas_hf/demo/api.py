@@ -13,7 +13,7 @@ import gradio as gr
 
 from atlas_hf.demo.actions import Demo
 from atlas_hf.demo.places import Mistake, Place
-from atlas_hf.demo.questions import Answer, Question
+from atlas_hf.demo.questions import Question
 
 
 def for_people(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,7 +88,10 @@ class Endpoints:
         """
         images = tuple(path for path in (uploaded(image), uploaded(second_image)) if path)
         question = Question(task, images, text, "\n".join(choices or ()))
-        answer = self._ask(self._open(model, revision, token), question, after)
+        place = self._open(model, revision, token)
+        answer = self.demo.ask_then(place, question, after) if after else self.demo.ask(place, question)
+        if answer is None:
+            raise Mistake(f"The task {task} was not learned yet after task {after}.")
         return {
             "answers": list(answer.answers),
             "seconds": round(answer.seconds, 4),
@@ -101,14 +104,6 @@ class Endpoints:
 
     def _open(self, model: str, revision: str, token: str) -> Place:
         return self.demo.open(model or (self.demo.home.id if revision else ""), revision, token)
-
-    def _ask(self, place: Place, question: Question, after: int) -> Answer:
-        if not after:
-            return self.demo.ask(place, question)
-        answer = self.demo.ask_then(place, question, after)
-        if answer is None:
-            raise Mistake(f"The task {question.task} was not learned yet after task {after}.")
-        return answer
 
 
 def _record(task: Any) -> dict[str, Any]:

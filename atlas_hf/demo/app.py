@@ -15,27 +15,21 @@ from atlas_hf.demo.events import connect
 from atlas_hf.demo.page import Page
 from atlas_hf.demo.places import Mistake, home
 
-STYLE = Path(__file__).parent / "style.css"
 # Small pictures are drawn large with sharp edges.
 HEAD = """<script>document.addEventListener("load", e => {
   if (e.target.tagName === "IMG" && e.target.naturalWidth <= 128) e.target.classList.add("small")
 }, true)</script>"""
-HOUR = 3600
+# The system's, so that nothing is fetched from anywhere.
+FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
+MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
 
 
 def build(demo: Demo) -> gr.Blocks:
     """The page and the API of a demo. Nothing is loaded yet."""
-    with gr.Blocks(title="ATLAS", analytics_enabled=False, delete_cache=(HOUR, HOUR)) as blocks:
+    with gr.Blocks(title="ATLAS", analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         connect(blocks, demo, Page(demo.home))
         register(demo)
     return blocks
-
-
-def theme() -> gr.themes.Base:
-    """System fonts, so that nothing is fetched from anywhere."""
-    fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
-    mono = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
-    return gr.themes.Base(primary_hue="blue", neutral_hue="slate", radius_size="sm", font=fonts, font_mono=mono)
 
 
 def launch(
@@ -49,8 +43,7 @@ def launch(
     """Serve a model until the process is stopped. The model is loaded while the page is on its way.
 
     Args:
-        model_id: a folder, a repository, or the model that comes with the package.
-        revision: of a repository.
+        model_id, revision: a folder, a repository, or the model that comes with the package.
         host: by default that of GRADIO_SERVER_NAME, or 127.0.0.1.
         port: by default that of GRADIO_SERVER_PORT, or the first free one from 7860.
         before: called just before the port is taken.
@@ -65,10 +58,11 @@ def launch(
     blocks = build(demo).queue(default_concurrency_limit=4, max_size=64)
     if before:
         before()
+    theme = gr.themes.Base(primary_hue="blue", neutral_hue="slate", radius_size="sm", font=FONTS, font_mono=MONO)
     _, address, _ = blocks.launch(
         server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
         max_file_size="10mb", enable_monitoring=False, run_history=False, footer_links=["api"],
-        theme=theme(), css_paths=STYLE, head=HEAD, pwa=False, mcp_server=False,
+        theme=theme, css_paths=Path(__file__).with_name("style.css"), head=HEAD, pwa=False, mcp_server=False,
     )  # fmt: skip
     print(f"{model_id} at {address}", flush=True)
     threading.Thread(target=warm_up, args=(demo,), daemon=True).start()

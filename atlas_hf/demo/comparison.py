@@ -54,10 +54,7 @@ def average_over_time(matrix: Matrix) -> list[float | None]:
 
 
 def compare(cells: Path) -> dict[str, Any]:
-    """The cells of both methods, averaged over seeds.
-
-    Args:
-        cells: a folder `<method>/<order>/seed-<s>.json`, as the benchmark writes it.
+    """The cells of both methods, `<method>/<order>/seed-<s>.json` as the benchmark writes them, averaged over seeds.
 
     Raises a `ValueError` if a method has no cell, or if the cells do not fit together.
     """
@@ -107,6 +104,7 @@ def _mean_matrix(matrices: Sequence[Matrix]) -> Matrix:
 
 
 def write_comparison(cells: Path, path: Path = FILE) -> Path:
+    """Write what `comparison` reads."""
     write_json(path, compare(cells))
     return path
 

@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,9 @@ def examples() -> dict[str, Example]:
 
 def fitting(specs: Mapping[str, TaskSpec]) -> dict[str, Example]:
     """The examples of those tasks that are the stream's own, in a model's order."""
-    known = {name: TASKS[name].spec for name in examples()}
-    return {name: examples()[name] for name, spec in specs.items() if name in known and _same(spec, known[name])}
-
-
-def _same(spec: TaskSpec, other: TaskSpec) -> bool:
-    return (spec.problem_type, spec.input_columns, spec.num_choices, spec.dataset_id) == (
-        other.problem_type, other.input_columns, other.num_choices, other.dataset_id,
-    )  # fmt: skip
+    outline = attrgetter("problem_type", "input_columns", "num_choices", "dataset_id")
+    own = {name: outline(TASKS[name].spec) for name in examples()}
+    return {name: examples()[name] for name, spec in specs.items() if own.get(name) == outline(spec)}
 
 
 def write_examples(folder: Path = FOLDER) -> None:
@@ -62,22 +58,16 @@ def _write_example(folder: Path, task: str) -> dict[str, Any]:
     images = [f"{task}-{column}.png" for column in spec.image_columns]
     for name, column in zip(images, spec.image_columns, strict=True):
         row[column].save(folder / name)
+    choices, label = row[spec.choices_column] if spec.choices_column else (), row[spec.label_column]
+    if spec.score_column:  # of several right answers the one with the highest score
+        label = max(zip(row[spec.score_column], label, strict=True))[1]
     return {
         "task": task,
         "images": images,
         "text": "\n".join(row[column] for column in spec.text_columns),
-        "choices": "\n".join(row[spec.choices_column] if spec.choices_column else ()),
-        "expected": _expected(spec, row),
+        "choices": "\n".join(choices),
+        "expected": (choices or spec.label_names or ())[label],
     }
-
-
-def _expected(spec: TaskSpec, row: Mapping[str, Any]) -> str:
-    """The right answer; of several the one with the highest score."""
-    label = row[spec.label_column]
-    if spec.score_column:
-        label = max(zip(row[spec.score_column], label, strict=True))[1]
-    names = row[spec.choices_column] if spec.choices_column else spec.label_names or ()
-    return names[label]
 
 
 if __name__ == "__main__":

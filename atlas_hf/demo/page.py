@@ -15,12 +15,7 @@ client = Client("http://127.0.0.1:7860")  # or the name of the Space
 client.view_api()  # what can be called, described
 print(client.predict(api_name="/tasks"))
 print(client.predict("vqa", handle_file("image.png"), text="what digit is red ?", api_name="/predict"))"""
-PYTHON: dict[str, Any] = {
-    "language": "python",
-    "interactive": False,
-    "show_line_numbers": False,
-    "wrap_lines": True,
-}
+PYTHON: dict[str, Any] = {"language": "python", "interactive": False, "show_line_numbers": False, "wrap_lines": True}
 
 
 class Page:
@@ -106,15 +101,9 @@ class Page:
 
 def _image(number: int) -> gr.Image:
     return gr.Image(
-        elem_id=f"image-{number}",
-        sources=["upload", "clipboard"],
-        height=220,
-        buttons=[],
-        alt_text=f"Image {number} of the question",
-        image_mode=None,
-        type="filepath",
-        min_width=140,
-    )
+        elem_id=f"image-{number}", alt_text=f"Image {number} of the question", sources=["upload", "clipboard"],
+        type="filepath", image_mode=None, buttons=[], height=220, min_width=140,
+    )  # fmt: skip
 
 
 def card_text(place: Place) -> str:

@@ -51,9 +51,8 @@ def reuse_graph(tasks: Sequence[str], reuse: Mapping[str, Mapping[str, float]], 
 
 def line_chart(lines: Mapping[str, Sequence[float | None]], ticks: Sequence[str], said: str) -> str:
     """Numbers in [0, 1] over the ticks, a line for each name, with a legend."""
-    places = range(len(ticks))
     known = {
-        name: [(i, value) for i, value in zip(places, values, strict=True) if value is not None]
+        name: [(i, value) for i, value in zip(range(len(ticks)), values, strict=True) if value is not None]
         for name, values in lines.items()
     }
     return _draw("line_chart", known, ticks, said)

@@ -23,13 +23,9 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @dataclass(frozen=True)
 class Question:
-    """An input of a task, as a person gives it.
+    """An input of a task, as a person gives it: paths of up to two images, a text, a line for each choice.
 
-    Args:
-        task: the task's name.
-        images: paths of the images, none to two.
-        text: the text; of a task with several text columns, a line for each.
-        choices: a line for each choice.
+    Of a task with several text columns, `text` has a line for each.
     """
 
     task: str

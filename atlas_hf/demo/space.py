@@ -26,27 +26,22 @@ def installed(name: str) -> str:
 
 
 def space_files(model_id: str = DIGITS_MODEL_ID, versions: Callable[[str], str] = installed) -> dict[str, bytes]:
-    """`app.py`, `README.md` and `requirements.txt` of a Space that shows a model.
-
-    Args:
-        model_id: a repository, or the model that comes with the package.
-        versions: the version of a package or of `python`, by its name; by default the installed one.
-    """
+    """`app.py`, `README.md` and `requirements.txt` of a Space that shows a model; `versions` is as `installed`."""
+    needed = [text for text in requires("atlas_hf") or () if "extra ==" not in text]  # gradio comes with the Space
+    names = sorted(re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in needed)
     texts = {
         APP: _app(model_id),
         CARD: str(SpaceCard(f"---\n{_metadata(model_id, versions)}\n---\n\n{_text(model_id)}")),
-        # without the mark of a local build
-        REQUIREMENTS: "".join(f"{name}=={versions(name).partition('+')[0]}\n" for name in _required()),
+        # A local build has a mark behind its version, `+cpu`, that no registry knows.
+        REQUIREMENTS: "".join(f"{name}=={versions(name).partition('+')[0]}\n" for name in names),
     }
     return {name: text.encode() for name, text in texts.items()}
 
 
 def package_files() -> dict[str, Path]:
     """The source of `atlas_hf`, which a Space carries: by path in the Space."""
-    files = [path for path in sorted(PACKAGE.rglob("*")) if path.is_file()]
-    return {
-        f"atlas_hf/{path.relative_to(PACKAGE).as_posix()}": path for path in files if "__pycache__" not in path.parts
-    }
+    files = [path for path in sorted(PACKAGE.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+    return {f"atlas_hf/{path.relative_to(PACKAGE).as_posix()}": path for path in files}
 
 
 def _app(model_id: str) -> str:
@@ -61,19 +56,12 @@ launch({argument})
 
 def _metadata(model_id: str, versions: Callable[[str], str]) -> CardData:
     return CardData(
-        title=f"ATLAS: {model_id.rsplit('/', maxsplit=1)[-1]}",
-        emoji="🧭",
-        colorFrom="blue",
-        colorTo="gray",
-        sdk="gradio",
-        sdk_version=versions("gradio"),
-        python_version=versions("python"),
-        app_file=APP,
-        license="apache-2.0",
-        short_description="Ask a model, see what each task reuses",
+        title=f"ATLAS: {model_id.rsplit('/', maxsplit=1)[-1]}", emoji="🧭", colorFrom="blue", colorTo="gray",
+        sdk="gradio", sdk_version=versions("gradio"), python_version=versions("python"), app_file=APP,
+        license="apache-2.0", short_description="Ask a model, see what each task reuses",
         tags=["atlas", "atlas_hf", "continual-learning", "adapter", "peft"],
         models=None if model_id == DIGITS_MODEL_ID else [model_id],
-    )
+    )  # fmt: skip
 
 
 def _text(model_id: str) -> str:
@@ -86,12 +74,6 @@ layer, and ask the model as it was after any of its tasks. Any other repository 
 
 Made by `atlas-hf push-space`; pushed again, only what changed is sent.
 """
-
-
-def _required() -> list[str]:
-    """What the package needs, without extras; gradio comes with the Space."""
-    listed = [text for text in requires("atlas_hf") or () if "extra ==" not in text]
-    return sorted(re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in listed)
 
 
 if __name__ == "__main__":

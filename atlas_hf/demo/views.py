@@ -1,4 +1,4 @@
-"""What the page shows of a model and of an answer, as HTML and code."""
+"""What the page shows of a model and of an answer, as HTML and code, in the order of its tabs."""
 
 import base64
 import io
@@ -94,9 +94,6 @@ def _thumbnail(path: str) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-# Reuse ---------------------------------------------------------------------------------------------------------------
-
-
 def leaned_on(task: CardTask, coefficients: Mapping[str, Mapping[str, float]]) -> str:
     """One line: which earlier tasks an input leaned on most."""
     means = {name: mean(site[name] for site in coefficients.values()) for name in task.record.experience}
@@ -131,6 +128,7 @@ def test_set_map(task: CardTask) -> str:
 
 
 def graph(place: Place, chosen: str) -> str:
+    """What each task reuses; the arcs of the chosen one stand out."""
     reuse = {t.name: {name: t.coefficients.get(name) or 0.0 for name in t.record.experience} for t in place.tasks}
     return (
         "<figure><figcaption>Who reuses whom, by mean coefficient</figcaption>"
@@ -138,10 +136,8 @@ def graph(place: Place, chosen: str) -> str:
     )
 
 
-# Never forgets -------------------------------------------------------------------------------------------------------
-
-
 def matrix(place: Place) -> str:
+    """The accuracy matrix, and what follows from it."""
     names = [task.name for task in place.source.upstream]
     if not place.source.matrix:
         return '<p class="muted">This model has no results.json with an accuracy matrix.</p>'
@@ -195,9 +191,6 @@ def _difference(then: Answer, now: Answer) -> str:
     if largest == 0:
         return "The same answer, every score equal to the last bit."
     return f"The scores differ by {largest:.2g} at most."
-
-
-# Use it --------------------------------------------------------------------------------------------------------------
 
 
 def code(place: Place, task: CardTask, after: int) -> dict[str, str]:

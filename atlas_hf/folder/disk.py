@@ -19,8 +19,7 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 def prepare(folder: Path) -> None:
     """Make the folder, and remove what a killed process left half written. To be done by one process alone.
 
-    Raises:
-        OSError: nothing can be written there; said before anything is learned.
+    Raises an `OSError` if nothing can be written there, before anything is learned.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,15 +35,10 @@ def prepare(folder: Path) -> None:
 
 @contextmanager
 def saying_what_is_safe(folder: Path, what: str, done: Sequence[str]) -> Iterator[None]:
-    """Errors of the disk and of diverged training, with what is kept and how to go on.
+    """Errors of the disk and of diverged training while `what` is written, with what is kept and how to go on.
 
-    Args:
-        folder: where it is being written.
-        what: is being written.
-        done: the tasks that are in the folder already.
-
-    Raises:
-        FloatingPointError, OSError: in place of the one in the block, with the further words.
+    `done` are the tasks that are in the folder already. Raises a `FloatingPointError` or `OSError` in place of the
+    error in the block.
     """
     kept = f"The finished tasks {list(done)} are in {folder} and can be loaded." if done else "No task was finished."
     try:

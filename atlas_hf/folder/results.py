@@ -16,7 +16,6 @@ from atlas_hf.folder.index import FORMAT_VERSION
 from atlas_hf.metrics import continual
 
 UPSTREAM, DOWNSTREAM = "upstream", "downstream"
-PARTS = ("settings", "further_settings", "description", "environment")
 FIGURES = (continual.average_accuracy, continual.backward_transfer, continual.forgetting)
 
 
@@ -27,7 +26,6 @@ class TaskResult:
     Args:
         role: `"upstream"`, a task of the stream, or `"downstream"`, learned on its own from the model after it.
         metric, random_baseline, modality, problem_type: as its `TaskSpec` has them.
-        train_examples: how many it was learned from.
         experience: the earlier tasks that it reuses.
         opened: those of them that screening found useful.
         stages: the metrics of each stage.
@@ -92,12 +90,10 @@ class Results:
         return {figure.__name__: figure(self.matrix) for figure in FIGURES}
 
     def add(self, task: TaskResult, scores: Sequence[float]) -> None:
-        """A task that was learned.
+        """A task that was learned, with its scores.
 
-        Args:
-            task: what is known of it but for its score.
-            scores: an upstream task's row of the matrix: of every upstream task so far, its own last; of a downstream
-                task its own alone.
+        They are an upstream task's row of the matrix (every upstream task so far, its own last), or a downstream
+        task's own alone.
         """
         task.score = scores[-1]
         if task.role == UPSTREAM:
@@ -132,19 +128,16 @@ class Results:
 
     @classmethod
     def load(cls, folder: Path) -> Results:
-        """Read `results.json`; of a folder without one, empty results.
-
-        Raises:
-            AtlasFormatError: it is no JSON, or its outline is another.
-        """
+        """Read `results.json`; of a folder without one, empty results. `AtlasFormatError` for another outline."""
         if not (folder / RESULTS).is_file():
             return cls()
         values = read_json(folder / RESULTS)
         for key, kind in (("tasks", dict), ("matrix", list)):
             if not isinstance(values.get(key), list) or not all(isinstance(row, kind) for row in values[key]):
                 raise AtlasFormatError(f"{RESULTS} has no list of {kind.__name__}s '{key}'. Restore it.")
-        parts = {part: value for part in PARTS if isinstance(value := values.get(part), dict)}
-        return cls([_task(task) for task in values["tasks"]], values["matrix"], **parts)
+        parts = ("settings", "further_settings", "description", "environment")
+        known = {part: value for part in parts if isinstance(value := values.get(part), dict)}
+        return cls([_task(task) for task in values["tasks"]], values["matrix"], **known)
 
 
 def _task(values: Mapping[str, Any]) -> TaskResult:

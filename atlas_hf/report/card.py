@@ -12,7 +12,6 @@ from atlas_hf.folder import CARD, FIGURES, HISTORY, INDEX, MATRIX_PLOT, REUSE_PL
 from atlas_hf.report.card_source import METRIC_NAMES, PIPELINES, CardTask, Source, read_source
 from atlas_hf.report.printable import facts, md, number
 
-TEMPLATES = Path(__file__).parent / "templates"
 TAGS = ("atlas", "atlas_hf", "continual-learning", "adapter", "peft")
 
 
@@ -55,16 +54,11 @@ def write_task_card(folder: str | Path, task: str, repo_id: str | None = None) -
 def _write(path: Path, template: str, source: Source, tasks: Sequence[CardTask], repo_id: str | None) -> Path:
     card = ModelCard.from_template(
         card_data(source, tasks),
-        template_path=str(TEMPLATES / template),
-        source=source,
-        learned=tasks,
-        repo_id=repo_id,
+        template_path=str(Path(__file__).parent / "templates" / template),
         summary={figure.__name__: figure(source.matrix) for figure in FIGURES},
         plots={"matrix": MATRIX_PLOT, "reuse": REUSE_PLOT},
-        md=md,
-        number=number,
-        facts=facts,
-    )
+        source=source, learned=tasks, repo_id=repo_id, md=md, number=number, facts=facts,
+    )  # fmt: skip
     with replacing(path) as temporary:
         temporary.write_text(str(card).rstrip("\n") + "\n", encoding="utf-8", newline="\n")
     return path
@@ -97,13 +91,8 @@ def _eval_result(source: Source, task: CardTask, score: float) -> EvalResult:
     dataset = task.spec.dataset_id
     known = dataset if dataset and dataset in source.datasets else task.name
     return EvalResult(
-        task_type=task.pipeline,
-        task_name=task.name,
-        dataset_type=known,
-        dataset_name=known,
-        dataset_config=task.name,
+        task_type=task.pipeline, task_name=task.name,
+        dataset_type=known, dataset_name=known, dataset_config=task.name,
         dataset_split="test" if task.result else None,
-        metric_type=kind,
-        metric_name=name,
-        metric_value=round(score, 4),
-    )
+        metric_type=kind, metric_name=name, metric_value=round(score, 4),
+    )  # fmt: skip

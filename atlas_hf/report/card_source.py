@@ -111,7 +111,8 @@ class CardTask:
     def call(self) -> str:
         """Arguments of `AtlasModel.predict` that run as they are."""
         spec, arguments = self.spec, [f'"{self.name}"']
-        texts = [f'"your {word}"' for word in map(_word, spec.text_columns)]
+        words = (" ".join(re.findall("[A-Za-z0-9]+", public(column)))[:40] or "text" for column in spec.text_columns)
+        texts = [f'"your {word}"' for word in words]
         for name, values in (("images", ["image"] * len(spec.image_columns)), ("texts", texts)):
             if values:
                 arguments.append(f"{name}={values[0] if len(values) == 1 else '(' + ', '.join(values) + ')'}")
@@ -166,13 +167,15 @@ def read_source(folder: Path, state: Path, repo_id: str | None) -> Source:
     index, results = Index.load(state), Results.load(state)
     if not index.tasks:
         raise ValueError(f"{INDEX} names no task; a card needs at least one.")
-    records = {task.name: task for task in results.tasks}
+    own = folder.resolve().name
+    printable = _LABEL.fullmatch(own) and own != Path.home().name  # a home folder is named after its user
+    measured = {task.name: task for task in results.tasks}
     tasks = [
-        _read_task(folder, position, name, record, records.get(name))
+        _read_task(folder, position, name, record, measured.get(name))
         for position, (name, record) in enumerate(index.tasks.items(), start=1)
     ]
     return Source(
-        label=repo_id or _label(folder),
+        label=repo_id or (own if printable else "atlas-model"),
         index=index,
         base_id=hub_id(index.base_model.id, folder),
         tasks=tasks,
@@ -192,12 +195,6 @@ def _read_task(folder: Path, position: int, name: str, record: TaskRecord, resul
     return CardTask(position, name, record, spec, read_json(path / CONFIG), result, size)
 
 
-def _label(folder: Path) -> str:
-    """The folder's own name, where it is one that may be printed: a home folder is named after its user."""
-    name = folder.resolve().name
-    return name if _LABEL.fullmatch(name) and name != Path.home().name else "atlas-model"
-
-
 def hub_id(value: Any, folder: Path) -> str | None:
     """`value` if it is an id on the Hub, as far as can be told offline; None for what is, or looks like, a path.
 
@@ -208,8 +205,3 @@ def hub_id(value: Any, folder: Path) -> str | None:
     places = [Path.cwd(), *folder.resolve().parents]
     local = value not in SHIPPED_BACKBONES and any((place / value).exists() for place in places)
     return None if local else value
-
-
-def _word(column: str) -> str:
-    """A column's name as words inside a string of Python."""
-    return " ".join(re.sub(r"[^A-Za-z0-9]", " ", public(column)).split())[:40] or "text"
