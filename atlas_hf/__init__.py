@@ -4,8 +4,6 @@ Importing the package makes the method known to PEFT: now, if PEFT is imported a
 public names (`__init__.pyi`) load when they are first used, so that a command's `--help` waits for no torch.
 """
 
-from __future__ import annotations
-
 from types import ModuleType
 
 import lazy_loader

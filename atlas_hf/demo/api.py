@@ -1,7 +1,5 @@
 """The demo's functions as named endpoints, for `gradio_client` and any HTTP client. Each call stands for itself."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps

@@ -1,7 +1,5 @@
 """The model of the methods that are not ATLAS: one backbone that may train, and a head per task."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, cast
 
