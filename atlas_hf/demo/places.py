@@ -16,7 +16,6 @@ from atlas_hf.hub.sources import is_repository
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.card_source import CardTask, Source, read_source
 
-KEPT_MODELS = 4
 BRIEF = hub.Retry(tries=2, patience=10)
 
 
@@ -123,7 +122,7 @@ class Models:
     A model that needed a token is kept under that token, so that nobody gets it without.
     """
 
-    def __init__(self, size: int = KEPT_MODELS) -> None:
+    def __init__(self, size: int = 4) -> None:
         self.size = size
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, ...], AtlasModel] = OrderedDict()
