@@ -2,7 +2,6 @@
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 from atlas_hf.cli.commands import STREAMS, check_names
 from atlas_hf.cli.learn_options import adapter_settings, learn_parser, take_file
@@ -42,16 +41,14 @@ def run(options: Namespace) -> None:
     if options.push_to:
         args.push_to_hub, args.hub_model_id = True, options.push_to
     torch.set_num_threads(options.threads or (torch.get_num_threads() if is_own else stream.THREADS))
-    downstream: list[Any] = []
-    description: dict[str, Any] = {}
-    if is_own:
-        upstream = own_tasks(own, options.output, options.stream_seed)
+    if not is_own:
+        upstream, downstream, description = load_stream(stream, options)
+    else:
+        upstream, downstream, description = own_tasks(own, options.output, options.stream_seed), [], {}
         if own.spec_only:
             return
         if not options.backbone:
             raise ValueError("--data needs --backbone: a folder or Hub id, for example dandelin/vilt-b32-mlm.")
-    else:
-        upstream, downstream, description = load_stream(stream, options)
     config = AtlasConfig(**({} if is_own else {"r": stream.WIDTH}) | adapter_settings(adapter))
     model = AtlasModel.from_pretrained(options.backbone or stream.BACKBONE_ID, config=config)
     learn_sequence(

@@ -14,7 +14,6 @@ from atlas_hf.demo import DIGITS_MODEL, DIGITS_MODEL_ID
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.report.card_source import CardTask, Source, read_source
 
-KEPT_MODELS = 4
 BRIEF = hub.Retry(tries=2, patience=10)
 
 
@@ -121,7 +120,7 @@ class Models:
     A model that needed a token is kept under that token, so that nobody gets it without.
     """
 
-    def __init__(self, size: int = KEPT_MODELS) -> None:
+    def __init__(self, size: int = 4) -> None:
         self.size = size
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, ...], AtlasModel] = OrderedDict()

@@ -35,11 +35,9 @@ class Question:
 
     def arguments(self, spec: TaskSpec) -> dict[str, Any]:
         """Arguments of `AtlasModel.predict`. Raises a `ValueError` that says what is missing or too much."""
-        images = self._images(spec)
-        texts, choices = self._texts(spec), self._choices(spec)
-        given: dict[str, Any] = {"images": images[0] if len(images) == 1 else tuple(images)} if images else {}
-        given |= {"texts": texts[0] if len(texts) == 1 else tuple(texts)} if texts else {}
-        return given | ({"choices": choices} if choices else {})
+        images, texts = tuple(self._images(spec)), tuple(self._texts(spec))
+        given = {"images": images, "texts": texts, "choices": self._choices(spec)}
+        return {name: values for name, values in given.items() if values}
 
     def _images(self, spec: TaskSpec) -> list[Image.Image]:
         needed = len(spec.image_columns)
@@ -94,8 +92,7 @@ def ask(model: AtlasModel, question: Question) -> Answer:
 
     Raises a `ValueError` that a person understands if the input is not what the task takes.
     """
-    spec = model.specs[question.task]
-    given = question.arguments(spec)
+    given = question.arguments(model.specs[question.task])
     with _ONE_AT_A_TIME:
         started = perf_counter()
         answers = model.predict(question.task, **given)
@@ -118,9 +115,7 @@ def _coefficients(model: AtlasModel, task: str, given: Mapping[str, Any]) -> dic
 
 def notes(encoder: Encoder, given: Mapping[str, Any]) -> list[str]:
     """What the model will not read of a text: what is beyond its length, and words that it does not know."""
-    texts = given.get("texts", ())
-    texts = [*([texts] if isinstance(texts, str) else texts), *given.get("choices", ())]
-    tokenizer = encoder.tokenizer
+    texts, tokenizer = [*given.get("texts", ()), *given.get("choices", ())], encoder.tokenizer
     if not texts:
         return []
     found = []

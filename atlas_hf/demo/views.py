@@ -18,7 +18,6 @@ from atlas_hf.metrics.continual import average_accuracy, backward_transfer, forg
 from atlas_hf.report.card_source import CardTask
 from atlas_hf.report.printable import real
 
-SHOWN_ANSWERS = 6
 COMPARED = "The benchmark ran the same tasks in the same order, with a number of examples of its own."
 NOT_COMPARED = (
     "No benchmark results of this stream and order are at hand, so sequential fine-tuning is not drawn. "
@@ -71,7 +70,7 @@ def answer(given: Answer, expected: str | None = None) -> str:
 
 
 def _scores(given: Answer) -> list[tuple[str, float]]:
-    return [(str(one["label"]), one["score"]) for one in given.answers[:SHOWN_ANSWERS]]
+    return [(str(one["label"]), one["score"]) for one in given.answers[:6]]
 
 
 def asked(question: Question) -> str:

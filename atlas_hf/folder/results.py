@@ -26,10 +26,8 @@ class TaskResult:
     Args:
         role: `"upstream"`, a task of the stream, or `"downstream"`, learned on its own from the model after it.
         metric, random_baseline, modality, problem_type: as its `TaskSpec` has them.
-        experience: the earlier tasks that it reuses.
-        opened: those of them that screening found useful.
-        stages: the metrics of each stage.
-        parameters: how many it added, by part.
+        experience, opened: the earlier tasks that it reuses, and those of them that screening found useful.
+        stages, parameters: metrics by stage, and how many parameters it added by part.
         coefficients: the mean coefficient of each adapter, by site.
         timing: seconds, of the whole task and by stage.
         score: its metric on the test split, now; set by `Results.add` and `Results.rescore`.

@@ -27,7 +27,13 @@ def check_task_folder(folder: Path, name: str, record: TaskRecord) -> None:
         if not (task / file).is_file():
             raise AtlasFormatError(f"Task '{name}' lacks {file}. Restore it from where the folder came from.")
         if file == WEIGHTS:
-            _check_safetensors(task / file)
+            try:
+                with safe_open(task / file, framework="np") as tensors:
+                    tensors.keys()
+            except (SafetensorError, OSError) as error:
+                raise AtlasFormatError(
+                    f"{name}/{file} is truncated or not a safetensors file ({error}). Restore the file."
+                ) from error
         if (digest := file_sha256(task / file)) != expected:
             raise AtlasFormatError(
                 f"{name}/{file} was altered: its sha256 is {digest[:12]}..., {INDEX} says {str(expected)[:12]}.... "
@@ -56,16 +62,6 @@ def load_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
         if not tensor.isfinite().all():
             raise AtlasFormatError(f"{where}: {key} holds NaN or infinite values. Restore the file.")
     return found
-
-
-def _check_safetensors(path: Path) -> None:
-    try:
-        with safe_open(path, framework="np") as file:
-            file.keys()
-    except (SafetensorError, OSError) as error:
-        raise AtlasFormatError(
-            f"{path.parent.name}/{path.name} is truncated or not a safetensors file ({error}). Restore the file."
-        ) from error
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:

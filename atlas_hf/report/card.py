@@ -12,8 +12,6 @@ from atlas_hf.folder import CARD, FIGURES, HISTORY, INDEX, MATRIX_PLOT, REUSE_PL
 from atlas_hf.report.card_source import METRIC_NAMES, PIPELINES, CardTask, Source, read_source
 from atlas_hf.report.printable import facts, md, number
 
-TAGS = ("atlas", "atlas_hf", "continual-learning", "adapter", "peft")
-
 
 def write_card(folder: str | Path, repo_id: str | None = None, state: str | Path | None = None) -> Path:
     """Write `README.md` into a folder of learned tasks. The same files give the same bytes.
@@ -79,7 +77,7 @@ def card_data(source: Source, tasks: Sequence[CardTask]) -> ModelCardData:
         language=source.described("language", r"[a-z]{2,3}", "en"),
         datasets=sorted({i for t in tasks if (i := t.spec.dataset_id) and i in source.datasets}) or None,
         metrics=sorted({METRIC_NAMES[task.spec.metric][0] for task in tasks}),
-        tags=[*TAGS, *mixed],
+        tags=["atlas", "atlas_hf", "continual-learning", "adapter", "peft", *mixed],
         model_name=source.label.split("/")[-1] if scored else None,
         eval_results=[_eval_result(source, task, score) for task, score in scored] or None,
     )

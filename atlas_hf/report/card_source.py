@@ -17,7 +17,6 @@ from atlas_hf.folder import (
     DOWNSTREAM,
     INDEX,
     SPEC,
-    TASK_FILES,
     AtlasFormatError,
     Index,
     Results,
@@ -191,7 +190,7 @@ def _read_task(folder: Path, position: int, name: str, record: TaskRecord, resul
     except (TypeError, ValueError) as error:
         raise AtlasFormatError(f"{name}/{SPEC} is not one of atlas_hf: {error}") from error
     # Not what is there beside them, such as a card: writing a card must not change what it says.
-    size = sum((path / file).stat().st_size for file in TASK_FILES if (path / file).is_file())
+    size = sum((path / file).stat().st_size for file in record.files if (path / file).is_file())
     return CardTask(position, name, record, spec, read_json(path / CONFIG), result, size)
 
 
