@@ -21,9 +21,7 @@ from atlas_hf.hub.target import Target, ensure_writable_repo
 
 @dataclass(frozen=True)
 class Pushed:
-    """A task on the Hub. `new`: it was not there when `push` began with it. `kept`: files that others had changed
-    there, left as they made them.
-    """
+    """A task on the Hub. `new`: it was not there when `push` began with it. `kept`: files left as others made them."""
 
     task: str
     tag: str

@@ -57,8 +57,7 @@ class Handwriting:
 def handwriting(split: str) -> Handwriting:
     """The handwriting of one split. Images are divided per digit with a fixed seed, before any scene is made.
 
-    Raises:
-        ValueError: for a split that is not in `SPLITS`.
+    Raises a `ValueError` for a split that is not in `SPLITS`.
     """
     if split not in SPLITS:
         raise ValueError(f"Split {split!r} does not exist; possible are {', '.join(SPLITS)}.")
