@@ -111,7 +111,6 @@ def infer_spec(
     """What the task is, as far as its training rows show it.
 
     Args:
-        rows: the training split.
         image_columns, text_columns: by default all columns of images, and all of strings that are not the label.
         label_column: by default `label`, or the only `ClassLabel` column.
         choices_column: a list of strings per row; makes it a multiple choice.

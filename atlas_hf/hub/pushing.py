@@ -92,8 +92,7 @@ class _PushOne:
 
     def _commit(self) -> None:
         files = commit_files(self.folder, self.done)
-        earlier = {path for task in self.done for path in task.paths}
-        kept = self.target.leave_to_others(earlier | set(files))
+        kept = self.target.leave_to_others({path for task in self.done for path in task.paths} | set(files))
         title = f"Add task {self.task.record.position}: {self.task.name}"
         self.target.commit(files, kept, title, self.task.push_id, self.task.tag)
 

@@ -153,9 +153,8 @@ def _matches(digits: list[int], colours: list[int], cell: int, random: Random) -
 
 def _any(digits: list[int], colours: list[int], random: Random) -> tuple[list[str], str]:
     """Is there a digit, or a colour, anywhere? Yes in half of the cases."""
-    shown = [cell for cell in range(4) if digits[cell] >= 0]
     seeks_colour = random.random() < 0.5
-    present = {(colours if seeks_colour else digits)[cell] for cell in shown}
+    present = {(colours if seeks_colour else digits)[cell] for cell in range(4) if digits[cell] >= 0}
     names, kind = (COLOURS, "ink") if seeks_colour else (DIGITS, "number")
     options = sorted(present) if random.random() < 0.5 else []
     options = options or [value for value in range(len(names)) if value not in present]
