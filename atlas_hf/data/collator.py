@@ -1,7 +1,4 @@
-"""From rows of a data set to batches of the backbone.
-
-`batches` is the one loop over a data set outside of the Trainer.
-"""
+"""Rows of a data set to batches of the backbone; `batches` is the one loop over them outside of the Trainer."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

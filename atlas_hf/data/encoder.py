@@ -17,7 +17,7 @@ NEUTRAL_COLOUR = (128, 128, 128)
 
 @dataclass
 class Encoder:
-    """Texts, images and sounds to the backbone's inputs, with any processor or part of one.
+    """What makes a backbone's inputs, with any processor or part of one.
 
     Args:
         processor: a transformers processor (tokenizer and image processor), one of the two, or a feature extractor.

@@ -29,7 +29,6 @@ def own_task(
     Args:
         data: a `Dataset` or `DatasetDict`; a folder, with one CSV per split whose paths are relative to it, or in
             another layout that `load_dataset` reads (`imagefolder`, Parquet ...); or a Hub id.
-        name: of the task.
         spec: what the task is; by default `infer_spec` of the data.
         seed: of the rows held out where the data have no `validation` or `test`: a tenth for each.
         columns: arguments of `infer_spec`.
@@ -50,8 +49,7 @@ def _read_data(data: Data, image_columns: Sequence[str] = ()) -> dict[str, Datas
         data = DatasetDict(train=data)
     if not isinstance(data, DatasetDict):
         data = _read(str(data), image_columns)
-    unknown = sorted(set(data) - set(SPLITS))
-    if "train" not in data or unknown:
+    if "train" not in data or not set(data) <= set(SPLITS):
         raise ValueError(f"The data have the splits {list(data)}; possible are {list(SPLITS)}, and train is needed.")
     empty = [split for split, rows in data.items() if len(rows) == 0]
     if empty:
@@ -113,8 +111,6 @@ def infer_spec(
     """What the task is, as far as its training rows show it.
 
     Args:
-        rows: the training split.
-        name: of the task.
         image_columns, text_columns: by default all columns of images, and all of strings that are not the label.
         label_column: by default `label`, or the only `ClassLabel` column.
         choices_column: a list of strings per row; makes it a multiple choice.
@@ -131,7 +127,6 @@ def infer_spec(
     images = _of_type(features, Image) if image_columns is None else _as_tuple(image_columns)
     texts = tuple(name for name in _of_type(features, Value) if name != label and features[name].dtype in TEXT)
     kind = problem_type or _problem_type(features[label], images, choices_column)
-    classes = kind not in ("multiple_choice", "regression")
     return TaskSpec(
         name,
         kind,
@@ -140,7 +135,7 @@ def infer_spec(
         choices_column=choices_column,
         num_choices=len(rows[0][choices_column]) if kind == "multiple_choice" else None,
         label_column=label,
-        label_names=_label_names(rows, label) if classes else None,
+        label_names=None if kind in ("multiple_choice", "regression") else _label_names(rows, label),
         random_baseline=0.0 if kind in ("multi_label_classification", "regression") else _most_frequent(rows[label]),
     )
 

@@ -21,27 +21,8 @@ from atlas_hf.hub.retry import Retry, until_done
 from atlas_hf.hub.target import ensure_writable_repo
 
 __all__ = [
-    "SHIPPED_BACKBONES",
-    "AccessError",
-    "CorruptFileError",
-    "FilledSpace",
-    "Finished",
-    "FolderError",
-    "HubError",
-    "HubUnavailableError",
-    "NoTasksError",
-    "PushConflictError",
-    "PushRejectedError",
-    "Pushed",
-    "Retry",
-    "download",
-    "ensure_writable_repo",
-    "fill_space",
-    "finished_tasks",
-    "is_repository",
-    "load_backbone",
-    "locate",
-    "push",
-    "snapshot",
-    "until_done",
-]
+    "SHIPPED_BACKBONES", "AccessError", "CorruptFileError", "FilledSpace", "Finished", "FolderError", "HubError",
+    "HubUnavailableError", "NoTasksError", "PushConflictError", "PushRejectedError", "Pushed", "Retry", "download",
+    "ensure_writable_repo", "fill_space", "finished_tasks", "is_repository", "load_backbone", "locate", "push",
+    "snapshot", "until_done",
+]  # fmt: skip

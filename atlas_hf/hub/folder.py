@@ -97,9 +97,7 @@ def commit_files(folder: Path, done: list[Finished]) -> dict[str, Path | bytes]:
 
 
 def _root_files(folder: Path, done: list[Finished]) -> dict[str, Path | bytes]:
-    """The shared files as they were after the last task of `done`: kept by `snapshot`, or the root's if nothing was
-    learned since; failing both, an atlas.json cut to these tasks.
-    """
+    """The shared files after the last of `done`: kept by `snapshot`, the root's if still those, or atlas.json cut."""
     for place in (_kept(folder, done[-1]), folder):
         if (place / INDEX).is_file() and _push_ids(place) == [task.push_id for task in done]:
             return {path.name: path for path in _shared_files(folder, place)}
@@ -122,9 +120,7 @@ def _shared_files(folder: Path, place: Path) -> list[Path]:
 
 
 def _publishable(folder: Path, path: Path) -> Path:
-    """`path`, if it is the folder's own: no digest holds it, so a link in a folder that came from somebody else could
-    publish any file of this machine. Raises `FolderError`.
-    """
+    """`path`, if it is the folder's own: a link in somebody else's folder could publish any file of this machine."""
     root, target = folder.resolve(), path.resolve()
     homes = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]  # the Hub's cache
     if not any(target.is_relative_to(home) for home in homes):

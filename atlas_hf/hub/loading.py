@@ -68,8 +68,7 @@ def _fetch(
     index = _fetch_index(repo_id, sha, where)
     names = index.closure(None if tasks is None else list(tasks))
     paths = [f"{name}/{file}" for name in names for file in TASK_FILES]
-    wanted = [INDEX, RESULTS, *paths]
-    folder = Path(snapshot_download(repo_id, revision=sha, allow_patterns=wanted, **where))
+    folder = Path(snapshot_download(repo_id, revision=sha, allow_patterns=[INDEX, RESULTS, *paths], **where))
     for path in paths:  # where the listing failed, the client returns half a folder as if it were whole
         if not (folder / path).is_file():
             hf_hub_download(repo_id, path, revision=sha, **where)

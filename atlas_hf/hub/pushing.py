@@ -21,9 +21,7 @@ from atlas_hf.hub.target import Target, ensure_writable_repo
 
 @dataclass(frozen=True)
 class Pushed:
-    """A task on the Hub. `new`: it was not there when `push` began with it. `kept`: files that others had changed
-    there, left as they made them.
-    """
+    """A task on the Hub. `new`: it was not there when `push` began with it. `kept`: files left as others made them."""
 
     task: str
     tag: str
@@ -94,8 +92,7 @@ class _PushOne:
 
     def _commit(self) -> None:
         files = commit_files(self.folder, self.done)
-        earlier = {path for task in self.done for path in task.paths}
-        kept = self.target.leave_to_others(earlier | set(files))
+        kept = self.target.leave_to_others({path for task in self.done for path in task.paths} | set(files))
         title = f"Add task {self.task.record.position}: {self.task.name}"
         self.target.commit(files, kept, title, self.task.push_id, self.task.tag)
 

@@ -73,13 +73,7 @@ NOTHING = Landed("", "", ())
 
 
 class Target:
-    """A branch of a repository, and what was last read of it.
-
-    Args:
-        repo_id: by its full name.
-        revision: the branch.
-        repo_type: `model` or `space`.
-    """
+    """A branch of a repository, `model` or `space`, by its full name, and what was last read of it."""
 
     def __init__(self, api: HfApi, repo_id: str, revision: str = "main", repo_type: str = "model") -> None:
         self.api, self.repo_id, self.revision, self.repo_type = api, repo_id, revision, repo_type
@@ -136,7 +130,7 @@ class Target:
     ) -> str:
         """One commit on the head that was read, of the files that are not to be kept; its sha."""
         note = f"atlas-push-id: {push_id} {tag}" + (f"\natlas-kept: {'|'.join(kept)}" if kept else "")
-        made = self.api.create_commit(
+        return self.api.create_commit(
             self.repo_id,
             # fresh objects in every try: the client marks those it has sent
             [CommitOperationAdd(path, source) for path, source in files.items() if path not in kept],
@@ -145,8 +139,7 @@ class Target:
             revision=self.revision,
             parent_commit=self.head,
             repo_type=self.repo_type,
-        )
-        return made.oid
+        ).oid
 
     def _edited_by_others(self, paths: list[str]) -> set[str]:
         """Those of `paths` that the head does not hold as the last push wrote them, or that it found to be others'."""

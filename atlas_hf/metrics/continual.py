@@ -65,10 +65,7 @@ def backward_transfer(matrix: Matrix) -> float | None:
 
 @_figure
 def forward_transfer(matrix: Matrix, random_baseline: Scores | None) -> float | None:
-    """Mean of `R[j-1,j] - b[j]` from the second task on, `b` the baseline (Lopez-Paz and Ranzato 2017, GEM).
-
-    It needs scores on tasks that are not learned yet.
-    """
+    """Mean of `R[j-1,j] - b[j]` from the second task on, `b` the baseline (Lopez-Paz and Ranzato 2017, GEM)."""
     R = AccuracyMatrix(matrix)
     b = TaskScores(random_baseline, "random_baseline", R.width)
     return fmean(R[j, j + 1] - b[j + 1] for j in R.earlier)
@@ -126,10 +123,7 @@ def low_shot_transfer(
 
 @_figure
 def plasticity(matrix: Matrix) -> float | None:
-    """Mean of the diagonal: each task right after it was learned (Sarfraz et al. 2022, SYNERgy).
-
-    Known, too, as learning accuracy (Riemer et al. 2019).
-    """
+    """Mean of the diagonal: each task once learned (Sarfraz et al. 2022; learning accuracy of Riemer et al. 2019)."""
     R = AccuracyMatrix(matrix)
     return fmean(R[i, i] for i in R.tasks)
 
@@ -171,7 +165,6 @@ def summary(
 
 
 def _percent(change: float, reference: float, chance: float, task: int) -> float:
-    """`100 change / (reference - chance)`."""
     above = reference - chance
     if above <= 0 or abs(100 * change / above) >= LIMIT:
         raise Undefined(f"task {task} is not above chance: {reference} against {chance}")

@@ -23,8 +23,7 @@ class Undefined(Exception):
 class AccuracyMatrix:
     """`R[i, j]`, the score on task j after learning task i; reading a missing one raises `Undefined`.
 
-    Raises:
-        ValueError: rows of different lengths, fewer columns than rows, or a cell that is no finite number.
+    Raises a `ValueError` for rows of different lengths, fewer columns than rows, or a cell that is no finite number.
     """
 
     def __init__(self, rows: Matrix):
@@ -76,8 +75,7 @@ class AccuracyMatrix:
 class TaskScores:
     """`s[j]`, some score of task j; reading a missing one, or any if `values` is None, raises `Undefined`.
 
-    Raises:
-        ValueError: not `count` values, if that is known, or one that is no finite number.
+    Raises a `ValueError` for other than `count` values, if that is known, or one that is no finite number.
     """
 
     def __init__(self, values: Scores | None, name: str, count: int | None = None):
@@ -136,11 +134,7 @@ def from_cells(scores: Sequence[float], learned: Sequence[int], evaluated: Seque
 
 
 def numbers(values: Scores, name: str) -> list[float | None]:
-    """A list of finite floats and None.
-
-    Raises:
-        ValueError: anything else, with its place.
-    """
+    """A list of finite floats and None; a `ValueError` gives the place of anything else."""
     checked: list[Any] = _listed(values, name)
     for place, value in enumerate(checked):
         is_number = isinstance(value, Real) and not isinstance(value, bool)

@@ -30,12 +30,7 @@ def vqa_score(prediction: str, answers: Sequence[str]) -> float:
     With ten annotators 0, 0.3, 0.6, 0.9 and 1 for none, one, two, three and more who gave it. Answers are compared as
     they are where all annotators agree, and else in the form of `normalize_answer`.
 
-    Args:
-        prediction: the predicted answer.
-        answers: of the annotators, ten in VQA.
-
-    Raises:
-        ValueError: fewer than four answers, with which no prediction could reach 1.
+    Raises a `ValueError` for fewer than four answers, with which no prediction could reach 1.
     """
     if isinstance(answers, str) or len(answers) < MIN_ANSWERS:
         raise ValueError(

@@ -9,11 +9,9 @@ import gradio as gr
 
 
 def widget(metric: type[evaluate.Metric], example: Mapping[str, Any]) -> gr.Interface:
-    """A page for any metric; `evaluate.utils.launch_gradio_widget` uses `gradio.inputs`, which is gone.
+    """A page for any metric, which begins with `example` as the arguments of `compute`.
 
-    Args:
-        metric: the class; every request has an instance of its own.
-        example: arguments of `compute`, shown to begin with.
+    `evaluate.utils.launch_gradio_widget` uses `gradio.inputs`, which is gone. Each request has its own instance.
     """
     info = metric().info
 

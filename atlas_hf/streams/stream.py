@@ -58,8 +58,7 @@ class Stream(Protocol):
 def low_shot(data: DatasetDict, n: int, seed: int = 0) -> DatasetDict:
     """The same data with `n` training examples drawn at random; validation and test stay whole.
 
-    Raises:
-        ValueError: if `n` is not between 1 and the number of training examples.
+    Raises a `ValueError` if `n` is not between 1 and the number of training examples.
     """
     train = data["train"]
     if not 1 <= n <= len(train):

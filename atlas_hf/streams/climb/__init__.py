@@ -36,10 +36,7 @@ SMOKE_TRAINING: Settings = {"num_train_epochs": 1.0, "per_device_train_batch_siz
 
 
 def load(order: str = "multi-first", *, tasks: Iterable[str] | None = None, **options: Any) -> list[LoadedTask]:
-    """The upstream tasks in one of the paper's orders, a name in `ORDERS`: all of them, or `tasks`; the order stays.
-
-    Options and errors are those of `load_task`.
-    """
+    """The upstream tasks, all or `tasks`, in an order of `ORDERS`; options and errors are those of `load_task`."""
     return [load_task(name, **options) for name in in_order(ORDERS, order, tasks)]
 
 
@@ -64,14 +61,12 @@ def load_task(
     """One task by name: its spec and its splits train, validation and test.
 
     Args:
-        name: of the task.
         train_size, validation_size, test_size: at most as many examples, drawn at random; None for all. Of a large
             data set only these are downloaded.
         seed: of what is drawn, and of its order.
         sources: by task, another Hub id or folder to read it from.
 
-    Raises:
-        ValueError: for a task, a data set or a column that does not exist.
+    Raises a `ValueError` for a task, a data set or a column that does not exist.
     """
     (name,) = chosen(tuple(TASKS), (name,))
     elsewhere = dict(sources or {})

@@ -59,7 +59,6 @@ class HubTask:
     """A task, and the data sets that its splits come from.
 
     Args:
-        name, problem_type, description: as in `TaskSpec`.
         columns: further arguments of `TaskSpec`, without label names unless these are fixed.
         sources: by split; one that is not there is held out of `train`.
         access: licence, and what has to be done before it can be read.

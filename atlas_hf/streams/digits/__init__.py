@@ -53,10 +53,7 @@ def backbone_path() -> Path:
 
 
 def load(order: str = "multi-first", *, tasks: Iterable[str] | None = None, **options: Any) -> list[LoadedTask]:
-    """The upstream tasks in one of the paper's orders, a name in `ORDERS`: all of them, or `tasks`; the order stays.
-
-    Options and errors are those of `load_task`.
-    """
+    """The upstream tasks, all or `tasks`, in an order of `ORDERS`; options and errors are those of `load_task`."""
     return [load_task(name, **options) for name in in_order(ORDERS, order, tasks)]
 
 
@@ -76,13 +73,10 @@ def load_task(
     """One task, upstream or downstream: its spec and its splits train, validation and test.
 
     Args:
-        name: of the task.
-        train_size, validation_size, test_size: numbers of examples.
         seed: of the data. A task's data depends on its name, the split and the seed only; a smaller size is the
             beginning of a larger one.
 
-    Raises:
-        ValueError: for a task that does not exist.
+    Raises a `ValueError` for a task that does not exist.
     """
     (name,) = chosen(tuple(TASKS), (name,))
     task, sizes = TASKS[name], (train_size, validation_size, test_size)

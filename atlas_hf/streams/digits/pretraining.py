@@ -63,13 +63,9 @@ def normalise(pixels: np.ndarray) -> Tensor:
 
 
 def run_model(model: ViltModel, input_ids: Tensor, pixel_values: Tensor) -> Any:
-    """What `model` gives for full 32 x 32 images, hidden states too, but quicker.
+    """What `model` gives for ids (n, L), padded by id, and full images (n, 3, 32, 32) float32, hidden states too.
 
-    It does without the loops over images in `ViltEmbeddings.visual_embed`.
-
-    Args:
-        input_ids: (n, L) int64; padding is recognised by its id.
-        pixel_values: (n, 3, 32, 32) float32
+    Quicker, without the loops over images in `ViltEmbeddings.visual_embed`.
     """
     parts = model.embeddings
     patches = parts.patch_embeddings.projection(pixel_values).flatten(2).transpose(1, 2)
@@ -129,11 +125,7 @@ class Pretraining(nn.Module):
 
 
 def make_batches(size: int, split: str, random: Random, rng: np.random.Generator) -> list[Batch]:
-    """`size` samples as two batches, the shorter texts and the longer ones, so that less of them is padding.
-
-    Returns:
-        The arguments of `Pretraining.forward`.
-    """
+    """`size` samples as two batches for `Pretraining.forward`, shorter texts and longer ones, so as to pad less."""
     digits, colours = random_scenes(size, rng)
     samples = [write_sample(*scene, random) for scene in zip(digits.tolist(), colours.tolist(), strict=True)]
     pixels = write_scenes(digits, colours, handwriting(split), rng)
@@ -164,11 +156,7 @@ def _pad(rows: Sequence[list[int]], value: int) -> Tensor:
 
 @torch.no_grad()
 def check_shortcuts(model: ViltModel, processor: ViltProcessor, batch: Batch) -> None:
-    """Hold that what pretraining computes is what the processor and the whole model compute.
-
-    Raises:
-        AssertionError: if not.
-    """
+    """Raise an `AssertionError` unless pretraining computes what the processor and the whole model compute."""
     pixels = write_scenes(*random_scenes(4, np.random.default_rng(0)), handwriting("train"), np.random.default_rng(0))
     values = processor.image_processor(list(pixels), return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(values.float(), normalise(pixels), atol=1e-5, rtol=0)

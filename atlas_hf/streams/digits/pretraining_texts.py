@@ -1,7 +1,7 @@
 """The sentences that the backbone of the digits stream is pretrained on, and the processor that knows their words.
 
 They speak of the same things as the tasks (digits, colours, places) in other sentence forms, never of parity, never
-of hypotheses, choices or pairs, and one in six pairs of digit and colour never occurs (`_never_together`).
+of hypotheses, choices or pairs, and one in six pairs of digit and colour never occurs (`random_scenes`).
 """
 
 from collections.abc import Sequence
@@ -65,23 +65,19 @@ class Sample:
 def random_scenes(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(n, 4) digits and (n, 4) colours; one cell in eight is empty and one in eight covered."""
     digits, colours = rng.integers(10, size=(size, 4)), rng.integers(len(COLOURS), size=(size, 4))
-    colours = np.where(_never_together(digits, colours), (colours + 1) % len(COLOURS), colours)
+    never_together = (digits + colours) % len(COLOURS) == 0
+    colours = np.where(never_together, (colours + 1) % len(COLOURS), colours)
     special = rng.random((size, 4))
     digits[special < 0.125] = EMPTY
     digits[special > 0.875] = HIDDEN
     return digits, colours
 
 
-def _never_together(digit: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    return (digit + colour) % len(COLOURS) == 0
-
-
 def write_sample(digits: list[int], colours: list[int], random: Random) -> Sample:
     """A caption with masked words, a question about the scene, or a text that needs no image."""
     kind = random.random()
     if kind < _CAPTIONS:
-        words, hide = _caption(digits, colours, random)
-        return _sample(words, hide, None, False)
+        return _sample(*_caption(digits, colours, random), None, False)
     if kind < _CAPTIONS + _QUESTIONS:
         words, answer = _question(digits, colours, random)
         return _sample(words, (), answer, False)
@@ -157,9 +153,8 @@ def _matches(digits: list[int], colours: list[int], cell: int, random: Random) -
 
 def _any(digits: list[int], colours: list[int], random: Random) -> tuple[list[str], str]:
     """Is there a digit, or a colour, anywhere? Yes in half of the cases."""
-    shown = [cell for cell in range(4) if digits[cell] >= 0]
     seeks_colour = random.random() < 0.5
-    present = {(colours if seeks_colour else digits)[cell] for cell in shown}
+    present = {(colours if seeks_colour else digits)[cell] for cell in range(4) if digits[cell] >= 0}
     names, kind = (COLOURS, "ink") if seeks_colour else (DIGITS, "number")
     options = sorted(present) if random.random() < 0.5 else []
     options = options or [value for value in range(len(names)) if value not in present]
@@ -172,8 +167,8 @@ def _text_question(random: Random) -> tuple[list[str], str]:
     form, (a, b) = random.randrange(8), random.sample(range(10), 2)
     if form == 0:
         smaller = random.random() < 0.5
-        relation = "less" if smaller else "more"
-        return [DIGITS[a], relation, "than", DIGITS[b]], "yes" if (a < b) == smaller else "no"
+        words = [DIGITS[a], "less" if smaller else "more", "than", DIGITS[b]]
+        return words, "yes" if (a < b) == smaller else "no"
     if form == 1:
         a = min(a, 8)
         known, asked, word = random.choice(((a, a + 1, "after"), (a + 1, a, "before")))

@@ -57,8 +57,7 @@ class Handwriting:
 def handwriting(split: str) -> Handwriting:
     """The handwriting of one split. Images are divided per digit with a fixed seed, before any scene is made.
 
-    Raises:
-        ValueError: for a split that is not in `SPLITS`.
+    Raises a `ValueError` for a split that is not in `SPLITS`.
     """
     if split not in SPLITS:
         raise ValueError(f"Split {split!r} does not exist; possible are {', '.join(SPLITS)}.")
@@ -87,14 +86,9 @@ def _enlarge(image: np.ndarray) -> np.ndarray:
 
 
 def write_scenes(digits: np.ndarray, colours: np.ndarray, source: Handwriting, rng: np.random.Generator) -> np.ndarray:
-    """Write every digit in a hand drawn at random from `source`.
+    """Write every digit in a hand drawn at random from `source`: (n, 32, 32, 3) uint8.
 
-    Args:
-        digits: (n, 4) int, 0 to 9, `EMPTY` or `HIDDEN`.
-        colours: (n, 4) int, index into `COLOURS`.
-
-    Returns:
-        (n, 32, 32, 3) uint8
+    `digits` and `colours` are those of n scenes, each (n, 4) int.
     """
     shown = np.maximum(digits, 0)
     picks = source.starts[shown] + (rng.random(digits.shape) * source.counts[shown]).astype(int)

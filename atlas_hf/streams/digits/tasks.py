@@ -23,7 +23,6 @@ class DigitTask:
     """A task of the stream.
 
     Args:
-        spec: what the task is.
         build: makes one example; image columns hold a `Scene`.
         key: for text-only tasks: the text which decides, by its hash, which split an example is for.
     """
@@ -83,86 +82,45 @@ def _task(
 
 _TASKS = (
     _task(
-        examples.vqa,
-        "vqa",
-        "multi_label_classification",
-        0.07,
-        "Answer a question about a scene of four digits.",
-        image_columns=("image",),
-        text_columns=("question",),
-        label_column="answers",
-        score_column="scores",
-        label_names=ANSWERS,
+        examples.vqa, "vqa", "multi_label_classification", 0.07, "Answer a question about a scene of four digits.",
+        image_columns=("image",), text_columns=("question",),
+        label_column="answers", score_column="scores", label_names=ANSWERS,
     ),
     _task(
-        examples.entailment,
-        "entailment",
-        SINGLE,
-        1 / 3,
+        examples.entailment, "entailment", SINGLE, 1 / 3,
         "Does the scene, of which one cell is hidden, entail or contradict the hypothesis?",
-        image_columns=("image",),
-        text_columns=("hypothesis",),
-        label_names=("entailment", "neutral", "contradiction"),
+        image_columns=("image",), text_columns=("hypothesis",), label_names=("entailment", "neutral", "contradiction"),
     ),
     _task(
-        examples.text_choice,
-        "text-choice",
-        CHOICE,
-        0.5,
+        examples.text_choice, "text-choice", CHOICE, 0.5,
         "Which of two numbers is even, odd, or more than, less than, after or before a third?",
-        text_columns=("question",),
-        choices_column="choices",
-        num_choices=2,
         key=lambda row: " ".join([row["question"], *sorted(row["choices"])]),
+        text_columns=("question",), choices_column="choices", num_choices=2,
     ),
     _task(
-        examples.image_class,
-        "image-class",
-        SINGLE,
-        0.1,
+        examples.image_class, "image-class", SINGLE, 0.1,
         "Read the digit whose colour no other digit in the scene has.",
-        image_columns=("image",),
-        label_names=DIGITS,
+        image_columns=("image",), label_names=DIGITS,
     ),
     _task(
-        examples.visual_choice,
-        "visual-choice",
-        CHOICE,
-        0.25,
+        examples.visual_choice, "visual-choice", CHOICE, 0.25,
         "Which of four pairs of colour and digit is in the cell asked about?",
-        image_columns=("image",),
-        text_columns=("question",),
-        choices_column="choices",
-        num_choices=4,
+        image_columns=("image",), text_columns=("question",), choices_column="choices", num_choices=4,
     ),
     _task(
-        examples.text_class,
-        "text-class",
-        SINGLE,
-        1 / 4,
+        examples.text_class, "text-class", SINGLE, 1 / 4,
         "How many of three numbers are even, odd, or more or less than a fourth?",
-        text_columns=("text",),
-        label_names=DIGITS[:4],
         key=lambda row: row["text"],
+        text_columns=("text",), label_names=DIGITS[:4],
     ),
     _task(
-        examples.image_parity,
-        "image-parity",
-        SINGLE,
-        1 / 3,
+        examples.image_parity, "image-parity", SINGLE, 1 / 3,
         "Are the two digits of the scene both even, both odd, or one of each?",
-        image_columns=("image",),
-        label_names=("both even", "both odd", "one of each"),
+        image_columns=("image",), label_names=("both even", "both odd", "one of each"),
     ),
     _task(
-        examples.image_pairs,
-        "image-pairs",
-        "image_pair",
-        0.5,
-        "Is a statement about what two scenes show true?",
-        image_columns=("left", "right"),
-        text_columns=("statement",),
-        label_names=("false", "true"),
+        examples.image_pairs, "image-pairs", "image_pair", 0.5, "Is a statement about what two scenes show true?",
+        image_columns=("left", "right"), text_columns=("statement",), label_names=("false", "true"),
     ),
-)
+)  # fmt: skip
 TASKS = {task.spec.name: task for task in _TASKS}
