@@ -10,14 +10,6 @@ from atlas_hf.fusion.fusing import VARIANTS, WEIGHTINGS, fuse, fuse_packs
 from atlas_hf.fusion.loop import bottleneck, fuse_loop
 
 __all__ = [
-    "VARIANTS",
-    "WEIGHTINGS",
-    "Pack",
-    "bottleneck",
-    "compute_dtype",
-    "fuse",
-    "fuse_loop",
-    "fuse_packs",
-    "orthogonality",
-    "widened",
-]
+    "VARIANTS", "WEIGHTINGS", "Pack", "bottleneck", "compute_dtype", "fuse", "fuse_loop", "fuse_packs",
+    "orthogonality", "widened",
+]  # fmt: skip

@@ -33,10 +33,7 @@ class AnsweringModel(TaskModel):
     """Logits, losses, coefficients and predictions of the tasks. See `AtlasModel`."""
 
     def forward(
-        self,
-        task: str | Sequence[str] | None = None,
-        labels: Tensor | Sequence[Any] | None = None,
-        **inputs: Any,
+        self, task: str | Sequence[str] | None = None, labels: Tensor | Sequence[Any] | None = None, **inputs: Any
     ) -> AtlasOutput:
         """Logits of a task, and its loss if labels are given.
 

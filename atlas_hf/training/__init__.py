@@ -15,17 +15,6 @@ from atlas_hf.training.task_trainer import TaskTrainer, evaluate_task, score
 from atlas_hf.training.trainer import AtlasTrainer
 
 __all__ = [
-    "AtlasTrainer",
-    "AtlasTrainingArguments",
-    "Pruned",
-    "StageTable",
-    "TaskTrainer",
-    "environment",
-    "evaluate_task",
-    "learn_sequence",
-    "mean_coefficients",
-    "most_useful",
-    "prune_experience",
-    "score",
-    "write_results",
-]
+    "AtlasTrainer", "AtlasTrainingArguments", "Pruned", "StageTable", "TaskTrainer", "environment", "evaluate_task",
+    "learn_sequence", "mean_coefficients", "most_useful", "prune_experience", "score", "write_results",
+]  # fmt: skip

@@ -36,11 +36,7 @@ class Pruned:
 
 
 def prune_experience(
-    model: AtlasModel,
-    task: str,
-    dataset: Dataset,
-    threshold: float = 0.01,
-    args: AtlasTrainingArguments | None = None,
+    model: AtlasModel, task: str, dataset: Dataset, threshold: float = 0.01, args: AtlasTrainingArguments | None = None
 ) -> Pruned:
     """Let a learned task no longer reuse adapters that contribute less than `threshold`.
 
