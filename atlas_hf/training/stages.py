@@ -70,8 +70,7 @@ def stage_table(model: AtlasModel, task: str, stages: Sequence[str], stage: str,
 def changing_only(model: nn.Module, task: str, stage: str) -> Iterator[None]:
     """What does not train in this stage has the same bits after the block as before it.
 
-    Raises:
-        RuntimeError: anything but the parts of the task that `STAGES` names would train, or has changed; it is named.
+    Raises a `RuntimeError` that names what would train, or has changed, but for the task's parts that `STAGES` names.
     """
     wanted = STAGES[stage].trained
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]

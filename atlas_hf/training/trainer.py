@@ -102,8 +102,7 @@ class AtlasTrainer(TaskTrainer):
                 Without `args.save_only_model`, one process ends with the bytes of a training in one go.
             kwargs: passed on to `Trainer.train`, for each stage.
 
-        Returns:
-            Steps and loss of the last stage, with the metrics of every stage.
+        Returns steps and loss of the last stage, with the metrics of every stage.
 
         Raises:
             FloatingPointError: the loss is NaN or infinite.
