@@ -67,7 +67,6 @@ class AtlasModel(AnsweringModel):
         The layout is that of the Hub repository. A task folder also loads with plain PEFT.
 
         Args:
-            save_directory: the folder; made if it is not there.
             tasks: write only these; the others are in the folder already. By default all.
 
         Raises:

@@ -32,8 +32,7 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
         model: with the task in its first stage, its queries as they were drawn (`init_queries="screened"`).
         dataset: the task's training examples; at most 256, drawn by `seed`, are used.
 
-    Returns:
-        The opened tasks, the most useful first.
+    Returns the opened tasks, the most useful first.
     """
     starts = {site: site.query_starts(task) for site in model.base_model.sites_of(task).values()}
     spec = model.specs[task]
@@ -75,8 +74,7 @@ def most_useful(
     Args:
         spec: the new task, which the model does not hold yet.
         dataset: its training examples; at most 256, drawn by `seed`, are used.
-        limit: how many tasks to choose; None for all.
-        tasks: among which; by default all of the model.
+        limit: how many to choose of `tasks`, by default all of the model; None for all.
 
     Returns:
         The `limit` tasks with the lowest error of a ridge regression on their pooled features (`probe_error`), in the

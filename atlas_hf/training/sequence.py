@@ -44,8 +44,7 @@ def learn_sequence(
     Args:
         model: without tasks; those of the folder are loaded into it.
         stream: pairs of a `TaskSpec` and its splits `train`, `validation` and `test`.
-        args: see `AtlasTrainingArguments`. Checkpoints go to a folder inside `output_dir`.
-        output_dir: where the tasks, `atlas.json`, `results.json` and the plots go.
+        output_dir: where the tasks, `atlas.json`, `results.json`, the plots and the checkpoints go.
         downstream: tasks that each start from the model after `stream`, and do not reuse one another.
         reuse: False learns every task alone (`max_experience=0`): the independent adapters to compare with.
         description: kept in `results.json` (for example where the data comes from).
@@ -56,8 +55,7 @@ def learn_sequence(
     `args.hub_model_id`, one commit and one tag each. A push that fails costs nothing: the sequence goes on, and what
     is missing is pushed with the next task, or by `atlas-hf push`.
 
-    Returns:
-        What `results.json` holds.
+    Returns what `results.json` holds.
 
     Raises:
         ValueError: bad data, or a folder with other tasks or settings. Nothing is lost: what was finished stays.

@@ -56,7 +56,7 @@ class Mixture:
 
 
 def runs_of(names: Sequence[str], known: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """PEFT's `adapter_names`, one per row, as runs of task and number of rows. Raises a `ValueError` for unknown ones."""
+    """PEFT's `adapter_names`, one per row, as runs of task and number of rows. Raises a `ValueError` if unknown."""
     if isinstance(names, str) or not names or not set(names) <= set(known):
         raise ValueError(
             f"adapter_names is {names!r}; give a list with a name for each row: "
