@@ -96,9 +96,8 @@ def most_useful(
 def probe_error(features: Tensor, targets: Tensor) -> float:
     """Squared error of ridge regression at left-out examples, as a share of that of the mean; the best penalty's.
 
-    Args:
-        features: (n, R, D), R rows per example that are left out together; targets: (n, R, C). The examples are in
-            random order. Penalties are shares of the summed squared length of the centred features.
+    Features (n, R, D), R rows per example that are left out together, and targets (n, R, C), in random order.
+    Penalties are shares of the summed squared length of the centred features.
     """
     folds = min(FOLDS, len(features))
     if folds < 2:

@@ -11,11 +11,7 @@ from atlas_hf.tuner.config import BASE
 
 
 class Mixture:
-    """The examples and rows of each task in a batch.
-
-    Args:
-        tasks: of each example.
-        rows_per_example: how many rows, one after another, an example of each task has.
+    """The examples and rows of each task in a batch, whose `tasks` are those of its examples, in order.
 
     Attributes:
         examples: positions of the examples of each task, by task.
