@@ -37,10 +37,9 @@ def add_adapters(x: Tensor, coefficients: Tensor, packs: Sequence[Pack], kept: T
 
     The backward pass needs the bottlenecks. Small ones are kept for it, large ones (`KEPT`) computed again, which is
     a quarter more of the adapters' matrix products in a step that trains none of them. It cannot be differentiated
-    again.
+    again. The adapters of the packs follow one another in `coefficients`.
 
     Args:
-        packs: their adapters follow one another in `coefficients`.
         kept: the values of `x` in memory that lives until the backward pass anyway; by default `x` itself.
     """
     dtype = compute_dtype(x)
@@ -49,10 +48,7 @@ def add_adapters(x: Tensor, coefficients: Tensor, packs: Sequence[Pack], kept: T
 
 
 def widened(packs: Sequence[Pack]) -> list[Pack]:
-    """All of the widest bottleneck's width: narrower ones filled up with zeros, which add nothing: silu(0) = 0.
-
-    Also of single adapters, whose tensors have no axis of adapters.
-    """
+    """All as wide as the widest bottleneck, by zeros, which add nothing: silu(0) = 0. The axis K may be missing."""
     widest = max(pack.down_bias.shape[-1] for pack in packs)
     return [_filled(pack, widest - pack.down_bias.shape[-1]) for pack in packs]
 

@@ -1,12 +1,8 @@
 """The fusion of several adapters at a site: weighed for each example and added up.
 
 Letters as in `atlas_hf.fusion.coefficients`. Formulas: Figure 2 of arXiv 2410.10923 (variant `"paper"`) and the fusion
-module of the authors' released code (variant `"reference"`); the design notes in the README tell them apart.
-
-No tensor of shape (K, B, L, D) is made. All adapters are two matrix products over the stacked bottlenecks; the
-pooling of variant `"reference"`, which attends over every adapter's own output `x + U h + u`, follows from `x`, the
-bottleneck `h` and `U^T q` alone. Adapters may come in several packs, so that no gradient is computed for those that
-are frozen. What is large is computed again in the backward pass, and not kept for it.
+module of the authors' released code (variant `"reference"`); the design notes in the README tell them apart. No tensor
+of shape (K, B, L, D) is made. Adapters come in several packs so that those that are frozen cost no gradient.
 """
 
 from collections.abc import Sequence

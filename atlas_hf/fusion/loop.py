@@ -43,8 +43,6 @@ def _pool(tokens: Tensor, query: Tensor, num_heads: int, mask: Tensor | None) ->
     """The queries attend over themselves and the tokens that are seen: (B, L, D), (Q, D) -> (B, Q, D)."""
     rows = torch.cat([query.expand(len(tokens), -1, -1), tokens], dim=1).unflatten(-1, (num_heads, -1)).transpose(1, 2)
     count, scale = len(query), 1 / math.sqrt(tokens.shape[-1])
-    seen = None
-    if mask is not None:
-        seen = torch.cat([mask.new_ones(len(mask), count), mask], dim=1).bool()[:, None, None]
+    seen = None if mask is None else torch.cat([mask.new_ones(len(mask), count), mask], dim=1).bool()[:, None, None]
     pooled = scaled_dot_product_attention(rows[:, :, :count], rows, rows, attn_mask=seen, scale=scale)
     return pooled.transpose(1, 2).flatten(2)

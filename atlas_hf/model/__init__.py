@@ -1,7 +1,5 @@
-"""`AtlasModel`: one frozen backbone and the tasks that it has learned: what it computes, how it is saved and loaded.
+"""`AtlasModel` (saving and loading) is an `AnsweringModel` (what it computes), a `TaskModel`, and so a `PeftModel`.
 
-Downwards: `AtlasModel` (saving and loading by `storage`, the Hub) is an `AnsweringModel` (a batch: the backbone with
-`atlas_hf.tuner` at its sites, then heads), which is a `TaskModel` (which tasks there are), which is a `PeftModel`.
 May import `report`, `hub`, `data`, `folder`, `tuner` and the rooms below.
 """
 

@@ -19,10 +19,9 @@ from atlas_hf.tuner import BASE, ROUTE, Head, Mixture, Route, backbone_of, pool,
 
 @dataclass
 class AtlasOutput(ModelOutput):
-    """What `AtlasModel.forward` returns.
+    """What `AtlasModel.forward` returns: `loss`, a scalar if labels were given, and `logits`, (B, C) or (B, choices).
 
-    `loss`: a scalar, if labels were given. `logits`: (B, C), or (B, choices); for a batch of several tasks a tuple
-    of (C,) or (choices,), one per example.
+    For a batch of several tasks the logits are a tuple of (C,) or (choices,), one per example.
     """
 
     loss: Tensor | None = None
@@ -33,10 +32,7 @@ class AnsweringModel(TaskModel):
     """Logits, losses, coefficients and predictions of the tasks. See `AtlasModel`."""
 
     def forward(
-        self,
-        task: str | Sequence[str] | None = None,
-        labels: Tensor | Sequence[Any] | None = None,
-        **inputs: Any,
+        self, task: str | Sequence[str] | None = None, labels: Tensor | Sequence[Any] | None = None, **inputs: Any
     ) -> AtlasOutput:
         """Logits of a task, and its loss if labels are given.
 
@@ -149,7 +145,6 @@ class AnsweringModel(TaskModel):
         """Answers with scores, best first.
 
         Args:
-            task: which task's question is asked.
             images: a PIL image or path, a pair of them for a task about pairs, or a list of such.
             texts: a string, a tuple of strings for a task with several text columns, or a list of such.
             choices: a list of strings, or a list of such lists, for a multiple-choice task.

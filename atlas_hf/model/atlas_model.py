@@ -67,7 +67,6 @@ class AtlasModel(AnsweringModel):
         The layout is that of the Hub repository. A task folder also loads with plain PEFT.
 
         Args:
-            save_directory: the folder; made if it is not there.
             tasks: write only these; the others are in the folder already. By default all.
 
         Raises:
@@ -139,10 +138,12 @@ class AtlasModel(AnsweringModel):
         """
         folder = locate(model_id, revision, tasks, token)
         if folder is None:
-            return cls._from_backbone(backbone or model_id, revision, config, dtype or torch.float32, token)
+            loaded, processor, base_id = load_backbone(backbone or model_id, revision, dtype or torch.float32, token)
+            return cls(loaded, processor, config, base_id, revision).eval()
         base = Index.load(folder).base_model
         source = storage.backbone_id(base, folder == Path(model_id)) if backbone is None else backbone
-        model = cls._from_backbone(source, base.revision, config, getattr(torch, base.dtype), token)
+        loaded, processor, _ = load_backbone(source, base.revision, getattr(torch, base.dtype), token)
+        model = cls(loaded, processor, config).eval()
         model.task_config.base_model_name_or_path, model.task_config.revision = base.id, base.revision
         model.load_tasks(folder, tasks)
         if dtype is not None:
@@ -154,23 +155,9 @@ class AtlasModel(AnsweringModel):
             )
         return model.eval()
 
-    @classmethod
-    def _from_backbone(
-        cls,
-        source: PreTrainedModel | str | Path,
-        revision: str | None,
-        config: AtlasConfig | None,
-        dtype: torch.dtype,
-        token: str | bool | None,
-    ) -> AtlasModel:
-        """A model without tasks."""
-        backbone, processor, base_id = load_backbone(source, revision, dtype, token)
-        return cls(backbone, processor, config, base_id, revision).eval()
-
     def load_tasks(self, folder: str | Path, tasks: Sequence[str] | None = None) -> None:
         """Add tasks from a folder that `save_pretrained` wrote, with what they reuse; none if any file is wrong."""
-        folder = Path(folder)
-        index = Index.load(folder)
+        folder, index = Path(folder), Index.load(folder)
         wanted = index.closure(None if tasks is None else list(tasks))
         storage.check_backbone(self.base_sha256, index.base_model)
         storage.load_tasks(self, index, folder, [name for name in wanted if name not in self.tasks])

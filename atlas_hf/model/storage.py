@@ -1,12 +1,7 @@
 """How the tasks of a model are written to the layout of `atlas_hf.folder`, and read from it onto their backbone.
 
-Which file owns a fact, and which one holds a copy:
-
-    fact                                      owner                  copy
-    experience, stage                         adapter_config.json    atlas.json
-    problem type, labels, rows per example    task.json              adapter_config.json, "head"
-
-`atlas.json` alone has to tell which tasks to download, and plain PEFT builds a head from `adapter_config.json` alone.
+`adapter_config.json` owns experience and stage; `atlas.json`, which alone has to tell what to download, has a copy.
+`task.json` owns problem type, labels and rows per example; "head" in `adapter_config.json` is a copy for plain PEFT.
 """
 
 from collections.abc import Sequence

@@ -179,10 +179,8 @@ class TaskModel(PeftModel):
     def drop_experience(self, task: str, names: Sequence[str]) -> None:
         """Let a learned task no longer reuse these earlier ones. Its answers change (see `prune_experience`).
 
-        The tasks that reuse it do not change: they use its adapter, not what it reuses.
-
-        Raises:
-            ValueError: the task does not reuse them, or is still being learned.
+        The tasks that reuse it do not change: they use its adapter, not what it reuses. Raises a `ValueError` if the
+        task does not reuse them, or is still being learned.
         """
         self._check_known(task)
         config = self.peft_config[task]

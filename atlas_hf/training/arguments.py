@@ -51,7 +51,6 @@ class AtlasTrainingArguments(TrainingArguments):
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Each stage ends with its best state."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator reads the data set's columns."})
     label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "Of the batches."})
-
     dataloader_pin_memory: bool = field(
         default_factory=torch.cuda.is_available, metadata={"help": "Of use with an accelerator only."}
     )

@@ -17,14 +17,10 @@ MARK = "atlas_progress.json"  # written last
 
 @dataclass(frozen=True)
 class Progress:
-    """What a later run has to know of a training beside the state of Trainer.
-
-    `fingerprint` is of all that decides what the task comes to; `ended`: no step of the stage is left; the others are
-    as `AtlasTrainer` has them.
-    """
+    """What a later run has to know of a training beside the state of Trainer; fields as `AtlasTrainer` has them."""
 
     fingerprint: str
-    ended: bool = False
+    ended: bool = False  # no step of the stage is left
     opened: list[str] = field(default_factory=list)
     stage_metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds: float = 0.0

@@ -33,13 +33,7 @@ def learn_task(
 ) -> TaskResult:
     """Add a task and train it; it goes on from its last checkpoint if a run was interrupted.
 
-    Args:
-        data: its splits; coefficients are measured on `test`.
-        experience: the earlier tasks to reuse.
-        args, folder: of the sequence; checkpoints go into the folder.
-
-    Returns:
-        What is known of the task but for its role and score.
+    Returned is all that is known but its role and score, with the coefficients on the split `test` of its data.
     """
     args = _arguments(args, folder)
     set_seed(args.seed)

@@ -23,11 +23,7 @@ EXAMPLES = 256
 
 @dataclass(frozen=True)
 class Pruned:
-    """What `prune_experience` did.
-
-    `dropped`: the earlier tasks that the task no longer reuses. `contributions`: of each task that it reused, see
-    `contributions`. `before`, `after`: the task's metric on the data.
-    """
+    """What `prune_experience` dropped, by which `contributions`, and the task's metric before and after."""
 
     dropped: list[str]
     contributions: dict[str, float]
@@ -36,11 +32,7 @@ class Pruned:
 
 
 def prune_experience(
-    model: AtlasModel,
-    task: str,
-    dataset: Dataset,
-    threshold: float = 0.01,
-    args: AtlasTrainingArguments | None = None,
+    model: AtlasModel, task: str, dataset: Dataset, threshold: float = 0.01, args: AtlasTrainingArguments | None = None
 ) -> Pruned:
     """Let a learned task no longer reuse adapters that contribute less than `threshold`.
 
@@ -52,8 +44,7 @@ def prune_experience(
         threshold: a share of the vectors that an adapter adds to, see `contributions`.
         args: for the evaluation, its batch size for example.
 
-    Raises:
-        ValueError: the task is unknown, or still being learned.
+    Raises a `ValueError` for a task that is unknown, or still being learned.
     """
     found = contributions(model, task, dataset)
     dropped = [name for name, share in found.items() if share < threshold]

@@ -1,7 +1,4 @@
-"""Going on with a folder, which must be the beginning of this sequence, or a checkpoint: under the same settings.
-
-Which settings must be the same: those that decide what is learned.
-"""
+"""Going on with a folder that begins this sequence, or with a checkpoint, if all that decides is the same."""
 
 import hashlib
 import json
@@ -59,12 +56,8 @@ _SHOWN_AS_THE_ADAPTER = ("target_modules", "num_heads")  # in every task's confi
 def _decisive_arguments(args: AtlasTrainingArguments) -> dict[str, Any]:
     """The fields of the arguments that can change what is learned, and the number of processes."""
     silent = [pattern for patterns in _ARGUMENTS_THAT_DO_NOT_COUNT.values() for pattern in patterns]
-    values = {
-        name: value
-        for name, value in args.to_dict().items()
-        if not any(fnmatchcase(name, pattern) for pattern in silent)
-    }
-    return values | {"processes": args.world_size}
+    values = args.to_dict() | {"processes": args.world_size}
+    return {name: value for name, value in values.items() if not any(fnmatchcase(name, pattern) for pattern in silent)}
 
 
 def _decisive_config(config: AtlasConfig) -> dict[str, Any]:
@@ -111,7 +104,6 @@ def resume(model: AtlasModel, folder: Path, stream: Stream, given: Results) -> R
 
     Args:
         model: without tasks, or with those of the folder.
-        stream: every task, in order.
         given: without tasks; its settings and description are those that the folder must have been begun with.
 
     Raises:

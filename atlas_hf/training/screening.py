@@ -32,8 +32,7 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
         model: with the task in its first stage, its queries as they were drawn (`init_queries="screened"`).
         dataset: the task's training examples; at most 256, drawn by `seed`, are used.
 
-    Returns:
-        The opened tasks, the most useful first.
+    Returns the opened tasks, the most useful first.
     """
     starts = {site: site.query_starts(task) for site in model.base_model.sites_of(task).values()}
     spec = model.specs[task]
@@ -75,8 +74,7 @@ def most_useful(
     Args:
         spec: the new task, which the model does not hold yet.
         dataset: its training examples; at most 256, drawn by `seed`, are used.
-        limit: how many tasks to choose; None for all.
-        tasks: among which; by default all of the model.
+        limit: how many to choose of `tasks`, by default all of the model; None for all.
 
     Returns:
         The `limit` tasks with the lowest error of a ridge regression on their pooled features (`probe_error`), in the
@@ -98,9 +96,8 @@ def most_useful(
 def probe_error(features: Tensor, targets: Tensor) -> float:
     """Squared error of ridge regression at left-out examples, as a share of that of the mean; the best penalty's.
 
-    Args:
-        features: (n, R, D), R rows per example that are left out together; targets: (n, R, C). The examples are in
-            random order. Penalties are shares of the summed squared length of the centred features.
+    Features (n, R, D), R rows per example that are left out together, and targets (n, R, C), in random order.
+    Penalties are shares of the summed squared length of the centred features.
     """
     folds = min(FOLDS, len(features))
     if folds < 2:

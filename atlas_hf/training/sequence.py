@@ -1,5 +1,7 @@
-"""`learn_sequence`: a stream of tasks, one after another, each finished task saved before the next begins."""
+"""`learn_sequence`: a stream of tasks in order, each finished task saved and pushed before the next begins."""
 
+import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,16 +9,19 @@ from typing import Any
 from accelerate import PartialState
 from datasets import Dataset
 
-from atlas_hf.folder import DOWNSTREAM, UPSTREAM, Results, prepare, saying_what_is_safe
+from atlas_hf import hub
+from atlas_hf.folder import CHECKPOINTS, DOWNSTREAM, UPSTREAM, Results, prepare, saying_what_is_safe
 from atlas_hf.model import AtlasModel
+from atlas_hf.report.card import write_card
+from atlas_hf.report.pictures import draw_results
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.keeping import keep, keep_again, publish, repository
 from atlas_hf.training.learning import environment, learn_task
 from atlas_hf.training.resuming import Stream, resume, sequence_settings
 from atlas_hf.training.screening import most_useful
 from atlas_hf.training.task_trainer import score
 
+logger = logging.getLogger(__name__)
 SPLITS = ("train", "validation", "test")
 
 
@@ -39,8 +44,7 @@ def learn_sequence(
     Args:
         model: without tasks; those of the folder are loaded into it.
         stream: pairs of a `TaskSpec` and its splits `train`, `validation` and `test`.
-        args: see `AtlasTrainingArguments`. Checkpoints go to a folder inside `output_dir`.
-        output_dir: where the tasks, `atlas.json`, `results.json` and the plots go.
+        output_dir: where the tasks, `atlas.json`, `results.json`, the plots and the checkpoints go.
         downstream: tasks that each start from the model after `stream`, and do not reuse one another.
         reuse: False learns every task alone (`max_experience=0`): the independent adapters to compare with.
         description: kept in `results.json` (for example where the data comes from).
@@ -51,8 +55,7 @@ def learn_sequence(
     `args.hub_model_id`, one commit and one tag each. A push that fails costs nothing: the sequence goes on, and what
     is missing is pushed with the next task, or by `atlas-hf push`.
 
-    Returns:
-        What `results.json` holds.
+    Returns what `results.json` holds.
 
     Raises:
         ValueError: bad data, or a folder with other tasks or settings. Nothing is lost: what was finished stays.
@@ -96,3 +99,59 @@ def _check_splits(spec: TaskSpec, data: Mapping[str, Dataset]) -> None:
         raise ValueError(f"Task '{spec.name}' lacks the split(s) {missing}; it has {list(data)}. Give {SPLITS}.")
     for split in SPLITS:
         spec.check_dataset(data[split], split)
+
+
+def keep(model: AtlasModel, task: str, results: Results, folder: Path) -> None:
+    """Save a task; it counts as learned from the moment that `atlas.json` names it, which is written last.
+
+    `results` are of all tasks, this one included; `folder` holds all others.
+    """
+    write_results(results, folder)
+    model.save_pretrained(folder, tasks=[task])
+    shutil.rmtree(folder / CHECKPOINTS / task, ignore_errors=True)
+
+
+def keep_again(model: AtlasModel, results: Results, folder: Path) -> None:
+    """What a process may have left undone that was killed after it had saved the last task."""
+    for task in model.tasks:
+        shutil.rmtree(folder / CHECKPOINTS / task, ignore_errors=True)
+    write_results(results, folder)
+
+
+def write_results(results: Results, folder: Path) -> None:
+    """`results.json`, and the pictures of it."""
+    results.save(folder)
+    draw_results(results, folder)
+
+
+def repository(model: AtlasModel, args: AtlasTrainingArguments) -> str | None:
+    """Full name of the repository that the first process pushes to, which it makes sure that it can write.
+
+    Raises:
+        ValueError: no repository is named, or nobody else could load the backbone.
+        HubError: the repository cannot be written.
+    """
+    if not args.push_to_hub or args.process_index != 0:
+        return None
+    if not args.hub_model_id:
+        raise ValueError("push_to_hub needs hub_model_id: the repository to push to, for example 'me/my-atlas'.")
+    model.check_pushable()
+    return hub.ensure_writable_repo(args.hub_model_id, private=args.hub_private_repo, token=args.hub_token)
+
+
+def publish(folder: Path, task: str, repo_id: str | None, args: AtlasTrainingArguments) -> None:
+    """Write the card, keep this state, whose last task is `task`, for its commit, and push what is not there yet.
+
+    A push that fails is a warning: nothing of it is lost.
+    """
+    write_card(folder, repo_id)
+    hub.snapshot(folder, task)
+    if repo_id is None:
+        return
+    try:
+        hub.push(folder, repo_id, private=args.hub_private_repo, token=args.hub_token)
+    except (hub.HubError, ValueError) as error:
+        logger.warning(
+            "Task '%s' is learned and saved in %s, but was not pushed to %s: %s It is pushed with the next task, "
+            "or with `atlas-hf push %s %s`.", task, folder, repo_id, error, folder, repo_id,
+        )  # fmt: skip

@@ -70,8 +70,7 @@ def stage_table(model: AtlasModel, task: str, stages: Sequence[str], stage: str,
 def changing_only(model: nn.Module, task: str, stage: str) -> Iterator[None]:
     """What does not train in this stage has the same bits after the block as before it.
 
-    Raises:
-        RuntimeError: anything but the parts of the task that `STAGES` names would train, or has changed; it is named.
+    Raises a `RuntimeError` that names what would train, or has changed, but for the task's parts that `STAGES` names.
     """
     wanted = STAGES[stage].trained
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
@@ -99,8 +98,7 @@ def digest(tensor: Tensor) -> bytes:
     """Of a tensor's bits, taken where the tensor lies: a backbone is read at the speed of its memory, and not copied.
 
     The bits are read as words of 64, in rows of 4096, and added up modulo 2^64 by row and by column; only the sums are
-    hashed. What changes words and none of these sums has to even out in every row and every column at once. (Nobody
-    is to be kept from making two tensors of one digest: what is looked for is an accident.)
+    hashed. A change that they miss has to even out in every row and column at once: it would be no accident.
     """
     data = tensor.detach().contiguous().flatten()
     if data.storage_offset() * data.element_size() % 8:

@@ -19,10 +19,8 @@ class TaskTrainer(Trainer):
     """Trains what is trainable, and scores a task by the metric of its `TaskSpec`, always under the same seed.
 
     Its model has `specs`, `task`, `set_task` and `collator`, as an `AtlasModel` has, and gives the loss of its active
-    task, which is also the default of `task`. Without `eval_dataset` training ends with its last state.
-
-    Raises:
-        ValueError: an unknown task, or data that do not fit its `TaskSpec`.
+    task, which is also the default of `task`. Without `eval_dataset` training ends with its last state. Raises a
+    `ValueError` for an unknown task, or data that do not fit its `TaskSpec`.
     """
 
     model: Any  # a Module that has these

@@ -63,10 +63,9 @@ class AtlasTrainer(TaskTrainer):
         if "optimizers" in kwargs or "optimizer_cls_and_kwargs" in kwargs:
             raise ValueError("Each stage makes its own optimizer; choose it with args.optim and its settings.")
         self.stage: str | None = None
-        self._began = 0.0  # what `train` counts its seconds from
         self.stage_metrics: dict[str, dict[str, float]] = {}
         self.opened: list[str] = []
-        self.seconds = 0.0
+        self._began = self.seconds = 0.0  # what `train` counts its seconds from, and to
         super().__init__(model, args, task, train_dataset, eval_dataset, **kwargs)
         self.add_callback(StageTable(self.stage_table))
         if not self.args.disable_tqdm:
@@ -80,8 +79,7 @@ class AtlasTrainer(TaskTrainer):
         return (["experience"] if self._config.experience else []) + ["expansion"]
 
     @property
-    def _folder(self) -> Path:
-        """Of the current stage's checkpoints."""
+    def _folder(self) -> Path:  # of the current stage's checkpoints
         return Path(str(self.args.output_dir))
 
     @property
@@ -102,8 +100,7 @@ class AtlasTrainer(TaskTrainer):
                 Without `args.save_only_model`, one process ends with the bytes of a training in one go.
             kwargs: passed on to `Trainer.train`, for each stage.
 
-        Returns:
-            Steps and loss of the last stage, with the metrics of every stage.
+        Returns steps and loss of the last stage, with the metrics of every stage.
 
         Raises:
             FloatingPointError: the loss is NaN or infinite.

@@ -18,29 +18,10 @@ from atlas_hf.tuner.route import ROUTE, Route, routed
 from atlas_hf.tuner.stages import PARTS, REUSED, STAGES, count_by_part, part_and_task
 
 __all__ = [
-    "BASE",
-    "PARTS",
-    "REUSED",
-    "ROUTE",
-    "STAGES",
-    "TARGET_MODULES",
-    "AtlasConfig",
-    "AtlasLayer",
-    "AtlasPeftType",
-    "AtlasTuner",
-    "Head",
-    "Mixture",
-    "Route",
-    "backbone_of",
-    "build_head",
-    "count_by_part",
-    "head_arguments",
-    "part_and_task",
-    "pool",
-    "pool_runs",
-    "pooled_size",
-    "routed",
-]
+    "BASE", "PARTS", "REUSED", "ROUTE", "STAGES", "TARGET_MODULES", "AtlasConfig", "AtlasLayer", "AtlasPeftType",
+    "AtlasTuner", "Head", "Mixture", "Route", "backbone_of", "build_head", "count_by_part", "head_arguments",
+    "part_and_task", "pool", "pool_runs", "pooled_size", "routed",
+]  # fmt: skip
 
 # As PEFT's own `register_peft_method` does for the methods of its closed enum.
 _KIND: Any = AtlasPeftType.ATLAS

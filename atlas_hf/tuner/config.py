@@ -41,8 +41,7 @@ class AtlasConfig(PeftConfig):
         r: width of the bottleneck.
         target_modules: names (or a regex) of the linear modules whose output is adapted. By default the attention
             output and the MLP output projections of the model types that are known.
-        exclude_modules: names (or a regex) of modules to leave out.
-        layers_to_transform, layers_pattern: as everywhere in PEFT.
+        exclude_modules, layers_to_transform, layers_pattern: as everywhere in PEFT.
         num_heads: heads of the pooling attention; by default the backbone's.
         variant: `"paper"` or `"reference"`, see `atlas_hf.fusion.fuse`.
         weighting: `"adapter"` (one coefficient per adapter) or `"channel"` (one per hidden channel).

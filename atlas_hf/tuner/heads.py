@@ -13,8 +13,7 @@ class Head(nn.Module):
     """Linear(D, 2D) - LayerNorm - GELU - Linear(2D, C), as in the released code (Model/vilt_model.py).
 
     Args:
-        in_features: D, the size of a pooled vector.
-        num_labels: C.
+        in_features: D, the size of a pooled vector; num_labels: C.
         rows_per_example: how many backbone rows, and so pooled vectors, belong to one example.
     """
 

@@ -16,11 +16,7 @@ from atlas_hf.tuner.route import ROUTE, Operands, Route
 
 
 class AtlasLayer(TaskParameters):
-    """Wraps a linear module; its output `x` goes through the fused adapters of the task at hand.
-
-    Attributes:
-        packs: the adapters as the fusion takes them, kept while they do not change.
-    """
+    """Wraps a linear module; its output `x` goes through the fused adapters of the task at hand."""
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: AtlasConfig) -> None:
         super().__init__(base_layer, adapter_name)

@@ -11,11 +11,7 @@ from atlas_hf.tuner.config import BASE
 
 
 class Mixture:
-    """The examples and rows of each task in a batch.
-
-    Args:
-        tasks: of each example.
-        rows_per_example: how many rows, one after another, an example of each task has.
+    """The examples and rows of each task in a batch, whose `tasks` are those of its examples, in order.
 
     Attributes:
         examples: positions of the examples of each task, by task.
@@ -56,11 +52,7 @@ class Mixture:
 
 
 def runs_of(names: Sequence[str], known: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """PEFT's `adapter_names`, one per row of a batch, as task and number of rows, one run after another.
-
-    Raises:
-        ValueError: they are no list of known names.
-    """
+    """PEFT's `adapter_names`, one per row, as runs of task and number of rows. Raises a `ValueError` if unknown."""
     if isinstance(names, str) or not names or not set(names) <= set(known):
         raise ValueError(
             f"adapter_names is {names!r}; give a list with a name for each row: "

@@ -29,12 +29,9 @@ SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "laye
 
 
 class AtlasTuner(BaseTuner):
-    """Adapters at every site, one head per task.
+    """Adapters at every site (`sites`, by their path in the base model), and one head per task (`atlas_head`).
 
-    Attributes:
-        atlas_head: the heads by task. They live here and not in the base model, because each task's has its own
-            width; PEFT saves and loads them with the task's adapter.
-        sites: the adapted modules by their path in the base model.
+    Heads live here and not in the base model, because each has its own width; PEFT saves and loads them with the task.
     """
 
     prefix = "atlas_"

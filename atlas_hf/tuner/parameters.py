@@ -42,9 +42,8 @@ class TaskParameters(nn.Module, BaseTunerLayer):
     @property
     def frozen_peft_weight_names(self) -> dict[str, tuple[str, ...]]:  # type: ignore[override]  # PEFT: an attribute
         """What stays frozen of each task that may train, by its stage now: PEFT asks whenever it lets one train."""
-        return {
-            task: STAGES[self.atlas_config[task].stage].frozen for task in self.may_train & self.atlas_config.keys()
-        }
+        names = self.may_train & self.atlas_config.keys()
+        return {name: STAGES[self.atlas_config[name].stage].frozen for name in names}
 
     def update_layer(self, adapter_name: str, config: AtlasConfig) -> None:
         """Add a task's parameters. Raises `ValueError` if `num_heads` does not divide this site's width."""

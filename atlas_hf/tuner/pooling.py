@@ -19,16 +19,12 @@ def pooled_size(config: PreTrainedConfig) -> int:
 
 
 def pool(outputs: ModelOutput, mask: Tensor | None, pooling: str | None = None) -> Tensor:
-    """One vector per row, (rows, D).
+    """One vector per row, (rows, D), of a backbone's outputs. Raises a `ValueError` if they lack what it needs.
 
     Args:
-        outputs: of the backbone.
         mask: (rows, L), non-zero where a token is not padding.
         pooling: one of `POOLINGS`; by default the first that the outputs allow of the pooler's vector, both towers'
             joined, and the mean.
-
-    Raises:
-        ValueError: the backbone does not return what the pooling needs.
     """
     outputs = outputs.get("multimodal_output") or outputs  # FLAVA: its third encoder, which reads the other two
     pooling = pooling or next((name for name in ("pooler", "joined") if _allows(outputs, name)), "mean")

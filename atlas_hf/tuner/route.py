@@ -79,8 +79,7 @@ def checkpoint_routed(checkpoint: Any, layer: Any, *args: Any, **kwargs: Any) ->
 
     That one runs in the backward pass: after the route of the forward call has ended, and on a GPU in another thread.
     """
-    computed_here = routed(**vars(ROUTE.get() or Route()))(layer)
-    return checkpoint(computed_here, *args, **kwargs)
+    return checkpoint(routed(**vars(ROUTE.get() or Route()))(layer), *args, **kwargs)
 
 
 def route_checkpoints(modules: Iterable[Any]) -> None:

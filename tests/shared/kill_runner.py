@@ -70,15 +70,15 @@ def learn(argv: list[str], **kill) -> int:
 
     from atlas_hf import AtlasModel, AtlasTrainer, cli, hub
     from atlas_hf.folder import Index
-    from atlas_hf.training import keeping, sequence
+    from atlas_hf.training import sequence
 
     moments = Moments(**kill)
     for owner, name, kind in (
         (AtlasModel, "set_stage", "stage"), (Trainer, "training_step", "step"), (AtlasTrainer, "_summary", "summary"),
         (Trainer, "prediction_step", "evaluation"), (Trainer, "_save_checkpoint", "checkpoint"),
         (TrainerState, "save_to_json", "state"), (peft.peft_model, "safe_save_file", "weights"),
-        (sequence, "score", "score"), (keeping, "write_results", "results"), (Index, "save", "index"),
-        (keeping, "write_card", "card"), (hub, "snapshot", "snapshot"), (type(get_session()), "send", "request"),
+        (sequence, "score", "score"), (sequence, "write_results", "results"), (Index, "save", "index"),
+        (sequence, "write_card", "card"), (hub, "snapshot", "snapshot"), (type(get_session()), "send", "request"),
         (Path, "write_text", "text"), (os, "fsync", "fsync"), (os, "replace", "replace"), (shutil, "rmtree", "rmtree"),
     ):  # fmt: skip
         moments.watch(owner, name, kind)
