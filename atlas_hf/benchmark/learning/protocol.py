@@ -1,9 +1,7 @@
 """What is measured of one method on one order with one seed: the cell.
 
-The upstream tasks are learned one after another from all of their examples, and after each one all tasks so far are
-scored. Before a task is learned so, copies of the method learn it from few examples, are scored, and are thrown away;
-after the last task copies do the same with each downstream task. So a low-shot score says how well a new task is
-learned, given what was learned before it.
+The upstream tasks are learned one after another; after each, all so far are scored. Before it, copies of the method
+learn it from few examples, are scored, and are thrown away; after the last, copies so learn each downstream task.
 """
 
 import resource
