@@ -1,4 +1,4 @@
-"""Cells: what a method did on one order of a stream with one seed, `<output>/cells/<method>/<order>/seed-<seed>.json`."""
+"""Cells: what a method did on an order of a stream with a seed, `<output>/cells/<method>/<order>/seed-<seed>.json`."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Plan:
     orders: Sequence[str]  # of the stream
     methods: Mapping[str, type[Method]]  # by name
     seeds: Sequence[int]  # of training and of the low-shot draw
-    low_shot: Sequence[str]  # numbers of examples, and `"full"` (downstream only: upstream tasks are learned so anyway)
+    low_shot: Sequence[str]  # numbers of examples; `"full"` for downstream tasks only: the others always learn so
     sizes: Mapping[str, Any]  # `train_size`, `validation_size` (no method sees that split), `test_size`
     training: Mapping[str, Any]  # fields of `AtlasTrainingArguments` at full size
     low_shot_training: Mapping[str, Any]  # the same for low-shot sizes
@@ -33,8 +33,8 @@ class Plan:
         for size in self.low_shot:
             number = int(size) if size.isdecimal() else 0
             if size != FULL and not 1 <= number <= self.sizes["train_size"]:
-                possible = f"numbers from 1 to {self.sizes['train_size']} (the training examples of a task), or {FULL!r}"
-                raise ValueError(f"Low-shot size {size!r}: give {possible}.")
+                possible = f"numbers from 1 to {self.sizes['train_size']} (the training examples of a task)"
+                raise ValueError(f"Low-shot size {size!r}: give {possible}, or {FULL!r}.")
 
     @property
     def settings(self) -> dict[str, Any]:

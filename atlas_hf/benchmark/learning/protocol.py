@@ -37,14 +37,10 @@ def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Se
     return Cell(
         **vars(key) | {"stream": plan.stream, "settings": plan.settings},
         tasks=[*(_record(task, UPSTREAM) for task in upstream), *(_record(task, DOWNSTREAM) for task in downstream)],
-        matrix=matrix,
-        low_shot=group.low_shot,
-        parameters=parameters,
-        cost=cost,
+        matrix=matrix, low_shot=group.low_shot, parameters=parameters, cost=cost, coefficients=coefficients,
         representation=representation.compare(before, after, points=key.seed == plan.seeds[0]),
-        coefficients=coefficients,
         environment=environment() | library_versions(),
-    )
+    )  # fmt: skip
 
 
 class Group:
@@ -93,12 +89,10 @@ class Group:
         samples = sum(cost.samples_per_second * cost.seconds for cost in self.costs)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # of this process so far; Linux counts KiB
         return {
-            "train_seconds": seconds,
-            "eval_seconds": self.eval_seconds,
-            "samples_per_second": samples / seconds,
+            "train_seconds": seconds, "eval_seconds": self.eval_seconds, "samples_per_second": samples / seconds,
             "peak_memory_bytes": peak if sys.platform == "darwin" else 1024 * peak,
             "steps": sum(cost.steps for cost in self.costs),
-        }
+        }  # fmt: skip
 
     def _score(self, task: LoadedTask) -> float:
         start = time.perf_counter()

@@ -31,24 +31,19 @@ def write_report(output: Path) -> Path:
         _write_csv(output / f"claim_{claim.letter}.csv", claim.rows)
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        results=results,
-        claims=found,
-        settings=settings,
+        results=results, claims=found, settings=settings, missing=results.missing(), subjects=SUBJECTS, tables=tables,
         sizes={name.removesuffix("_size"): size for name, size in settings["sizes"].items()},
         minutes=sum(cell.cost["cell_seconds"] for cell in results.cells) / 60,
         summaries={name: METHODS[name].summary for name in results.methods if name in METHODS},
-        missing=results.missing(),
         drawn=pictures.draw(results, output),
-        subjects=SUBJECTS,
-        tables=tables,
-    )
+    )  # fmt: skip
     with replacing(path) as temporary:
         temporary.write_text(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n", encoding="utf-8")
     return path
 
 
 def push(cells: Sequence[Cell], repo_id: str) -> str:
-    """Push `Results.long` as the split `train` of a data set repository, made if it is not there; the commit's address.
+    """Push `Results.long` as the split `train` of a data set repository, made if it is missing; the commit's address.
 
     Raises a `HubError` if that cannot be done, `HubUnavailableError` after many tries.
     """

@@ -1,9 +1,7 @@
 """Measure the cells of a plan, several at a time, each in a process of its own; a finished cell is never run again.
 
-<output>/cells/    the results, one file per finished cell
 <output>/failed/   what the process of a failed cell printed, its traceback included
-<output>/.running/ a lock per cell, held while it is measured and released by the system when its process ends, and
-                   what the process printed so far
+<output>/.running/ what a process printed so far, and a lock per cell, which the system releases when the process ends
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ POLL = 0.5  # seconds between two looks at what another run has finished
 
 @dataclass(frozen=True)
 class Done:
-    """What a run's own processes brought about (another's, if both began at once), and where it says why some failed."""
+    """What a run's processes brought about (or, at the same moment, another's), and where it says why some failed."""
 
     measured: list[Key] = field(default_factory=list)
     failed: dict[Key, Path] = field(default_factory=dict)
@@ -63,9 +61,8 @@ def finished(plan: Plan, key: Key, output: Path) -> bool:
 
 
 def _measure(plan: Plan, output: Path, jobs: int, bar: tqdm[Any], pending: list[Key]) -> Done:
-    """Processes, `jobs` at a time, until every pending cell is there, by this run or another, or has failed.
-
-    Not a `ProcessPoolExecutor`: in it, one process that is killed takes all other cells with it.
+    """Until every pending cell is there, by any run, or has failed. Not a `ProcessPoolExecutor`: in it, one process
+    that is killed takes all other cells with it.
     """
     upstream, downstream = plan.load()
     # Forked from a process that has only imported: quick to start, and its peak memory is the cell's own.

@@ -20,7 +20,7 @@ Values = Sequence[float | None]  # one per seed; None where there is none
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean of n values (None for none), their standard deviation (n - 1) and the mean's standard error (None below 2)."""
+    """Mean of n values (None of none), their standard deviation (n - 1), and the mean's error (None below two)."""
 
     n: int
     mean: float | None
@@ -59,8 +59,7 @@ def summarise(values: Values) -> Summary:
     known = [value for value in values if value is not None]
     if len(known) < 2:
         return Summary(len(known), known[0] if known else None)
-    deviation = stdev(known)
-    return Summary(len(known), fmean(known), deviation, deviation / sqrt(len(known)))
+    return Summary(len(known), fmean(known), stdev(known), stdev(known) / sqrt(len(known)))
 
 
 def paired(a: Values, b: Values) -> Paired:
@@ -79,7 +78,7 @@ def paired(a: Values, b: Values) -> Paired:
 
 
 def arrange(cell: Cell, order: str, names: Sequence[str]) -> Cell:
-    """A cell whose tasks know nothing of one another, as a cell of an order: what is learned later changes no score."""
+    """A cell whose tasks know nothing of one another, as one of an order: what is learned later changes no score."""
     if cell.order != ANY_ORDER:
         return cell
     places = [cell.names(UPSTREAM).index(name) for name in names]
@@ -145,7 +144,7 @@ class Results:
 
     @property
     def sizes(self) -> list[str]:
-        """The low-shot sizes, smallest first, and always the full one."""
+        """Those of every cell."""
         return self.cells[0].sizes
 
     def upstream(self, order: str) -> list[str]:

@@ -113,8 +113,8 @@ def quiet(args: AtlasTrainingArguments) -> Iterator[AtlasTrainingArguments]:
 
 def train_quietly(trainer: Trainer) -> None:
     """Train, and print nothing."""
-    for printing in (PrinterCallback, StageTable):
-        trainer.remove_callback(printing)
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(StageTable)
     trainer.train()
 
 
