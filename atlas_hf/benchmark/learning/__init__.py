@@ -1,8 +1,8 @@
 """The benchmark of learning: methods on the tasks of a stream, over orders and seeds, and what comes of it.
 
-In the order of the data: `plan` (which cells) -> `run` (processes) -> `protocol` (one cell, with `representation`) ->
-`cells` (the files) -> `scores` (all cells, over seeds) -> `claims`, `tables`, `pictures` -> `report`.
-`shortcuts` is a command of its own. May import every room below the benchmark, and its `methods`.
+In the order of the data: `plan` -> `run` (processes) -> `protocol` (a cell, with `representation`) -> `cells` (files)
+-> `scores` (over seeds) -> `claims`, `tables`, `pictures` -> `report`. `shortcuts` is a command of its own. May import
+every room below the benchmark, and its `methods`.
 """
 
 from atlas_hf.benchmark.learning.cells import read_cells

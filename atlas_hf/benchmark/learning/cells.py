@@ -1,7 +1,4 @@
-"""One cell of a benchmark: what a method did on one order of a stream with one seed, as one JSON file.
-
-`<output>/cells/<method>/<order>/seed-<seed>.json` is written at once, when the whole cell is measured.
-"""
+"""Cells: what a method did on an order of a stream with a seed, `<output>/cells/<method>/<order>/seed-<seed>.json`."""
 
 from __future__ import annotations
 
@@ -93,8 +90,7 @@ class Cell:
     def read(cls, path: Path) -> Cell:
         """Read and check a file. Raises `CellError` with what is wrong and what to do."""
         values = read_json(path)
-        if values.get("schema") != SCHEMA:
-            given = values.get("schema")
+        if (given := values.get("schema")) != SCHEMA:
             raise CellError(f"{path} has schema {given!r}; this version of atlas_hf reads {SCHEMA}. Measure it again.")
         known = {field.name for field in fields(cls)}
         missing, unknown = sorted(known - set(values)), sorted(set(values) - known)
@@ -112,10 +108,7 @@ class Cell:
 
 
 def read_cells(output: Path) -> list[Cell]:
-    """All cells of a folder, sorted by method, order and seed.
-
-    Raises `CellError` if there are none, or of different settings, as in a folder that was put together from two.
-    """
+    """All cells of a folder, sorted by method, order and seed; a `CellError` if there are none, or settings differ."""
     cells = [Cell.read(path) for path in sorted((output / "cells").glob("*/*/*.json"))]
     if not cells:
         raise CellError(f"There are no cells in {output / 'cells'}. Measure some with `atlas-hf benchmark`.")

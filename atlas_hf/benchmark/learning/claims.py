@@ -56,17 +56,14 @@ def no_forgetting(results: Results) -> Claim:
                 drops += [max(scores) - scores[-1]] if len(scores) > 1 else []
         worst = max(drops, default=None)
         held = None if method not in SUBJECTS or worst is None else worst == 0
-        rows.append(
-            {"method": method, "order": order, "n": found.n, "forgetting": found.mean, "deviation": found.deviation,
-             "worst_drop": worst, "held": held}
-        )  # fmt: skip
+        figures = {"n": found.n, "forgetting": found.mean, "deviation": found.deviation, "worst_drop": worst}
+        rows.append({"method": method, "order": order} | figures | {"held": held})
     return Claim("a", "Upstream tasks are not forgotten.", "no task's score ever drops", rows)
 
 
 def reuse_helps(results: Results) -> Claim:
-    """(b): a new upstream task with reuse before expansion, against the same task alone, at each low-shot size.
-
-    With `ALONE_IN_STAGES` as the baseline, what is left of a gain does not come from training the head first.
+    """(b): a new upstream task with reuse before expansion, against the same task alone, at each low-shot size. What
+    is left of a gain against `ALONE_IN_STAGES` does not come from training the head first.
     """
     rows = []
     for method, order in results.places(SUBJECTS):
@@ -86,21 +83,19 @@ def upstream_helps(results: Results) -> Claim:
     groups = {ALL_TASKS: records} | {kind: [task for task in records if task["modality"] == kind] for kind in kinds}
     rows = []
     for (method, order), size, modality in product(results.places(SUBJECTS), results.sizes, groups):
-        tasks = groups[modality]
-        names = [task["name"] for task in tasks]
+        tasks, names = groups[modality], [task["name"] for task in groups[modality]]
         found = paired(*(results.learned(side, order, names, size) for side in (method, ALONE)))
         place = {"method": method, "order": order, "examples": size, "modality": modality, "tasks": len(tasks)}
         transfer = _transfer(results, method, order, tasks, size)
         rows += [place | transfer | vars(found) | {"held": found.gain}] if found.n else []
-    text = "Learning upstream tasks helps downstream tasks."
-    return Claim("c", text, "better than from the bare backbone by more than 2 SE", rows)
+    rule = "better than from the bare backbone by more than 2 SE"
+    return Claim("c", "Learning upstream tasks helps downstream tasks.", rule, rows)
 
 
 def _transfer(results: Results, method: str, order: str, tasks: Sequence[Mapping[str, Any]], size: str) -> Row:
-    """CLiMB's `metrics.continual.low_shot_transfer`, of each task's mean over seeds.
+    """CLiMB's transfer of each task's mean over seeds (a single seed near chance would be divided by about zero).
 
-    Of single seeds it would be as good as divided by zero wherever one is near chance. Mean over the tasks for which
-    it is defined (`transfer_tasks`): those that the bare backbone learns better than chance.
+    Mean over the tasks that the bare backbone learns better than chance: elsewhere it is not defined.
     """
     found = []
     for task in tasks:

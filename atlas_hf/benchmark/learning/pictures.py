@@ -20,11 +20,8 @@ from atlas_hf.report.pictures import heat_map
 RED, BLUE = "#D55E00", "#0072B2"
 OTHERS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#999999")
 ATLAS = {"color": RED, "marker": "o", "linestyle": "-", "linewidth": 2.2, "zorder": 4}
-STYLES = {
-    SUBJECTS[0]: ATLAS,
-    SUBJECTS[1]: ATLAS | {"linestyle": "--", "markerfacecolor": "white"},
-    ALONE: ATLAS | {"color": BLUE, "marker": "s", "zorder": 3},
-}
+REFERENCE = ATLAS | {"linestyle": "--", "markerfacecolor": "white"}
+STYLES = {SUBJECTS[0]: ATLAS, SUBJECTS[1]: REFERENCE, ALONE: ATLAS | {"color": BLUE, "marker": "s", "zorder": 3}}
 SMALL = 8
 SIZES: dict[Any, int] = {"axes.titlesize": 10, "axes.labelsize": 9, "figure.titlesize": 10, "legend.fontsize": SMALL}
 
@@ -53,12 +50,9 @@ def draw(results: Results, folder: Path) -> dict[str, str]:
 
 def styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     """How each method is drawn: ATLAS red and thick, independent adapters blue, the others after them."""
-    colours, markers = cycle(OTHERS), cycle("svDP^X<>p")
-    return {
-        method: STYLES.get(method)
-        or {"color": next(colours), "marker": next(markers), "linestyle": ":", "linewidth": 1.2}
-        for method in methods
-    }
+    others = zip(cycle(OTHERS), cycle("svDP^X<>p"), strict=False)
+    rest = ({"color": color, "marker": marker, "linestyle": ":", "linewidth": 1.2} for color, marker in others)
+    return {method: STYLES.get(method) or next(rest) for method in methods}
 
 
 def low_shot(results: Results) -> Figure | None:
@@ -126,10 +120,7 @@ def matrices(results: Results) -> Figure:
 
 
 def representation(results: Results) -> Figure | None:
-    """Pooled features before and after, in the plane of their two principal components, and their spectrum.
-
-    Of the first cell with points, of ATLAS if there is one.
-    """
+    """Pooled features before and after, in two principal components, and their spectrum: of a cell of ATLAS if any."""
     methods = [*(name for name in SUBJECTS if name in results.methods), *results.methods]
     cells = (cell for method in methods for cell in results.of(method, results.orders[0]))
     cell = next((cell for cell in cells if "points" in (cell.representation or {}).get("before", {})), None)

@@ -18,9 +18,7 @@ class Plan:
     orders: Sequence[str]  # of the stream
     methods: Mapping[str, type[Method]]  # by name
     seeds: Sequence[int]  # of training and of the low-shot draw
-    # Numbers of examples as strings, and `"full"` for all of them (downstream tasks only: the upstream tasks are
-    # learned from all of them anyway).
-    low_shot: Sequence[str]
+    low_shot: Sequence[str]  # numbers of examples; `"full"` for downstream tasks only: the others always learn so
     sizes: Mapping[str, Any]  # `train_size`, `validation_size` (no method sees that split), `test_size`
     training: Mapping[str, Any]  # fields of `AtlasTrainingArguments` at full size
     low_shot_training: Mapping[str, Any]  # the same for low-shot sizes
@@ -35,10 +33,8 @@ class Plan:
         for size in self.low_shot:
             number = int(size) if size.isdecimal() else 0
             if size != FULL and not 1 <= number <= self.sizes["train_size"]:
-                raise ValueError(
-                    f"Low-shot size {size!r}: give numbers from 1 to {self.sizes['train_size']} (the training "
-                    f"examples of a task), or {FULL!r}."
-                )
+                possible = f"numbers from 1 to {self.sizes['train_size']} (the training examples of a task)"
+                raise ValueError(f"Low-shot size {size!r}: give {possible}, or {FULL!r}.")
 
     @property
     def settings(self) -> dict[str, Any]:

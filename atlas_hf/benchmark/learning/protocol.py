@@ -1,9 +1,7 @@
 """What is measured of one method on one order with one seed: the cell.
 
-The upstream tasks are learned one after another from all of their examples, and after each one all tasks so far are
-scored. Before a task is learned so, copies of the method learn it from few examples, are scored, and are thrown away;
-after the last task copies do the same with each downstream task. So a low-shot score says how well a new task is
-learned, given what was learned before it.
+The upstream tasks are learned one after another; after each, all so far are scored. Before it, copies of the method
+learn it from few examples, are scored, and are thrown away; after the last, copies so learn each downstream task.
 """
 
 import resource
@@ -39,14 +37,10 @@ def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Se
     return Cell(
         **vars(key) | {"stream": plan.stream, "settings": plan.settings},
         tasks=[*(_record(task, UPSTREAM) for task in upstream), *(_record(task, DOWNSTREAM) for task in downstream)],
-        matrix=matrix,
-        low_shot=group.low_shot,
-        parameters=parameters,
-        cost=cost,
+        matrix=matrix, low_shot=group.low_shot, parameters=parameters, cost=cost, coefficients=coefficients,
         representation=representation.compare(before, after, points=key.seed == plan.seeds[0]),
-        coefficients=coefficients,
         environment=environment() | library_versions(),
-    )
+    )  # fmt: skip
 
 
 class Group:
@@ -95,12 +89,10 @@ class Group:
         samples = sum(cost.samples_per_second * cost.seconds for cost in self.costs)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # of this process so far; Linux counts KiB
         return {
-            "train_seconds": seconds,
-            "eval_seconds": self.eval_seconds,
-            "samples_per_second": samples / seconds,
+            "train_seconds": seconds, "eval_seconds": self.eval_seconds, "samples_per_second": samples / seconds,
             "peak_memory_bytes": peak if sys.platform == "darwin" else 1024 * peak,
             "steps": sum(cost.steps for cost in self.costs),
-        }
+        }  # fmt: skip
 
     def _score(self, task: LoadedTask) -> float:
         start = time.perf_counter()

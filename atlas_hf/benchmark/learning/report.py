@@ -1,11 +1,9 @@
-"""The report of a benchmark: `report.md`, tables as CSV, and pictures, drawn from the cells of a folder alone.
-
-The text is a template, `report.md` beside this file. `push` shares the figures as a data set on the Hub.
-"""
+"""The report of a benchmark, from its cells alone: `report.md` (a template lies beside this file), CSV, pictures."""
 
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,53 +18,40 @@ from atlas_hf.benchmark.methods import METHODS
 from atlas_hf.folder import replacing
 from atlas_hf.hub import Retry, until_done
 
-REPORT, FIGURES, PAIRS = "report.md", "figures.csv", "paired_tests.csv"
 TEMPLATE = Path(__file__).with_name("report.md")
 
 
 def write_report(output: Path) -> Path:
-    """Write everything into the folder of the cells; the path of `report.md`.
-
-    Missing cells are listed, and figures that need them are left empty. Raises `CellError` if there are no cells.
-    """
-    results = Results(read_cells(output))
+    """Write everything into the folder of the cells; the path of `report.md`. Raises `CellError` if there are none."""
+    path, results = output / TEMPLATE.name, Results(read_cells(output))
     found, settings = claims(results), results.cells[0].settings
-    _write_csv(output / FIGURES, results.long())
-    _write_csv(output / PAIRS, tables.pairs(results))
+    _write_csv(output / "figures.csv", results.long())
+    _write_csv(output / "paired_tests.csv", tables.pairs(results))
     for claim in found:
         _write_csv(output / f"claim_{claim.letter}.csv", claim.rows)
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        results=results,
-        claims=found,
-        settings=settings,
+        results=results, claims=found, settings=settings, missing=results.missing(), subjects=SUBJECTS, tables=tables,
         sizes={name.removesuffix("_size"): size for name, size in settings["sizes"].items()},
         minutes=sum(cell.cost["cell_seconds"] for cell in results.cells) / 60,
         summaries={name: METHODS[name].summary for name in results.methods if name in METHODS},
-        missing=results.missing(),
         drawn=pictures.draw(results, output),
-        subjects=SUBJECTS,
-        tables=tables,
-    )
-    with replacing(output / REPORT) as temporary:
+    )  # fmt: skip
+    with replacing(path) as temporary:
         temporary.write_text(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n", encoding="utf-8")
-    return output / REPORT
+    return path
 
 
 def push(cells: Sequence[Cell], repo_id: str) -> str:
-    """Push one row per cell and figure (see `Results.long`; null where a cell has no such figure) as the split `train`
-    of a data set repository, made if it is not there; the commit's address.
+    """Push `Results.long` as the split `train` of a data set repository, made if it is missing; the commit's address.
 
     Raises a `HubError` if that cannot be done, `HubUnavailableError` after many tries.
     """
     rows = list(Results(cells).long())
     types = dict.fromkeys(rows[0], Value("string")) | {"seed": Value("int64"), "value": Value("float64")}
     dataset = Dataset.from_list(rows, features=Features(types))
-    return until_done(
-        lambda: dataset.push_to_hub(repo_id, commit_message="Benchmark results").commit_url,
-        f"push the results to {repo_id}",
-        Retry(),
-    )
+    send = partial(dataset.push_to_hub, repo_id, commit_message="Benchmark results")
+    return until_done(lambda: send().commit_url, f"push the results to {repo_id}", Retry())
 
 
 def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -1,9 +1,4 @@
-"""How far the pooled features spread: before (the bare backbone) and after a method has learned the upstream tasks.
-
-What a cell holds: `before` and `after`, each with the figures over all upstream tasks (`effective_rank`,
-`dispersion`, `spectrum`) and of each task (`tasks`), on the first `EXAMPLES` test examples of each; for the first seed
-also `points`, both states in the same plane, to draw.
-"""
+"""How far the pooled features spread: before (the bare backbone) and after a method has learned the upstream tasks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,18 +10,14 @@ from datasets import Dataset
 from atlas_hf.benchmark.methods import LoadedTask, PlainModel, pooled_features
 
 EXAMPLES, POINTS, SPECTRUM = 256, 48, 32
-_BATCH = 64
 Features = Mapping[str, np.ndarray]  # task -> (rows, D)
 
 
 def effective_rank(features: np.ndarray) -> float | None:
-    """Over how many directions (rows, D) features spread: exp of the entropy of their singular values, which are
-    divided by their sum (Roy and Vetterli 2007, "The effective rank", eq. 1-3), of the centred features.
-
-    From 1 (all on a line) to min(rows - 1, D). None if all rows are the same.
+    """Over how many directions (rows, D) features spread: exp of the entropy of their `spectrum` (Roy and Vetterli
+    2007, "The effective rank", eq. 1-3), from 1 (all on a line) to min(rows - 1, D). None if all rows are the same.
     """
-    shares = spectrum(features)
-    if shares is None:
+    if (shares := spectrum(features)) is None:
         return None
     shares = shares[shares > 0]
     return float(np.exp(-(shares * np.log(shares)).sum()))
@@ -40,14 +31,11 @@ def spectrum(features: np.ndarray) -> np.ndarray | None:
 
 
 def dispersion(features: np.ndarray) -> float | None:
-    """Mean cosine distance of two different rows: 1 minus the mean cosine similarity, by which Ethayarajh 2019 ("How
-    contextual are contextualized word representations?", section 4.1) measures how anisotropic features are.
-
-    It does not change with the features' scale. From 0 (all in one direction) to about 1 (in no common direction).
-    None for fewer than two rows, or a row of zeros.
+    """Mean cosine distance of two different rows, from 0 (all in one direction) to about 1 (in no common direction):
+    1 minus the mean cosine similarity (Ethayarajh 2019, "How contextual are contextualized word representations?",
+    section 4.1: how anisotropic features are). None for fewer than two rows, or a row of zeros.
     """
-    norms = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
-    n = len(features)
+    n, norms = len(features), np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
     if n < 2 or not norms.all():
         return None
     total = (features / norms).sum(0)
@@ -55,7 +43,7 @@ def dispersion(features: np.ndarray) -> float | None:
 
 
 def describe(features: Features) -> dict[str, Any]:
-    """Figures of each task's features and of all of them together."""
+    """`effective_rank` and `dispersion` of all features together, their `spectrum`, and by task (`tasks`)."""
 
     def figures(values: np.ndarray) -> dict[str, float | None]:
         return {"effective_rank": effective_rank(values), "dispersion": dispersion(values)}
@@ -69,7 +57,7 @@ def describe(features: Features) -> dict[str, Any]:
 
 
 def compare(before: Features, after: Features, points: bool) -> dict[str, Any]:
-    """What a cell holds."""
+    """What a cell holds: `before` and `after`, each as `describe` says, and for the first seed `points` (`plane`)."""
     found = {"before": describe(before), "after": describe(after)}
     if points:
         for when, drawn in zip(found.values(), plane(before, after), strict=True):
@@ -87,7 +75,7 @@ def plane(before: Features, after: Features) -> list[dict[str, list[list[float]]
 
 
 def features(pooled: Callable[[str, Dataset], np.ndarray], tasks: Sequence[LoadedTask]) -> Features:
-    """Of each task's first test examples; `pooled` gives those of a task and a data set."""
+    """Of each task's first `EXAMPLES` test examples; `pooled` gives those of a task and a data set."""
     tests = {spec.name: data["test"] for spec, data in tasks}
     return {name: pooled(name, test.select(range(min(EXAMPLES, len(test))))) for name, test in tests.items()}
 
@@ -97,4 +85,4 @@ def bare_features(backbone: str, tasks: Sequence[LoadedTask]) -> Features:
     model = PlainModel(backbone)
     for spec, _ in tasks:
         model.add_task(spec)
-    return features(partial(pooled_features, model, batch_size=_BATCH), tasks)
+    return features(partial(pooled_features, model, batch_size=64), tasks)

@@ -1,9 +1,7 @@
 """Measure the cells of a plan, several at a time, each in a process of its own; a finished cell is never run again.
 
-<output>/cells/    the results, one file per finished cell
 <output>/failed/   what the process of a failed cell printed, its traceback included
-<output>/.running/ a lock per cell, held while it is measured and released by the system when its process ends, and
-                   what the process printed so far
+<output>/.running/ what a process printed so far, and a lock per cell, which the system releases when the process ends
 """
 
 from __future__ import annotations
@@ -34,10 +32,7 @@ POLL = 0.5  # seconds between two looks at what another run has finished
 
 @dataclass(frozen=True)
 class Done:
-    """What a run did: the cells that its own processes brought about, and the failed ones with the file that says why.
-
-    Two runs that begin a cell at the same moment both count it: the slower process finds it done.
-    """
+    """What a run's processes brought about (or, at the same moment, another's), and where it says why some failed."""
 
     measured: list[Key] = field(default_factory=list)
     failed: dict[Key, Path] = field(default_factory=dict)
@@ -47,11 +42,8 @@ def run(plan: Plan, output: Path, jobs: int = 1, progress: bool = True) -> Done:
     """Measure every cell of the plan that is not there yet, `jobs` cells at a time, each on one thread.
 
     Several runs may work on one folder: each cell is measured by one of them, and each returns when all are there. A
-    cell that fails does not stop the others; it is tried again by the next run.
-
-    Raises:
-        CellError: a cell of the folder was measured under other settings, or is not one.
-        ValueError: `jobs` is not 1 or more.
+    failed cell stops no other; the next run tries it again. Raises a `CellError` if a file is no cell, or one of other
+    settings, and a `ValueError` if `jobs` is not 1 or more.
     """
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; give the number of cells to measure at a time, 1 or more.")
@@ -62,17 +54,15 @@ def run(plan: Plan, output: Path, jobs: int = 1, progress: bool = True) -> Done:
 
 def finished(plan: Plan, key: Key, output: Path) -> bool:
     """Is the cell there? Raises `CellError` if it is one of other settings."""
-    path = key.path(output)
-    if not path.is_file():
-        return False
-    check_settings(Cell.read(path), plan.stream, plan.settings, output)
-    return True
+    there = key.path(output).is_file()
+    if there:
+        check_settings(Cell.read(key.path(output)), plan.stream, plan.settings, output)
+    return there
 
 
 def _measure(plan: Plan, output: Path, jobs: int, bar: tqdm[Any], pending: list[Key]) -> Done:
-    """Processes, `jobs` at a time, until every pending cell is there, by this run or another, or has failed.
-
-    Not a `ProcessPoolExecutor`: in it, one process that is killed takes all other cells with it.
+    """Until every pending cell is there, by any run, or has failed. Not a `ProcessPoolExecutor`: in it, one process
+    that is killed takes all other cells with it.
     """
     upstream, downstream = plan.load()
     # Forked from a process that has only imported: quick to start, and its peak memory is the cell's own.

@@ -20,10 +20,7 @@ Values = Sequence[float | None]  # one per seed; None where there is none
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean of n values, their standard deviation (of a sample, n - 1) and the standard error of the mean.
-
-    The last two are None for one value, all of them for none.
-    """
+    """Mean of n values (None of none), their standard deviation (n - 1), and the mean's error (None below two)."""
 
     n: int
     mean: float | None
@@ -33,9 +30,9 @@ class Summary:
 
 @dataclass(frozen=True)
 class Paired:
-    """Mean difference of n pairs, its standard error and 95 % confidence interval, and p of the paired t-test.
+    """Mean difference of n pairs, its standard error, 95 % confidence interval, and p of the two-sided paired t-test.
 
-    The test is two-sided. What is not defined is None, and `reason` says why.
+    What is not defined is None, and `reason` says why.
     """
 
     n: int
@@ -62,16 +59,11 @@ def summarise(values: Values) -> Summary:
     known = [value for value in values if value is not None]
     if len(known) < 2:
         return Summary(len(known), known[0] if known else None)
-    deviation = stdev(known)
-    return Summary(len(known), fmean(known), deviation, deviation / sqrt(len(known)))
+    return Summary(len(known), fmean(known), stdev(known), stdev(known) / sqrt(len(known)))
 
 
 def paired(a: Values, b: Values) -> Paired:
-    """Compare a with b, pair by pair (positive: a is larger); pairs in which one is None are left out.
-
-    Raises:
-        ValueError: if a and b are not of one length.
-    """
+    """Compare a with b of one length (or a `ValueError`), pair by pair, without those in which one is None."""
     pairs = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
     found = summarise([x - y for x, y in pairs])
     if found.mean is None or found.error is None:
@@ -86,16 +78,12 @@ def paired(a: Values, b: Values) -> Paired:
 
 
 def arrange(cell: Cell, order: str, names: Sequence[str]) -> Cell:
-    """A cell whose tasks know nothing of one another, as a cell of an order.
-
-    The score on a task is the same whatever was learned after it; where all tasks were learned together, only the last
-    row of the matrix exists.
-    """
+    """A cell whose tasks know nothing of one another, as one of an order: what is learned later changes no score."""
     if cell.order != ANY_ORDER:
         return cell
     places = [cell.names(UPSTREAM).index(name) for name in names]
     matrix = [[row[j] for j in places] for row in cell.matrix]
-    if None in matrix[-1]:  # each task alone: all scores are on the diagonal
+    if None in matrix[-1]:  # each task alone: all scores are on the diagonal (if together, in the last row)
         scores = [cell.matrix[j][j] for j in places]
         matrix = [[score if j <= i else None for j, score in enumerate(scores)] for i in range(len(scores))]
     downstream = [task for task in cell.tasks if task["role"] == DOWNSTREAM]
@@ -110,11 +98,10 @@ def mean(scores: Iterable[float | None]) -> float | None:
 
 
 def figures(cell: Cell) -> Figures:
-    """The figures of an (arranged) cell by name: scores in [0, 1], `relative_forgetting` in percent; None for what was
-    not measured.
+    """The figures of an (arranged) cell: scores in [0, 1], `relative_forgetting` in percent; None if not measured.
 
-    `new_<n>` is the mean over the upstream tasks but the first, each learned from n examples; `downstream_<n>` that
-    over the downstream tasks. `new_full` is of the matrix's diagonal.
+    `new_<n>` is the mean over the upstream tasks but the first, each learned from n examples (`new_full`: the matrix's
+    diagonal), `downstream_<n>` that over the downstream tasks.
     """
     chance = [task["random_baseline"] for task in cell.tasks if task["role"] == UPSTREAM]
     found: Figures = {
@@ -157,7 +144,7 @@ class Results:
 
     @property
     def sizes(self) -> list[str]:
-        """The low-shot sizes, smallest first, and always the full one."""
+        """Those of every cell."""
         return self.cells[0].sizes
 
     def upstream(self, order: str) -> list[str]:
@@ -193,10 +180,7 @@ class Results:
         return [(method, order) for method in methods for order in self.orders if self.of(method, order)]
 
     def missing(self) -> list[Key]:
-        """Cells that a method lacks, in an order, at a seed that it has in another.
-
-        Methods with low-shot scores should have the same seeds; others may have fewer (`Plan.other_seeds`).
-        """
+        """Cells at a seed that the method has in another order, or, with low-shot scores, another such method has."""
         there = {cell.key for cell in self.cells}
         free = {key.method for key in there if key.order == ANY_ORDER}
         low_shot = {cell.method for cell in self.cells if cell.low_shot}

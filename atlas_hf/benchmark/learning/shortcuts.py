@@ -28,8 +28,7 @@ COLUMNS = ("alone", "text-only", "image-only")
 def variants(spec: TaskSpec) -> dict[str, TaskSpec]:
     """The task, and what is left of a multi-modal one without its images and without its text.
 
-    Without its images a pair is a plain classification. Choices are not taken away: identical choices cannot be told
-    apart, so a multiple-choice task without text is at chance by construction.
+    Choices are not taken away: identical ones cannot be told apart, so that would be at chance by construction.
     """
     found = {"alone": spec}
     if spec.modality == "multi-modal":
@@ -41,10 +40,7 @@ def variants(spec: TaskSpec) -> dict[str, TaskSpec]:
 
 
 def measure(stream: streams.Stream, output: Path, seeds: Sequence[int], smoke: bool) -> list[dict[str, Any]]:
-    """Test scores of every task and variant: one record per task, a list of scores (one per seed) per variant.
-
-    The models go to folders of `output`, the records to a file.
-    """
+    """Test scores, a list (one per seed) per task and variant; models go to folders of `output`, records to a file."""
     training = stream.TRAINING | (stream.SMOKE_TRAINING if smoke else {})
     sizes: dict[str, Any] = stream.SMOKE_SIZES if smoke else stream.SIZES
     records = []

@@ -1,8 +1,6 @@
-"""The methods that the benchmark compares.
+"""The methods that the benchmark compares: they differ in what trains and in what is added to the loss.
 
-All of them have the same backbone, Trainer, data, seeds, batches, optimizer steps and heads; they differ in what
-trains and in what is added to the loss. One method more is a file with a subclass of `Method`, and a line in `METHODS`
-(with its import). May import every room below the benchmark.
+One method more is a file with a subclass of `Method`, and a name in `METHODS`. May import every room below.
 """
 
 from atlas_hf.benchmark.methods.adapter import Adapter, AdapterTwoStage
@@ -18,12 +16,9 @@ from atlas_hf.benchmark.methods.plain_model import LoadedTask, PlainModel, poole
 from atlas_hf.benchmark.methods.sequential_ft import FreezeBottom, FreezeEncoder, SequentialFT
 
 # By name, in the order of tables.
-METHODS: dict[str, type[Method]] = {
-    method.name: method
-    for method in (
-        SequentialFT, FreezeEncoder, FreezeBottom, Adapter, AdapterTwoStage, Fusion, Lora, EWC, LwF, ExperienceReplay,
-        Joint, Atlas, AtlasReference,
-    )
-}  # fmt: skip
+METHODS: dict[str, type[Method]] = {method.name: method for method in (
+    SequentialFT, FreezeEncoder, FreezeBottom, Adapter, AdapterTwoStage, Fusion, Lora, EWC, LwF, ExperienceReplay,
+    Joint, Atlas, AtlasReference,
+)}  # fmt: skip
 
 __all__ = ["METHODS", "Cost", "LoadedTask", "Method", "PlainModel", "Setting", "pooled_features"]

@@ -12,8 +12,6 @@ from atlas_hf.benchmark.methods.plain_model import LoadedTask, PlainModel, sites
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training import AtlasTrainingArguments
 
-SHORT = 100  # steps
-
 
 class Bottleneck(nn.Module):
     """`x + up(silu(down x))` (Houlsby et al. 2019), which begins as `x`: ATLAS's adapter with the coefficient 1."""
@@ -25,6 +23,7 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., size) to the same."""
         return x + self.up(silu(self.down(x)))
 
 
@@ -37,11 +36,13 @@ class AdapterModel(PlainModel):
         self.adapters = nn.ModuleDict()
 
     def add_task(self, spec: TaskSpec) -> None:
-        sizes = [site.out_features for site in sites(self.backbone).values()]
-        self.adapters[spec.name] = nn.ModuleList(Bottleneck(size, self.width) for size in sizes).to(self.device)
+        """A bottleneck at each site, and the head."""
+        adapters = (Bottleneck(site.out_features, self.width) for site in sites(self.backbone).values())
+        self.adapters[spec.name] = nn.ModuleList(adapters).to(self.device)
         super().add_task(spec)
 
     def pooled(self, task: str, **inputs: Any) -> Tensor:
+        """(rows, D), with the task's bottlenecks in place."""
         with ExitStack() as hooks:
             for site, adapter in zip(sites(self.backbone).values(), self.adapters[task].children(), strict=True):
                 hook = site.register_forward_hook(lambda _site, _args, x, adapter=adapter: adapter(x))
@@ -52,25 +53,27 @@ class AdapterModel(PlainModel):
 class Adapter(PlainMethod):
     """A plain bottleneck per task, of ATLAS's width and at its sites, and a head.
 
-    With a coefficient of 1, not of about a half, the adapters take a smaller rate than ATLAS's, but in few steps the
-    larger one is better (docs/benchmark.md has what was tried).
+    A coefficient of 1, not about a half, takes a smaller rate than ATLAS's, but not in few steps (docs/benchmark.md).
     """
 
     name = "adapter"
     summary = "an independent adapter per task"
     uses_order = False
-    rate, short_rate = 0.3, 1.0
+    rate, short_rate = 0.3, 1.0  # the second up to 100 steps
     model: AdapterModel
 
     def build(self) -> AdapterModel:
+        """With bottlenecks of the setting's width."""
         return AdapterModel(self.setting.backbone, self.setting.width)
 
     def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
+        """The task's bottlenecks and head."""
         yield from self.model.adapters[task].parameters()
         yield from self.model.heads[task].parameters()
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
-        self.rate = self.short_rate if steps <= SHORT else type(self).rate
+        """At the rate for so many steps."""
+        self.rate = self.short_rate if steps <= 100 else type(self).rate
         super().train(tasks, args, steps)
 
 
@@ -85,6 +88,7 @@ class AdapterTwoStage(Adapter):
     rate = 1.0
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        """The head alone, then both."""
         ((spec, data),) = tasks
         self.model.add_task(spec)
         trained = (self.model.heads[spec.name].parameters(), self.trained_parameters(spec.name))

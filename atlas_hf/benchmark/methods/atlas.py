@@ -19,17 +19,20 @@ class Atlas(Method):
     model: AtlasModel
 
     def build(self) -> AtlasModel:
+        """An `AtlasModel` of the variant."""
         config = AtlasConfig(r=self.setting.width, variant=self.variant)
         return AtlasModel.from_pretrained(self.setting.backbone, config=config)
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        """Both stages with their own steps; the only stage of a first task with `steps`."""
         ((spec, data),) = tasks
         self.model.add_task(spec)
         if not self.model.peft_config[spec.name].experience:
-            args.max_steps = steps  # a first task has one stage
+            args.max_steps = steps
         train_quietly(AtlasTrainer(self.model, args, spec.name, data["train"]))
 
     def parameters(self) -> dict[str, int]:
+        """Adapters, keys, queries and heads."""
         sizes = [sum(self.model.count_parameters(task).values()) for task in self.model.tasks]
         return {"trained": sizes[-1], "stored": sum(sizes)}
 

@@ -69,8 +69,8 @@ class Method(ABC):
         """Numbers of parameters: `trained` with the last task, and `stored` for all tasks beside one backbone."""
 
     def learn(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments) -> Cost:
-        """Learn one task, or all at once if `together`; a `ValueError` for several if not. Prints nothing and leaves
-        no file. The same settings and seed give the same model, bit for bit (on a CPU).
+        """Learn one task, or all at once if `together`; a `ValueError` for several if not. Prints nothing, leaves no
+        file. The same settings and seed give the same model, bit for bit (on a CPU).
         """
         if len(tasks) != 1 and not self.together:
             raise ValueError(f"'{self.name}' learns one task at a time; {len(tasks)} were given. Call learn for each.")
@@ -113,8 +113,8 @@ def quiet(args: AtlasTrainingArguments) -> Iterator[AtlasTrainingArguments]:
 
 def train_quietly(trainer: Trainer) -> None:
     """Train, and print nothing."""
-    for printing in (PrinterCallback, StageTable):
-        trainer.remove_callback(printing)
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(StageTable)
     trainer.train()
 
 
@@ -143,11 +143,13 @@ class PlainTrainer(TaskTrainer):
         super().__init__(method.model, *args, **kwargs)
 
     def rate(self, name: str) -> float:
+        """The multiple for a parameter."""
         return 1 if name.startswith("heads.") else self.method.rate
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
+        """The task's loss, and in training the method's own."""
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
         if model.training:
             loss = loss + self.method.extra_loss(inputs, outputs.pooled, self.state.global_step)
@@ -167,6 +169,7 @@ class PlainMethod(Method):
         self.trained = 0
 
     def build(self) -> PlainModel:
+        """The pretrained backbone, without heads."""
         return PlainModel(self.setting.backbone)
 
     def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
@@ -182,6 +185,7 @@ class PlainMethod(Method):
         """What is done once a task is learned."""
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        """One task, with `args.max_steps` set to `steps`."""
         ((spec, data),) = tasks
         self.model.add_task(spec)
         self.unfreeze(self.trained_parameters(spec.name))
@@ -197,6 +201,7 @@ class PlainMethod(Method):
         self.trained = count(chosen)
 
     def parameters(self) -> dict[str, int]:
+        """What the last `unfreeze` chose, and all but one backbone's number."""
         return {"trained": self.trained, "stored": count(self.model.parameters()) - self.backbone_size}
 
 

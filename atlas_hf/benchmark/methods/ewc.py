@@ -11,8 +11,6 @@ from atlas_hf.model import evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training import AtlasTrainingArguments
 
-FISHER_EXAMPLES = 256
-
 
 class EWC(SequentialFT):
     """Sequential fine-tuning with `weight / 2 * sum_k F_k (theta_k - anchor_k)^2` in the loss.
@@ -31,6 +29,7 @@ class EWC(SequentialFT):
         self.anchor: dict[str, Tensor] = {}
 
     def extra_loss(self, inputs: dict[str, Tensor], pooled: Tensor, step: int) -> Tensor | float:
+        """The penalty, weighted."""
         return self.weight / 2 * self.penalty()
 
     def penalty(self) -> Tensor | float:
@@ -39,7 +38,8 @@ class EWC(SequentialFT):
         return sum((f * (weights[name] - self.anchor[name]).square()).sum() for name, f in self.fisher.items())
 
     def after_task(self, spec: TaskSpec, data: Dataset, args: AtlasTrainingArguments) -> None:
-        examples = min(len(data), FISHER_EXAMPLES)
+        """Add the task's Fisher information, of up to 256 examples, and move the anchor."""
+        examples = min(len(data), 256)
         weights = {name: p for name, p in self.model.backbone.named_parameters() if p.requires_grad}
         single = batches(data.select(range(examples)), self.model.collator(spec.name), 1, self.model.device)
         with evaluating(self.model):

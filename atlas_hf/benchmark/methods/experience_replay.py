@@ -9,14 +9,11 @@ from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training import AtlasTrainingArguments
 
-SHARE = 0.05
-
 
 class ExperienceReplay(SequentialFT):
     """Sequential fine-tuning; the loss of a batch of one earlier task, drawn at random, is added in each step.
 
-    As in CLiMB, a share of every task's training examples is kept. The replayed loss is part of the step (Chaudhry et
-    al. 2019), so that no method has more steps, but this one sees more examples.
+    The replayed loss is part of the step (Chaudhry et al. 2019): no method has more steps, but this one sees more.
     """
 
     name = "experience_replay"
@@ -27,10 +24,12 @@ class ExperienceReplay(SequentialFT):
         self.memory: dict[str, Dataset] = {}
 
     def after_task(self, spec: TaskSpec, data: Dataset, args: AtlasTrainingArguments) -> None:
-        kept = np.random.default_rng(args.seed).permutation(len(data))[: max(1, round(SHARE * len(data)))]
+        """Keep a share of the training examples, as CLiMB does."""
+        kept = np.random.default_rng(args.seed).permutation(len(data))[: max(1, round(0.05 * len(data)))]
         self.memory[spec.name] = data.select(kept)
 
     def extra_loss(self, inputs: dict[str, Tensor], pooled: Tensor, step: int) -> Tensor | float:
+        """The loss of a batch from memory."""
         if not self.memory:
             return 0.0
         task, rows = self.draw(step)

@@ -17,16 +17,16 @@ class FusionTrainer(AtlasTrainer):
 
     @property
     def stages(self) -> list[str]:
+        """Without expansion."""
         return ["experience"]
 
 
 class Fusion(Atlas):
     """Queries over the earlier tasks' adapters and a head, with ATLAS's own coefficients.
 
-    As in AdapterFusion (Pfeiffer et al. 2021), each reused adapter was learned from its own task alone. So the
-    adapter of a task for later reuse is learned beside the task that is scored, with as many steps again, and only
-    once another task follows; it takes nothing of the scored task's steps, and is not in its `Cost`. The first task
-    has nothing to reuse, and only its own adapter, which is reused.
+    As in AdapterFusion (Pfeiffer et al. 2021), each reused adapter was learned from its own task alone: beside the
+    task that is scored, with as many steps again, which are not in its `Cost`, and only once another task follows.
+    The first task has nothing to reuse, and only its own adapter, which is reused.
     """
 
     name = "fusion"
@@ -39,6 +39,7 @@ class Fusion(Atlas):
         self.pending: LoadedTask | None = None
 
     def learn(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments) -> Cost:
+        """Learns the pending adapter first, outside the `Cost`."""
         self.learn_source()
         return super().learn(tasks, args)
 
@@ -61,6 +62,7 @@ class Fusion(Atlas):
         self.sources.append(source.name)
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        """Queries and head over the sources; the first task as `Atlas` does."""
         ((spec, data),) = tasks
         if not self.sources:
             self.sources.append(spec.name)
@@ -76,13 +78,11 @@ class Fusion(Atlas):
 
     def parameters(self) -> dict[str, int]:
         """Of a task: its queries and head; of a source: its adapter and key."""
-        first = self.sources[0]
         fused = [self._count(task, STAGES["experience"].trained) for task in self.fused]
         sources = sum(self._count(task, REUSED) for task in self.sources)
-        own = self._count(first, ("atlas_query", "atlas_head"))
-        alone = sum(self.model.count_parameters(first).values())
+        own = self._count(self.sources[0], ("atlas_query", "atlas_head"))
+        alone = sum(self.model.count_parameters(self.sources[0]).values())
         return {"trained": fused[-1] if fused else alone, "stored": sum(fused) + sources + own}
 
     def _count(self, task: str, parts: Sequence[str]) -> int:
-        counts = count_by_part(self.model, task)
-        return sum(counts[part] for part in parts)
+        return sum(size for part, size in count_by_part(self.model, task).items() if part in parts)

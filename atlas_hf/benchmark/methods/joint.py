@@ -40,12 +40,10 @@ class MixedBatches(Sampler[Position]):
         return sum(-(-size // self.batch_size) for size in self.sizes)
 
     def __iter__(self) -> Iterator[Position]:
-        orders = [self.rng.permutation(size).tolist() for size in self.sizes]
-        batches = [
-            (task, order[start : start + self.batch_size])
-            for task, order in enumerate(orders)
-            for start in range(0, len(order), self.batch_size)
-        ]
+        batches: list[Position] = []
+        for task, size in enumerate(self.sizes):
+            rows = self.rng.permutation(size).tolist()
+            batches += [(task, rows[i : i + self.batch_size]) for i in range(0, size, self.batch_size)]
         yield from (batches[i] for i in self.rng.permutation(len(batches)))
 
 
@@ -57,6 +55,7 @@ class JointTrainer(PlainTrainer):
         self.tasks = tasks
 
     def get_train_dataloader(self) -> DataLoader:
+        """Batches that `MixedBatches` draws."""
         sizes = [len(data["train"]) for _, data in self.tasks]
         batches = MixedBatches(sizes, self.args.train_batch_size, self.args.seed)
         return DataLoader(MixedTasks(self.method.model, self.tasks), sampler=batches, batch_size=None)
@@ -75,11 +74,11 @@ class Joint(SequentialFT):
         self.pretrained = deepcopy(self.model)
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        """From the pretrained backbone anew."""
         self.model = deepcopy(self.pretrained)
         for spec, data in tasks:
             self.model.add_task(spec)
             spec.check_dataset(data["train"], "train")
         self.unfreeze(self.trained_parameters(self.model.task))
         args.max_steps = steps
-        spec, data = tasks[-1]
         train_quietly(JointTrainer(self, args, spec.name, data["train"], tasks=tasks))

@@ -23,6 +23,7 @@ class LoraModel(PlainModel):
         self.paths = list(linear)
 
     def add_task(self, spec: TaskSpec) -> None:
+        """A LoRA adapter and the head."""
         config = LoraConfig(r=self.rank, lora_alpha=self.rank, target_modules=self.paths)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several are meant
@@ -30,9 +31,11 @@ class LoraModel(PlainModel):
         super().add_task(spec)
 
     def lora(self) -> Iterator[LoraLayer]:
+        """The sites, with the adapters of all tasks."""
         return (module for module in self.backbone.modules() if isinstance(module, LoraLayer))
 
     def pooled(self, task: str, **inputs: Any) -> Tensor:
+        """(rows, D), with the task's adapter active."""
         for layer in self.lora():
             if layer.active_adapters != [task]:
                 layer.set_adapter(task, inference_mode=True)
@@ -49,18 +52,17 @@ class Lora(PlainMethod):
     model: LoraModel
 
     def build(self) -> LoraModel:
+        """With the rank for the setting's width."""
         return LoraModel(self.setting.backbone, self.setting.width)
 
     def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
+        """The task's adapter and head."""
         for layer in self.model.lora():
             yield from (*layer.lora_A[task].parameters(), *layer.lora_B[task].parameters())
         yield from self.model.heads[task].parameters()
 
 
 def equal_rank(linear: Collection[nn.Linear], width: int) -> int:
-    """The rank at which LoRA is nearest to bottlenecks of a width.
-
-    A bottleneck has (2 out + 1) width + out parameters, LoRA (in + out) rank.
-    """
+    """LoRA's rank, (in + out) parameters each, nearest to bottlenecks of (2 out + 1) width + out parameters."""
     budget = sum((2 * site.out_features + 1) * width + site.out_features for site in linear)
     return max(1, round(budget / sum(site.in_features + site.out_features for site in linear)))

@@ -34,11 +34,13 @@ class LwF(SequentialFT):
         self.old = self.model  # as it was before the task that is learned; now without any
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        """Beside a copy of the model, which is not kept."""
         self.old = deepcopy(self.model).requires_grad_(False).eval()
         super().train(tasks, args, steps)
-        self.old = self.model  # no copy is kept
+        self.old = self.model
 
     def extra_loss(self, inputs: dict[str, Tensor], pooled: Tensor, step: int) -> Tensor | float:
+        """The distances of all old tasks' heads, weighted."""
         if not self.old.specs:
             return 0.0
         with torch.no_grad(), global_draws():  # as in the runs that are published
@@ -55,9 +57,8 @@ class LwF(SequentialFT):
 
 
 def distillation(problem_type: str, new: Tensor, old: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of softened answers, mean over the examples: logits (B, C), a scalar.
-
-    Its gradient is that of the paper's equation 2. A score per answer is a choice between yes and no.
+    """Kullback-Leibler divergence of softened answers, mean over the examples: logits (B, C), a scalar. Its gradient
+    is that of the paper's equation 2. A score per answer is a choice between yes and no.
     """
     if problem_type == "regression":
         return mse_loss(new, old)

@@ -26,26 +26,26 @@ class PlainOutput(AtlasOutput):
 
 
 class PlainModel(nn.Module):
-    """A backbone and one of the project's heads per task, with what `TaskTrainer` asks of a model.
+    """A backbone (a folder or an id) and one of the project's heads per task, with what `TaskTrainer` asks of a model.
 
-    No `AtlasModel` of its own kind, which keeps its backbone frozen; but an `AtlasModel` without tasks (`bare`) pools
-    the backbone, and knows its padding and its processor. `backbone` is a folder or an id; `specs` are the tasks so
-    far by name, `task` is the active one, empty before the first.
+    An `AtlasModel` keeps its backbone frozen; one without tasks, `bare`, pools it, and knows padding and processor.
     """
 
     def __init__(self, backbone: str) -> None:
         super().__init__()
         self.bare = AtlasModel.from_pretrained(backbone)
         self.heads = nn.ModuleDict()
-        self.specs: dict[str, TaskSpec] = {}
-        self.task = ""
+        self.specs: dict[str, TaskSpec] = {}  # the tasks so far
+        self.task = ""  # the active one
 
     @property
     def backbone(self) -> PreTrainedModel:
+        """As transformers made it."""
         return self.bare.get_base_model()
 
     @property
     def device(self) -> torch.device:
+        """The backbone's."""
         return self.bare.device
 
     def add_task(self, spec: TaskSpec) -> None:
@@ -56,12 +56,15 @@ class PlainModel(nn.Module):
         self.set_task(spec.name)
 
     def set_task(self, task: str) -> None:
+        """Make a task the active one."""
         self.task = task
 
     def head(self, task: str) -> Head:
+        """Of pooled vectors."""
         return cast(Head, self.heads[task])
 
     def collator(self, task: str) -> AtlasCollator:
+        """Examples of the task to a batch."""
         return AtlasCollator(self.specs[task], self.bare.encoder)
 
     def pooled(self, task: str, **inputs: Any) -> Tensor:
@@ -70,8 +73,7 @@ class PlainModel(nn.Module):
 
     def forward(self, task: str | None = None, labels: Tensor | None = None, **inputs: Any) -> PlainOutput:
         """Logits of a task (by default the active one), and its loss if labels are given."""
-        task = task or self.task
-        head, pooled = self.head(task), self.pooled(task, **inputs)
+        head, pooled = self.head(task or self.task), self.pooled(task or self.task, **inputs)
         logits = head(pooled)
         loss = None if labels is None else head.loss(logits, labels)
         return PlainOutput(loss, logits, pooled if self.training else None)

@@ -23,23 +23,23 @@ class FreezeEncoder(PlainMethod):
     uses_order = False
 
     def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
+        """The head's."""
         return self.model.heads[task].parameters()
 
 
 class FreezeBottom(SequentialFT):
-    """The embeddings and the lower half of each stack of layers keep their pretrained weights.
-
-    CLiMB's Frozen Bottom-K freezes the lower 9 of ViLT's 12 layers.
-    """
+    """Embeddings and the lower half of each stack of layers stay; CLiMB's Frozen Bottom-K: 9 of ViLT's 12 layers."""
 
     name = "freeze_bottom"
     summary = "the upper half of the backbone, one task after another"
 
     def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
+        """Of all parameters, those that are not in `bottom`."""
         frozen = {id(parameter) for module in self.bottom() for parameter in module.parameters()}
         return (parameter for parameter in super().trained_parameters(task) if id(parameter) not in frozen)
 
     def bottom(self) -> Iterator[nn.Module]:
+        """What keeps its pretrained weights."""
         for name, module in self.model.backbone.named_modules():
             if name.rpartition(".")[2] == "embeddings":
                 yield module

@@ -1,6 +1,5 @@
 """Time and memory: a forward pass and a training step, start-up, many tasks (`many_tasks`), the demo (`demo`).
 
-`python -m atlas_hf.benchmark.speed` is `atlas-hf benchmark-speed` (`arguments`, `run`) with start-up (`startup`) in
-addition. Ways of computing (`ways`, `adapters_library`) take turns and become records and tables (`compare`).
-`adapters_worker` runs in another environment and imports nothing of `atlas_hf`.
+Ways of computing (`ways`, `adapters_library`) take turns and become records and tables (`compare`). `adapters_worker`
+runs in another environment and imports nothing of `atlas_hf`.
 """

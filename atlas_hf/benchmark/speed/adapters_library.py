@@ -13,10 +13,8 @@ from atlas_hf.model import AtlasModel
 
 
 class AdaptersWorker:
-    """AdapterFusion over as many adapters, of the same width, as a task of an `AtlasModel` reuses.
-
-    `python` is the interpreter of an environment with the `adapters` library. Raises a `ValueError` if there is no
-    such interpreter, it lacks the library, or that does not know the backbone.
+    """AdapterFusion over as many adapters, of the same width, as a task of an `AtlasModel` reuses. Raises a
+    `ValueError` if there is no such interpreter, it lacks the library, or that does not know the backbone.
     """
 
     def __init__(self, python: str, model: AtlasModel, task: str, inputs: dict[str, Tensor], threads: int) -> None:
@@ -46,6 +44,7 @@ class AdaptersWorker:
         return self._ask(call="peak")["bytes"]
 
     def close(self) -> None:
+        """End the process."""
         self.process.communicate()
 
     def _ask(self, **request: Any) -> dict[str, Any]:

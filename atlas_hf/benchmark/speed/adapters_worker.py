@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TextIO
 
@@ -57,10 +58,7 @@ def peak_bytes(function: Callable[[], Any], device: torch.device) -> int:
 
 
 class Fusion:
-    """K adapters of one width at two sites per layer, and fusion layers over them; those and a head train.
-
-    `config` is that of transformers, with its `model_type`; `shapes` are those of the inputs by name.
-    """
+    """K adapters of one width at two sites per layer, and fusion layers over them; those and a head train."""
 
     def __init__(
         self, config: Mapping[str, Any], adapters: int, width: int, shapes: Mapping[str, list[int]], threads: int
@@ -82,10 +80,8 @@ class Fusion:
         self.model.add_adapter_fusion(Fuse(*names))
         self.model.train_adapter_fusion(Fuse(*names))
         self.head = nn.Sequential(nn.Linear(size, 2 * size), nn.LayerNorm(2 * size), nn.GELU(), nn.Linear(2 * size, 2))
-        self.inputs = {
-            name: torch.randint(5, 1000, shape) if name == "input_ids" else torch.randn(shape)
-            for name, shape in shapes.items()
-        }
+        tokens = partial(torch.randint, 5, 1000)
+        self.inputs = {name: (tokens if name == "input_ids" else torch.randn)(shape) for name, shape in shapes.items()}
 
     def forward(self) -> Tensor:
         """Pooled vectors, (B, D)."""
@@ -93,6 +89,7 @@ class Fusion:
 
     @torch.no_grad()
     def infer(self) -> None:
+        """One pass in evaluation."""
         self.model.eval()
         self.forward()
 

@@ -13,9 +13,8 @@
 A training step is a forward pass in training mode, the loss, and the backward pass down to the first site; that of
 `bare` and `floor` has the gradient of the input only, that of the others also those of the parameters that the
 stage trains, and `fused` the orthogonality penalty. `xlora` and `adapters` weight frozen adapters, as the first stage
-does, and have no second. On the CPU, times are the processor's (of all threads together), so that other programs on
-the machine count less; on CUDA, those between events on the device. `torch.utils.benchmark.Timer` repeats one
-statement at a time, and warms up anew for each.
+does, and have no second. On the CPU, times are the processor's (of all threads together); on CUDA, those between
+events on the device. `torch.utils.benchmark.Timer` would repeat one statement at a time.
 """
 
 import argparse
@@ -65,18 +64,11 @@ def compare(backbone: str, variant: str, adapters: int, options: argparse.Namesp
 
 
 def measure(
-    model: AtlasModel,
-    inputs: dict[str, Tensor],
-    measure: str,
-    ways: Sequence[str],
-    repeats: int,
+    model: AtlasModel, inputs: dict[str, Tensor], measure: str, ways: Sequence[str], repeats: int,
     worker: AdaptersWorker | None,
-) -> list[Record]:
-    """A record per way: the seconds of each round, and the bytes of the peak of one training step.
-
-    Args:
-        measure: `"forward"` (evaluation, no gradients), or the stage of a training step.
-        worker: the process that takes the turns of `adapters`.
+) -> list[Record]:  # fmt: skip
+    """A record per way: the seconds of each round, and the bytes of the peak of one training step. `measure` is
+    `"forward"` (evaluation, no gradients), or the stage of a training step; `worker` takes the turns of `adapters`.
     """
     if measure == "forward":
         model.set_task(TASK)
@@ -107,10 +99,7 @@ def measure(
 
 
 def take_turns(calls: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, list[T]]:
-    """What each call gives, round by round; in each round every call has its turn.
-
-    One more round goes before them and is not counted: it brings files and weights into memory.
-    """
+    """What each call gives, round by round, after one that only brings files and weights into memory."""
     rounds = [{name: call() for name, call in calls.items()} for _ in range(repeats + 1)]
     return {name: [found[name] for found in rounds[1:]] for name in calls}
 

@@ -1,8 +1,7 @@
 """How soon the demo shows a page, and how soon it answers. `python -m atlas_hf.benchmark.speed.demo`; needs gradio.
 
-Three times after the command: the first page (it says that the demo is starting), the demo's own page, and the first
-answer. Then predictions of every example: what the model takes (as the page shows it), and what a caller of the API
-waits for, upload and queue included.
+First the times after the command, then predictions of every example: what the model takes (as the page shows it), and
+what a caller of the API waits for, upload and queue included.
 """
 
 import os
@@ -21,11 +20,9 @@ from atlas_hf.demo.examples import Example, examples
 from atlas_hf.demo.waiting import READY, free_port
 from atlas_hf.report.text import table
 
-ROUNDS = 5
-PATIENCE = 300  # seconds
-
 
 def main() -> None:
+    """Measure, and print."""
     port = free_port()
     began = time.perf_counter()
     command = [sys.executable, "-m", "atlas_hf.cli", "demo", "--port", str(port)]
@@ -33,7 +30,7 @@ def main() -> None:
 
     def wait(what: str, done: Callable[[], Any]) -> None:
         while not done():
-            if process.poll() is not None or time.perf_counter() - began > PATIENCE:
+            if process.poll() is not None or time.perf_counter() - began > 300:
                 raise RuntimeError("The demo did not start; run atlas-hf demo to see why.")
             time.sleep(0.02)
         print(f"{what:<34}{time.perf_counter() - began:6.2f} s", flush=True)
@@ -43,8 +40,7 @@ def main() -> None:
         wait("first page (the demo is starting)", lambda: _header(url) is not False)
         wait("the demo’s own page", lambda: _header(url) is None)
         client = Client(url, verbose=False)
-        first = next(iter(examples().items()))
-        wait("first answer, by the API", lambda: _ask(client, first))
+        wait("first answer, by the API", lambda: _ask(client, next(iter(examples().items()))))
         print()
         rows = [_timed(client, example) for example in examples().items()]
         print(table(["task", "model, median ms", "model, slowest", "API, median ms"], rows))
@@ -73,7 +69,7 @@ def _ask(client: Client, example: tuple[str, Example]) -> dict[str, Any]:
 
 def _timed(client: Client, example: tuple[str, Example]) -> list[str]:
     inside, outside = [], []
-    for _ in range(ROUNDS):
+    for _ in range(5):
         began = time.perf_counter()
         inside.append(_ask(client, example)["seconds"])
         outside.append(time.perf_counter() - began)

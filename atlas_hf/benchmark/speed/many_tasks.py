@@ -30,6 +30,7 @@ COLUMNS = {
 
 
 def milliseconds(call: Callable[[], object], repeats: int = REPEATS) -> float:
+    """The median of its times."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -39,6 +40,7 @@ def milliseconds(call: Callable[[], object], repeats: int = REPEATS) -> float:
 
 
 def add(model: AtlasModel) -> None:
+    """One task more, learned."""
     number = len(model.tasks)
     spec = two_labels(f"task-{number}", image_columns=("image",), text_columns=("text",))
     model.add_task(spec, experience=[f"task-{i}" for i in range(min(number, REUSED))])
@@ -72,11 +74,13 @@ def load(folder: str, config: ViltConfig, tasks: list[str] | None) -> float:
 
 
 def backbone(config: ViltConfig) -> AtlasModel:
+    """ViLT, without tasks."""
     torch.manual_seed(0)
     return AtlasModel(ViltModel(config), config=AtlasConfig())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, and print a row per number of tasks."""
     parser = argparse.ArgumentParser(prog="python -m atlas_hf.benchmark.speed.many_tasks", description=__doc__)
     parser.add_argument("--tasks", type=int, nargs="+", default=[8, 64, 256])
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")

@@ -15,11 +15,8 @@ from atlas_hf.benchmark.speed.compare import compare, table
 
 def main(argv: Sequence[str], measures: Sequence[str] = tuple(MEASURES)) -> None:
     """`run` with the options of a line, and these measures if it names none."""
-    parser = argparse.ArgumentParser(
-        prog="python -m atlas_hf.benchmark.speed",
-        description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    name, form = "python -m atlas_hf.benchmark.speed", argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=name, description=HELP, formatter_class=form)
     add_arguments(parser)
     parser.set_defaults(measures=list(measures))
     run(parser.parse_args(argv))
@@ -30,8 +27,7 @@ def run(options: argparse.Namespace) -> None:
     options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     about = {name: value for name, value in vars(options).items() if name not in ("output", "adapters_python")}
     torch.set_num_threads(options.threads)
-    records: list[dict[str, Any]] = []
-    notes: list[str] = []
+    records, notes = list[dict[str, Any]](), list[str]()
     options.measures = [name for name in options.measures if name != STARTUP]
     for case in product(options.backbones, options.variants, options.adapters) if options.measures else ():
         new, reasons = compare(*case, options)

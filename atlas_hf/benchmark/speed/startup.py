@@ -57,15 +57,13 @@ def command_seconds(line: str) -> tuple[float, float]:
 
 def table(records: Sequence[dict[str, Any]]) -> str:
     """The records as a Markdown table."""
-    header = ["start"]
-    for seconds in ("seconds", "CPU seconds"):
-        header += [seconds, "middle half", f"/ `{BASE}`", "middle half"]
+    more = ["middle half", f"/ `{BASE}`", "middle half"]
     rows = []
     for record in records:
         rows.append([f"`{record['start']}`"])
         for kind in ("", "cpu_"):
             rows[-1] += written(spread(record[f"{kind}seconds"])) + written(record[f"{kind}to_peft"])
-    return markdown(header, rows)
+    return markdown(["start", "seconds", *more, "CPU seconds", *more], rows)
 
 
 def _output(*arguments: str) -> str:

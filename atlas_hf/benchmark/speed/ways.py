@@ -1,7 +1,4 @@
-"""The ways of computing one backbone that `atlas-hf benchmark-speed` compares.
-
-Two of them are PEFT's own ways to have several adapters at once: LoRA, added up, and X-LoRA.
-"""
+"""The ways of computing one backbone that `atlas-hf benchmark-speed` compares, PEFT's LoRA and X-LoRA among them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -57,18 +54,13 @@ def build(
     return model
 
 
-def two_labels(name: str, image_columns: tuple[str, ...] = (), text_columns: tuple[str, ...] = ()) -> TaskSpec:
-    return TaskSpec(
-        name, "single_label_classification", label_names=("a", "b"), random_baseline=0.5,
-        image_columns=image_columns, text_columns=text_columns,
-    )  # fmt: skip
+def two_labels(name: str, **columns: tuple[str, ...]) -> TaskSpec:
+    """A task of two classes, with these `image_columns` and `text_columns`."""
+    return TaskSpec(name, "single_label_classification", label_names=("a", "b"), random_baseline=0.5, **columns)
 
 
 class Way:
-    """One way, of `WAYS` in `arguments`, of computing the backbone of a model from `build` with `TASK`'s stage set.
-
-    What it needs is made before anything is measured.
-    """
+    """One way, of `WAYS` in `arguments`, of computing the backbone of a model from `build` with `TASK`'s stage set."""
 
     def __init__(self, model: AtlasModel, name: str) -> None:
         self.model, self.name = model, name
@@ -82,8 +74,7 @@ class Way:
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Pooled vectors, (B, D)."""
-        rows = len(next(iter(inputs.values())))
-        mixed = [MIXED[row % len(MIXED)] for row in range(rows)]
+        mixed = [MIXED[row % len(MIXED)] for row in range(len(next(iter(inputs.values()))))]
         with _outputs(self.replaced):
             if self.other is not None:
                 return pool(self.other(**inputs), inputs.get("attention_mask"))
@@ -91,6 +82,7 @@ class Way:
 
     @torch.no_grad()
     def infer(self, inputs: dict[str, Tensor]) -> Tensor:
+        """`forward`, without gradients."""
         return self.forward(inputs)
 
     def step(self, inputs: dict[str, Tensor], labels: Tensor) -> None:
@@ -109,8 +101,7 @@ def _outputs(replaced: dict[nn.Module, Replacement]) -> Iterator[None]:
     """Within the block, modules give what these functions make of their outputs."""
     with ExitStack() as hooks:
         for module, function in replaced.items():
-            handle = module.register_forward_hook(partial(_replace_output, function))
-            hooks.callback(handle.remove)
+            hooks.callback(module.register_forward_hook(partial(_replace_output, function)).remove)
         yield
 
 
@@ -130,6 +121,7 @@ class Nested(nn.Module):
         self.config.use_cache = False  # X-LoRA asks for that
 
     def forward(self, **inputs: Any) -> Any:
+        """As of the backbone."""
         return self.model(**inputs)
 
 
@@ -149,19 +141,14 @@ def lora(model: AtlasModel) -> PeftModel:
 
 
 def xlora(model: AtlasModel) -> PeftModel:
-    """X-LoRA over as many adapters (arXiv 2402.07148).
-
-    A classifier on the backbone's last hidden state, which a first pass computes, weights them per token and site;
-    only the classifier trains.
+    """X-LoRA over as many adapters (arXiv 2402.07148): a classifier on the backbone's last hidden state, which a first
+    pass computes, weights them per token and site; only the classifier trains.
     """
     names = [str(index) for index in range(len(model.members(TASK)))]  # other names are loaded, but not computed
     with TemporaryDirectory() as folder:
         _with_lora(model, Nested(fresh(model)), names, init_lora_weights=False).save_pretrained(folder)
-        config = XLoraConfig(
-            hidden_size=model.get_base_model().config.hidden_size,
-            adapters={name: str(Path(folder) / name) for name in names},
-            layerwise_scalings=True,
-        )
+        size, paths = model.get_base_model().config.hidden_size, {name: str(Path(folder) / name) for name in names}
+        config = XLoraConfig(hidden_size=size, adapters=paths, layerwise_scalings=True)
         return get_peft_model(Nested(fresh(model)), config)
 
 
