@@ -93,9 +93,8 @@ def upstream_helps(results: Results) -> Claim:
 
 
 def _transfer(results: Results, method: str, order: str, tasks: Sequence[Mapping[str, Any]], size: str) -> Row:
-    """CLiMB's transfer of each task's mean over seeds (a single seed near chance would be divided by about zero).
-
-    Mean over the tasks that the bare backbone learns better than chance: elsewhere it is not defined.
+    """CLiMB's transfer of each task's mean over seeds (a single seed near chance would be divided by about zero), mean
+    over the tasks that the bare backbone learns better than chance: elsewhere it is not defined.
     """
     found = []
     for task in tasks:

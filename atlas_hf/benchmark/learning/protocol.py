@@ -8,6 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from transformers import set_seed
@@ -49,10 +50,8 @@ class Group:
     def __init__(self, plan: Plan, key: Key) -> None:
         self.seed, self.sizes = key.seed, plan.low_shot_sizes(key.method)
         # No validation set is used and nothing is written: methods see to that.
-        self.full, self.few = (
-            AtlasTrainingArguments(output_dir="unused", seed=key.seed, report_to="none", **values)
-            for values in (plan.training, plan.low_shot_training)
-        )
+        make = partial(AtlasTrainingArguments, output_dir="unused", seed=key.seed, report_to="none")
+        self.full, self.few = make(**plan.training), make(**plan.low_shot_training)
         self.method = plan.methods[key.method](Setting(plan.backbone, plan.width, key.seed))
         self.low_shot: dict[str, dict[str, float]] = {}
         self.costs: list[Cost] = []

@@ -30,10 +30,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Paired:
-    """Mean difference of n pairs, its standard error, 95 % confidence interval, and p of the two-sided paired t-test.
-
-    What is not defined is None, and `reason` says why.
-    """
+    """Mean difference of n pairs, its standard error, 95 % confidence interval, p of the two-sided paired t-test."""
 
     n: int
     difference: float | None
@@ -41,7 +38,7 @@ class Paired:
     low: float | None = None
     high: float | None = None
     p: float | None = None
-    reason: str | None = None
+    reason: str | None = None  # why figures are None
 
     @property
     def clear(self) -> bool | None:

@@ -78,17 +78,14 @@ class Adapter(PlainMethod):
 
 
 class AdapterTwoStage(Adapter):
-    """ATLAS's two stages, without its reuse: what of a gain is the order of training?
-
-    First the head alone, for as long as ATLAS's first stage, then adapter and head (Kumar et al. 2022, LP-FT).
-    """
+    """ATLAS's two stages, without its reuse: the head alone, then adapter and head (Kumar et al. 2022, LP-FT)."""
 
     name = "adapter_two_stage"
     summary = "an independent adapter per task, after its head"
     rate = 1.0
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
-        """The head alone, then both."""
+        """The head for as long as ATLAS's first stage, then both."""
         ((spec, data),) = tasks
         self.model.add_task(spec)
         trained = (self.model.heads[spec.name].parameters(), self.trained_parameters(spec.name))

@@ -11,9 +11,8 @@ from atlas_hf.training import AtlasTrainingArguments
 
 
 class ExperienceReplay(SequentialFT):
-    """Sequential fine-tuning; the loss of a batch of one earlier task, drawn at random, is added in each step.
-
-    The replayed loss is part of the step (Chaudhry et al. 2019): no method has more steps, but this one sees more.
+    """Sequential fine-tuning; the loss of a batch of one earlier task, drawn at random, is added in each step, which
+    is not one more (Chaudhry et al. 2019), but sees more examples.
     """
 
     name = "experience_replay"

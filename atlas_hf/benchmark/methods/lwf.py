@@ -13,15 +13,12 @@ from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
 from atlas_hf.model.evaluation import global_draws
 from atlas_hf.training import AtlasTrainingArguments
 
-TEMPERATURE = 2.0
-
 
 class LwF(SequentialFT):
     """Sequential fine-tuning with distillation of the model as it was before the task (Li & Hoiem 2016, section 3).
 
-    All heads train. An old head reads the pooled rows of a batch as they come, whatever task they are of: each row
-    by itself, or, where its own examples have several rows (choices, pairs), as many consecutive rows at a time; rows
-    that do not fill up an example are left out. The paper's warm-up of the new head alone is left out.
+    All heads train, without the paper's warm-up of the new one. An old head reads a batch's pooled rows as they come,
+    as many at a time as its own examples have (choices, pairs); rows that do not fill up an example are left out.
     """
 
     name = "lwf"
@@ -57,12 +54,12 @@ class LwF(SequentialFT):
 
 
 def distillation(problem_type: str, new: Tensor, old: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of softened answers, mean over the examples: logits (B, C), a scalar. Its gradient
+    """Kullback-Leibler divergence of answers at temperature 2, mean over examples: logits (B, C). Its gradient
     is that of the paper's equation 2. A score per answer is a choice between yes and no.
     """
     if problem_type == "regression":
         return mse_loss(new, old)
     if problem_type == "multi_label_classification":
         new, old = (torch.stack([logits, torch.zeros_like(logits)], dim=-1) for logits in (new, old))
-    new, old = (log_softmax(logits.float() / TEMPERATURE, dim=-1) for logits in (new, old))
+    new, old = (log_softmax(logits.float() / 2.0, dim=-1) for logits in (new, old))
     return kl_div(new, old, log_target=True, reduction="sum") / len(new)

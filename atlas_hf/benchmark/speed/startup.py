@@ -1,7 +1,4 @@
-"""How long starting takes: an import in a fresh interpreter, and an answer of the command line that needs no model.
-
-Seconds of the clock, as a user waits for them, and of the processor, to which other programs on the machine do less.
-"""
+"""How long starting takes: an import in a fresh interpreter, and an answer of the command line that needs no model."""
 
 import subprocess
 import sys

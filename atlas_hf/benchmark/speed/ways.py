@@ -54,8 +54,8 @@ def build(
     return model
 
 
-def two_labels(name: str, **columns: tuple[str, ...]) -> TaskSpec:
-    """A task of two classes, with these `image_columns` and `text_columns`."""
+def two_labels(name: str, **columns: Any) -> TaskSpec:
+    """A task of two classes, with these `image_columns` or `text_columns`, tuples of names."""
     return TaskSpec(name, "single_label_classification", label_names=("a", "b"), random_baseline=0.5, **columns)
 
 
