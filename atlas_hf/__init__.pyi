@@ -1,4 +1,3 @@
-from . import fusion, hub, metrics, streams
 from .data import AtlasCollator
 from .folder import AtlasFormatError
 from .model import AtlasModel
@@ -19,10 +18,6 @@ __all__ = [
     "Pruned",
     "TaskSpec",
     "__version__",
-    "fusion",
-    "hub",
     "learn_sequence",
-    "metrics",
     "prune_experience",
-    "streams",
 ]

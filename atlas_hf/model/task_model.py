@@ -105,7 +105,7 @@ class TaskModel(PeftModel):
         """
         if spec.name in self.tasks:
             raise ValueError(f"There is a task {spec.name!r} already; there are {self.tasks}. Choose another name.")
-        reused = self.tasks if experience is None else list(experience)
+        reused = list(self.specs if experience is None else experience)  # not what came by PEFT's own add_adapter
         self._check_known(*reused)
         own: dict[str, Any] = {
             "experience": reused,

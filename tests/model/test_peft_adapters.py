@@ -56,6 +56,13 @@ def test_what_is_reused_or_no_task_is_not_deleted(learned):
                 learned.delete_adapter(name)
 
 
+def test_a_new_task_reuses_tasks_and_no_other_adapters(learned):
+    learned.add_adapter("z", AtlasConfig(r=2))
+    learned.add_task(text_spec("later"))
+    assert learned.members("later") == ["one", "two"] and learned.tasks == ["one", "two", "z", "later"]
+    learned.delete_adapter("z")
+
+
 def test_add_adapter_makes_a_task_without_a_spec(learned, inputs, tmp_path):
     learned.add_adapter("z", AtlasConfig(r=2, experience=["one"]))
     assert learned.tasks == ["one", "two", "z"] and learned.task == "two"
