@@ -1,7 +1,7 @@
 """Thousands of spoiled folders: each loads to the same answers, or is refused with one of the package's own errors.
 
 Every case is made from its number, so that a failing one can be made again:
-`python tests/folder/test_fuzz.py 1234 FOLDER`.
+`PYTHONPATH=tests python tests/folder/test_fuzz.py 1234 FOLDER`.
 """
 
 import json

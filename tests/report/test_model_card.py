@@ -1,7 +1,7 @@
 """Model cards: what they say, that their code runs as printed, and that nothing from a file can break or betray.
 
-`python tests/report/test_model_card.py` writes the golden cards of `model_cards/` anew, from `model_cards/example/`
-(a smoke run of the digits stream without its weights).
+`PYTHONPATH=tests python tests/report/test_model_card.py` writes the golden cards of `model_cards/` anew, from
+`model_cards/example/` (a smoke run of the digits stream without its weights).
 """
 
 import json
