@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -82,7 +83,8 @@ class _PushOne:
 
     def _check_history(self) -> None:
         """Raises `PushConflictError` where folder and repository first differ."""
-        for task, (push_id, landed) in zip(self.all, self.target.pushes.items(), strict=False):
+        for number, (push_id, landed) in enumerate(islice(self.target.pushes.items(), len(self.all))):
+            task = self.all[number]
             if task.push_id != push_id:
                 raise PushConflictError(
                     f"{self.target.repo_id} holds {landed.tag} (commit {landed.commit}) with other files than"

@@ -50,8 +50,8 @@ def draw(results: Results, folder: Path) -> dict[str, str]:
 
 def styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     """How each method is drawn: ATLAS red and thick, independent adapters blue, the others after them."""
-    others = zip(cycle(OTHERS), cycle("svDP^X<>p"), strict=False)
-    rest = ({"color": color, "marker": marker, "linestyle": ":", "linewidth": 1.2} for color, marker in others)
+    markers = cycle("svDP^X<>p")
+    rest = ({"color": color, "marker": next(markers), "linestyle": ":", "linewidth": 1.2} for color in cycle(OTHERS))
     return {method: STYLES.get(method) or next(rest) for method in methods}
 
 
@@ -109,7 +109,8 @@ def matrices(results: Results) -> Figure:
     figure, axes = _grid(-(-len(methods) // columns), columns, 2.5, 2.4)
     for axis in axes.flat[len(methods) :]:
         axis.set_axis_off()
-    for i, (method, axis) in enumerate(zip(methods, axes.flat, strict=False)):
+    for i, method in enumerate(methods):
+        axis = axes.flat[i]
         heat_map(axis, results.mean_matrix(method, order), lambda score: f"{100 * score:.0f}", fontsize=SMALL)
         axis.set_title(method)
         last_row, first_column = i + columns >= len(methods), i % columns == 0
