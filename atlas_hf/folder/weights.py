@@ -96,7 +96,7 @@ def load_tensors(path: Path, expected: Mapping[str, Tensor], sha256: str) -> dic
     missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or unknown:
         raise AtlasFormatError(f"{where} lacks {missing[:5]} and has unknown {unknown[:5]}. Restore the file.")
-    for key, tensor in found.items():
+    for key, tensor in sorted(found.items()):
         needed = expected[key]
         if (tensor.shape, tensor.dtype) != (needed.shape, needed.dtype):
             raise AtlasFormatError(

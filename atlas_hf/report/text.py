@@ -32,7 +32,8 @@ def format_results(results: Results) -> str:
 def format_info(index: Index, results: Results) -> str:
     """What a folder holds, with the results if there are any."""
     base = index.base_model
-    lines = [f"Backbone: {base.id} ({base.dtype}, sha256 {base.sha256[:12]}...)"]
+    name = "".join(letter if letter.isprintable() else "?" for letter in str(base.id))  # it may come from anybody
+    lines = [f"Backbone: {name} ({base.dtype}, sha256 {base.sha256[:12]}...)"]
     rows = [
         [record.position, name, record.stage, ", ".join(record.experience) or "-", _listed(record.metrics, ".4f")]
         for name, record in index.tasks.items()

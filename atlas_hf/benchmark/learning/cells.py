@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from atlas_hf.folder import UPSTREAM, read_json, write_json
+from atlas_hf.folder import UPSTREAM, check_types, read_json, write_json
 
 SCHEMA = 1
 ANY_ORDER, FULL = "any", "full"
@@ -97,6 +97,7 @@ class Cell:
         if missing or unknown:
             raise CellError(f"{path} lacks {missing} and has unknown {unknown}. Delete it to measure it again.")
         cell = cls(**values)
+        check_types(cell, str(path))
         if path.parts[-3:] != cell.key.path(Path()).parts[-3:]:
             raise CellError(f"{path} says that it is {cell.key}. Move it to its place, or delete it.")
         if not all(isinstance(task, Mapping) and set(task) >= _TASK_FIELDS for task in cell.tasks):
