@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import lru_cache
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from atlas_hf.folder.files import AtlasFormatError
 from atlas_hf.metrics.matrix import LIMIT
@@ -31,7 +31,8 @@ _PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {
 def check_types(record: Any, where: str) -> None:
     """Raise an `AtlasFormatError` that names the first field of a dataclass that is not of its annotated type.
 
-    A whole number is good for a float; `dict`, `list`, dataclasses and unions of these are looked into, `Any` is not.
+    A whole number is good for a float; `dict`, `list`, dataclasses, typed dicts and unions of these are looked into,
+    `Any` and further keys of a typed dict are not.
 
     Args:
         record: a dataclass whose fields hold what JSON gave.
@@ -45,7 +46,7 @@ def check_types(record: Any, where: str) -> None:
 
 
 @lru_cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
@@ -75,8 +76,11 @@ def _fault(value: Any, kind: Any) -> Fault | None:
         return _first((place, one, parts[0]) for place, one in enumerate(value))
     if origin in (dict, Mapping) and isinstance(value, dict):
         return _first((key, key, parts[0]) for key in value) or _first((k, one, parts[1]) for k, one in value.items())
-    if is_dataclass(kind) and isinstance(value, kind):
+    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, kind):
         return _in_fields(value)
+    if is_typeddict(kind) and isinstance(value, dict):
+        lacks = (("." + name, None, "given") for name in sorted(kind.__required_keys__ - value.keys()))
+        return next(lacks, None) or _first((k, value[k], part) for k, part in _hints(kind).items() if k in value)
     return "", value, "a list" if origin in (list, Sequence) else "an object"
 
 

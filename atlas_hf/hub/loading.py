@@ -121,7 +121,7 @@ def locate(
             folder = download(str(model_id), revision=revision, tasks=tasks and list(tasks), token=token)
         except NoTasksError:
             return None
-    return folder if (folder / INDEX).is_file() else None
+    return folder if (folder / INDEX).exists() else None
 
 
 def is_repository(name: str) -> bool:
