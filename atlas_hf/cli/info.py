@@ -21,9 +21,9 @@ def run(options: Namespace) -> None:
     from atlas_hf.report.text import format_info
 
     folder = learned_folder(options.model, options.revision)
-    index = Index.load(folder)
+    index, checked = Index.load(folder), Results.load(folder)
     if options.json:
-        results = read_json(folder / RESULTS) if (folder / RESULTS).is_file() else None
+        results = read_json(folder / RESULTS) if (folder / RESULTS).exists() else None
         print(json.dumps({"index": read_json(folder / INDEX), "results": results}, indent=2, ensure_ascii=False))
     else:
-        print(format_info(index, Results.load(folder)))
+        print(format_info(index, checked))

@@ -11,10 +11,11 @@ from datasets import DatasetDict
 
 from atlas_hf.cli.learn_options import OwnDataArguments, read_yaml
 from atlas_hf.data.own_data import own_task
-from atlas_hf.folder import INDEX, Index
+from atlas_hf.folder import INDEX, Index, check_size
 from atlas_hf.tasks import TaskSpec, check_task_name
 
 Loaded = tuple[TaskSpec, DatasetDict]
+SPEC_LIMIT = 2**19  # bytes; YAML takes long to read, and this much names 20,000 classes
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class OwnTask:
     @classmethod
     def read(cls, path: Path) -> OwnTask:
         """The reverse of `to_yaml`; a `ValueError` says what is wrong with the file."""
+        if path.exists():
+            check_size(path, SPEC_LIMIT)
         values = read_yaml(path, "Write it with --spec-only.")
         if not isinstance(values, dict) or not isinstance(values.get("data"), str):
             raise ValueError(f"{path} does not say where the data are; give a line `data: FOLDER or Hub id`.")

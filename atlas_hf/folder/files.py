@@ -23,27 +23,11 @@ MATRIX_PLOT, REUSE_PLOT = "accuracy_matrix.png", "reuse.png"
 WEIGHTS, CONFIG, SPEC = "adapter_model.safetensors", "adapter_config.json", "task.json"
 TASK_FILES = (CONFIG, WEIGHTS, SPEC)
 CHECKPOINTS, HISTORY = ".checkpoints", ".history"
-JSON_LIMIT = 16 * 2**20  # bytes; a larger file is not one that we wrote
 _SCRATCH = ".partial"  # ends the names of what is being written
 
 
 class AtlasFormatError(ValueError):
     """A folder is not, or no longer, what `save_pretrained` wrote."""
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file, with an error that names the file."""
-    if not path.is_file():  # a device or a pipe has no size and no end
-        raise AtlasFormatError(f"There is no {path.name} in {path.parent}. Is this a folder of atlas_hf?")
-    if (size := path.stat().st_size) > JSON_LIMIT:
-        raise AtlasFormatError(f"{path} has {size:,} bytes; more than {JSON_LIMIT:,} are not read.")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or an integer of 5,000 digits
-        raise AtlasFormatError(f"{path} is not JSON: {error}. Restore the file.") from error
-    if not isinstance(values, dict):
-        raise AtlasFormatError(f"{path} holds a {type(values).__name__}, not an object. Restore the file.")
-    return values
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

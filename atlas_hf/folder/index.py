@@ -9,7 +9,9 @@ from importlib.metadata import version
 from numbers import Real
 from pathlib import Path
 
-from atlas_hf.folder.files import INDEX, TASK_FILES, AtlasFormatError, read_json, write_json
+from atlas_hf.folder.files import INDEX, TASK_FILES, AtlasFormatError, write_json
+from atlas_hf.folder.reading import brief, read_json
+from atlas_hf.folder.records import check_types
 from atlas_hf.tasks import check_task_name
 from atlas_hf.version import __version__
 
@@ -35,7 +37,8 @@ class BaseModel:
             ("sha256", isinstance(self.sha256, str)),
         ):
             if not right:
-                raise AtlasFormatError(f"{INDEX}: the backbone's {name} is {getattr(self, name)!r}. Restore the file.")
+                given = reprlib.repr(getattr(self, name))
+                raise AtlasFormatError(f"{INDEX}: the backbone's {name} is {given}. Restore the file.")
 
 
 @dataclass(frozen=True)
@@ -73,19 +76,20 @@ class Index:
         values = read_json(folder / INDEX)
         if values.get("format_version") != FORMAT_VERSION:
             raise AtlasFormatError(
-                f"{INDEX} has format_version {values.get('format_version')!r}; this version of atlas_hf reads "
-                f"{FORMAT_VERSION}. Update atlas_hf."
+                f"{INDEX} has format_version {reprlib.repr(values.get('format_version'))}; this version of atlas_hf "
+                f"reads {FORMAT_VERSION}. Update atlas_hf."
             )
         try:
             tasks = {check_task_name(name): TaskRecord(**record) for name, record in values["tasks"].items()}
             index = cls(BaseModel(**values["base_model"]), tasks, dict(values["versions"]))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise AtlasFormatError(f"{INDEX} is not what atlas_hf writes: {error}.") from error
+            raise AtlasFormatError(f"{INDEX} is not what atlas_hf writes: {brief(error)}.") from error
         if index.base_model.dtype not in DTYPES:
-            given, possible = index.base_model.dtype, ", ".join(DTYPES)
-            raise AtlasFormatError(f"{INDEX}: the backbone's dtype {given!r} is unknown; possible are {possible}.")
+            given, possible = reprlib.repr(index.base_model.dtype), ", ".join(DTYPES)
+            raise AtlasFormatError(f"{INDEX}: the backbone's dtype {given} is unknown; possible are {possible}.")
         index.base_model.check()
         index._check_tasks()
+        check_types(index, INDEX)
         return index
 
     def _check_tasks(self) -> None:
@@ -102,7 +106,7 @@ class Index:
             metrics = record.metrics.values() if isinstance(record.metrics, dict) else [None]
             if not all(isinstance(value, Real) and abs(value) < 1e300 for value in metrics):
                 raise AtlasFormatError(
-                    f"{INDEX}: of task '{name}', metrics is {record.metrics!r}, not numbers by name."
+                    f"{INDEX}: of task '{name}', metrics is {reprlib.repr(record.metrics)}, not numbers by name."
                 )
             seen[name] = None
 

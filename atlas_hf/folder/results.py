@@ -1,18 +1,21 @@
 """`results.json`: what was measured of each task, and what the card, the pictures and the terminal show of it.
 
-Whoever has a folder may have written its `results.json`, so a reader checks its outline here, and each value where it
-is printed.
+Whoever has a folder may have written its `results.json`, so a reader checks all of it but what is `Any`: what its
+author wrote of settings and data is checked where it is printed.
 """
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from atlas_hf.folder.files import RESULTS, AtlasFormatError, read_json, write_json
+from atlas_hf.folder.files import RESULTS, AtlasFormatError, write_json
 from atlas_hf.folder.index import FORMAT_VERSION
+from atlas_hf.folder.reading import read_json
+from atlas_hf.folder.records import check_types, is_number
 from atlas_hf.metrics import continual
 
 UPSTREAM, DOWNSTREAM = "upstream", "downstream"
@@ -52,9 +55,22 @@ class TaskResult:
 
     @property
     def mean_by_member(self) -> dict[str, float]:
-        """The mean coefficient of each adapter over the sites."""
+        """The mean coefficient of each adapter over the sites; empty where none were measured."""
         sites = list(self.coefficients.values())
-        return {name: sum(site[name] for site in sites) / len(sites) for name in sites[0]}
+        return {name: sum(site[name] for site in sites) / len(sites) for name in (sites[0] if sites else ())}
+
+    @property
+    def seconds(self) -> float | None:
+        """That learning it took; None where that was not measured."""
+        return self.timing.get("seconds")
+
+    def check(self, where: str) -> None:
+        """What its types do not say, of one that was read. Raises `AtlasFormatError`."""
+        sites = list(self.coefficients.values())
+        if any(site.keys() != sites[0].keys() for site in sites):
+            raise AtlasFormatError(f"{where} has coefficients of other adapters at other sites. Restore the file.")
+        if not (self.seconds is None or is_number(self.seconds)):
+            raise AtlasFormatError(f"{where} has timing.seconds that are no number. Restore the file.")
 
 
 @dataclass
@@ -126,8 +142,11 @@ class Results:
 
     @classmethod
     def load(cls, folder: Path) -> Results:
-        """Read `results.json`; of a folder without one, empty results. `AtlasFormatError` for another outline."""
-        if not (folder / RESULTS).is_file():
+        """Read and check `results.json`; of a folder without one, empty results. Raises `AtlasFormatError`.
+
+        Fields that an older version did not write have their defaults; those that it wrote besides are left out.
+        """
+        if not (folder / RESULTS).exists():
             return cls()
         values = read_json(folder / RESULTS)
         for key, kind in (("tasks", dict), ("matrix", list)):
@@ -135,11 +154,23 @@ class Results:
                 raise AtlasFormatError(f"{RESULTS} has no list of {kind.__name__}s '{key}'. Restore it.")
         parts = ("settings", "further_settings", "description", "environment")
         known = {part: value for part in parts if isinstance(value := values.get(part), dict)}
-        return cls([_task(task) for task in values["tasks"]], values["matrix"], **known)
+        results = cls([_task(task) for task in values["tasks"]], values["matrix"], **known)
+        check_types(results, RESULTS)
+        results._check()
+        return results
+
+    def _check(self) -> None:
+        for place, task in enumerate(self.tasks):
+            task.check(f"{RESULTS}: tasks.{place}")
+        count, lengths = len(self.upstream), [len(row) for row in self.matrix]
+        if lengths != [count] * count:
+            raise AtlasFormatError(
+                f"{RESULTS}: matrix has rows of {reprlib.repr(lengths)} for {count} upstream tasks. Restore the file."
+            )
 
 
 def _task(values: Mapping[str, Any]) -> TaskResult:
     if not isinstance(values.get("name"), str):
-        raise AtlasFormatError(f"{RESULTS} has a task whose name is {values.get('name')!r}. Restore it.")
+        raise AtlasFormatError(f"{RESULTS} has a task whose name is {reprlib.repr(values.get('name'))}. Restore it.")
     known = {part.name for part in fields(TaskResult)}
     return TaskResult(**{name: value for name, value in values.items() if name in known})

@@ -1,7 +1,7 @@
 """Between a folder of learned tasks and the Hub: one commit and one tag per task, exactly once; and back.
 
 Knows files, not models; may import `folder`. In the order of imports: `errors`, and what an error of the client means;
-`folder`, what of a folder belongs to which task; `retry`; `target`, a repository; `pushing` and `loading`.
+`folder`, what of a folder belongs to which task; `retry`; `sizes`; `target`, a repository; `pushing` and `loading`.
 """
 
 from atlas_hf.hub.errors import (

@@ -21,6 +21,7 @@ from torch import nn
 from atlas_hf.folder import INDEX, RESULTS, TASK_FILES, Index, file_sha256
 from atlas_hf.hub.errors import CorruptFileError, NoTasksError
 from atlas_hf.hub.retry import Retry, until_done
+from atlas_hf.hub.sizes import check_index_size, check_task_sizes, readable_backbone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,6 +69,7 @@ def _fetch(
     index = _fetch_index(repo_id, sha, where)
     names = index.closure(None if tasks is None else list(tasks))
     paths = [f"{name}/{file}" for name in names for file in TASK_FILES]
+    check_task_sizes(repo_id, sha, paths, where)
     folder = Path(snapshot_download(repo_id, revision=sha, allow_patterns=[INDEX, RESULTS, *paths], **where))
     for path in paths:  # where the listing failed, the client returns half a folder as if it were whole
         if not (folder / path).is_file():
@@ -87,6 +89,7 @@ def _resolve(repo_id: str, revision: str | None, where: dict[str, Any]) -> str:
 def _fetch_index(repo_id: str, sha: str, where: dict[str, Any]) -> Index:
     """`atlas.json`, which says what else to fetch."""
     try:
+        check_index_size(repo_id, sha, where)
         path = Path(hf_hub_download(repo_id, INDEX, revision=sha, **where))
     except RemoteEntryNotFoundError as error:
         raise NoTasksError(f"{repo_id} does not hold a whole model that atlas_hf pushed: {error}") from error
@@ -118,7 +121,7 @@ def locate(
             folder = download(str(model_id), revision=revision, tasks=tasks and list(tasks), token=token)
         except NoTasksError:
             return None
-    return folder if (folder / INDEX).is_file() else None
+    return folder if (folder / INDEX).exists() else None
 
 
 def is_repository(name: str) -> bool:
@@ -141,7 +144,8 @@ def load_backbone(
         return source, _processor(name, None, token) if name else None, name
     path = str(SHIPPED_BACKBONES.get(str(source), source))
     options = {"revision": revision, "token": token, "trust_remote_code": False}
-    backbone = AutoModel.from_pretrained(path, dtype=dtype, use_safetensors=True, **options)
+    with readable_backbone(path, revision, token):
+        backbone = AutoModel.from_pretrained(path, dtype=dtype, use_safetensors=True, **options)
     return backbone, _processor(path, revision, token), str(source)
 
 

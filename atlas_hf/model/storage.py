@@ -23,6 +23,7 @@ from atlas_hf.folder import (
     BaseModel,
     Index,
     TaskRecord,
+    brief,
     check_task_folder,
     file_sha256,
     load_tensors,
@@ -110,7 +111,7 @@ def _load_task(model: TaskModel, folder: Path, name: str, record: TaskRecord) ->
     """Add a task from its folder; every tensor must be there with its shape."""
     model.add_adapter(name, _read_config(folder, name, record, model.pooled_size), low_cpu_mem_usage=True)
     tuner = model.base_model
-    tuner.assign(name, load_tensors(folder / name / WEIGHTS, tuner.task_tensors(name)))
+    tuner.assign(name, load_tensors(folder / name / WEIGHTS, tuner.task_tensors(name), record.files[WEIGHTS]))
     model.heads[name].to(model.device)
     if tuner.reusable_sha256(name) != record.adapter_sha256:
         raise AtlasFormatError(f"The adapter of task '{name}' is not the one that {INDEX} names.")
@@ -125,7 +126,7 @@ def _read_config(folder: Path, name: str, record: TaskRecord, in_features: int) 
         config = AtlasConfig(**read_json(folder / name / CONFIG))
         config.check_patterns()
     except (TypeError, ValueError) as error:
-        raise AtlasFormatError(f"A record of task '{name}' is not one of atlas_hf: {error}") from error
+        raise AtlasFormatError(f"A record of task '{name}' is not one of atlas_hf: {brief(error)}") from error
     if spec.name != name or config.experience != record.experience or config.stage != record.stage:
         raise AtlasFormatError(f"The files of task '{name}' disagree with {INDEX} in name, experience or stage.")
     if config.head != head_arguments(spec, in_features):

@@ -22,6 +22,7 @@ from atlas_hf.folder import (
     Results,
     TaskRecord,
     TaskResult,
+    brief,
     read_json,
 )
 from atlas_hf.hub import SHIPPED_BACKBONES, is_repository
@@ -188,7 +189,7 @@ def _read_task(folder: Path, position: int, name: str, record: TaskRecord, resul
     try:
         spec = TaskSpec.from_dict(read_json(path / SPEC))
     except (TypeError, ValueError) as error:
-        raise AtlasFormatError(f"{name}/{SPEC} is not one of atlas_hf: {error}") from error
+        raise AtlasFormatError(f"{name}/{SPEC} is not one of atlas_hf: {brief(error)}") from error
     # Not what is there beside them, such as a card: writing a card must not change what it says.
     size = sum((path / file).stat().st_size for file in record.files if (path / file).is_file())
     return CardTask(position, name, record, spec, read_json(path / CONFIG), result, size)

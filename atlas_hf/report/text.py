@@ -17,12 +17,13 @@ def format_results(results: Results) -> str:
     if downstream:
         rows = [[task.name, _score(task.score), _score(task.random_baseline)] for task in downstream]
         parts += ["\nDownstream, each from the upstream model", table(["task", "score", "chance"], rows)]
+    counted = list(dict.fromkeys(part for task in tasks for part in task.parameters))
     rows = [
-        [t.name, _score(t.random_baseline), *(f"{n:,}" for n in t.parameters.values()),
-         f"{sum(t.parameters.values()):,}", f"{t.timing['seconds']:.0f} s"]
+        [t.name, _score(t.random_baseline), *(f"{t.parameters.get(part, 0):,}" for part in counted),
+         f"{sum(t.parameters.values()):,}", "-" if t.seconds is None else f"{t.seconds:.0f} s"]
         for t in tasks
     ]  # fmt: skip
-    header = ["task", "chance", *tasks[0].parameters, "parameters", "time"]
+    header = ["task", "chance", *counted, "parameters", "time"]
     parts += ["\nParameters added per task", table(header, rows), "\nMean coefficient of each adapter"]
     parts.append("\n".join(f"{task.name}: {_listed(task.mean_by_member, '.3f')}" for task in tasks))
     return "\n".join(parts)
@@ -31,7 +32,8 @@ def format_results(results: Results) -> str:
 def format_info(index: Index, results: Results) -> str:
     """What a folder holds, with the results if there are any."""
     base = index.base_model
-    lines = [f"Backbone: {base.id} ({base.dtype}, sha256 {base.sha256[:12]}...)"]
+    name = "".join(letter if letter.isprintable() else "?" for letter in str(base.id))  # it may come from anybody
+    lines = [f"Backbone: {name} ({base.dtype}, sha256 {base.sha256[:12]}...)"]
     rows = [
         [record.position, name, record.stage, ", ".join(record.experience) or "-", _listed(record.metrics, ".4f")]
         for name, record in index.tasks.items()

@@ -6,11 +6,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
+from transformers.trainer import TRAINER_STATE_NAME
 
-from atlas_hf.folder import CONFIG, WEIGHTS, read_json, sync, write_json
+from atlas_hf.folder import (
+    CONFIG,
+    WEIGHTS,
+    AtlasFormatError,
+    check_json,
+    check_types,
+    read_json,
+    read_tensors,
+    sync,
+    write_json,
+)
 
 MARK = "atlas_progress.json"  # written last
 
@@ -58,7 +67,14 @@ class Checkpoint:
     def progress(self) -> Progress | None:
         """What `mark` was given; None if it is not whole: half written, or half removed."""
         values = read_json(self.path / MARK) if (self.path / MARK).is_file() else {}
-        return Progress(**values) if values.pop("files", None) == self._sizes() else None
+        if values.pop("files", None) != self._sizes():
+            return None
+        try:
+            progress = Progress(**values)
+        except TypeError as error:
+            raise AtlasFormatError(f"{self.path / MARK} is not what atlas_hf writes: {error}. Delete it.") from error
+        check_types(progress, str(self.path / MARK))
+        return progress
 
     def _sizes(self) -> dict[str, int]:
         files = [path for path in self.path.rglob("*") if path.is_file() and path.name != MARK]
@@ -74,7 +90,7 @@ class Checkpoint:
         if not (self.path / task).is_dir():
             held = sorted(path.parent.name for path in self.path.glob(f"*/{WEIGHTS}"))
             raise ValueError(f"{self.path} is a checkpoint of {held or 'nothing'}, not of task '{task}'.")
-        return str(read_json(self.path / task / CONFIG)["stage"])
+        return str(read_json(self.path / task / CONFIG).get("stage"))
 
     def weights(self, task: str, stage: str) -> dict[str, Tensor]:
         """The task's tensors, for PEFT. Raises a `ValueError` if it is another task's or another stage's."""
@@ -83,15 +99,17 @@ class Checkpoint:
                 f"{self.path} is a checkpoint of stage '{own}'; task '{task}' is in stage '{stage}'. Resume from one "
                 "of this stage."
             )
-        return load_file(self.path / task / WEIGHTS)
+        if (state := self.path / TRAINER_STATE_NAME).is_file():
+            check_json(state)  # Trainer reads it next
+        return read_tensors(self.path / task / WEIGHTS)
 
 
 def last_good_checkpoint(checkpoints: Path, task: str) -> Path | None:
     """The latest one in a stage's folder whose weights can be read and are all finite; None if there is none."""
     for checkpoint in Checkpoint.of_stage(checkpoints):
         try:
-            if all(tensor.isfinite().all() for tensor in load_file(checkpoint.path / task / WEIGHTS).values()):
+            if all(tensor.isfinite().all() for tensor in read_tensors(checkpoint.path / task / WEIGHTS).values()):
                 return checkpoint.path
-        except (OSError, SafetensorError):
+        except AtlasFormatError:
             continue
     return None

@@ -60,9 +60,8 @@ def test_a_reused_task_is_no_path(learner, saved):
 
 
 def test_paths_that_mean_nothing_are_not_followed(saved):
-    """The backbone is the one in atlas.json; PEFT's fields for it, and a position, are never used as a path."""
+    """The backbone is the one in atlas.json; PEFT's fields for it are never used as a path."""
     alter(saved, CONFIG, base_model_name_or_path="/nowhere", revision="../../up")
-    alter_record(saved, position="../../up")
     assert AtlasModel.from_pretrained(saved).tasks == ["one", "two", "three"]
 
 
@@ -206,11 +205,20 @@ def test_settings_of_another_type(learner, saved, values):
 
 
 @pytest.mark.parametrize(
-    "values", [{"experience": [[]]}, {"metrics": [1]}, {"metrics": "ab"}, {"metrics": {"accuracy": 10**400}}]
+    "values",
+    [
+        {"experience": [[]]},
+        {"metrics": [1]},
+        {"metrics": "ab"},
+        {"metrics": {"accuracy": 10**400}},
+        {"position": "../../up"},
+        {"stage": None},
+        {"files": dict.fromkeys(TASK_FILES)},
+    ],
 )
 def test_a_record_of_other_types(learner, saved, values):
     alter_record(saved, **values)
-    refused(learner, saved, f"atlas.json: .*task 'two'.*{next(iter(values))}|task 'two' reuses", AtlasFormatError)
+    refused(learner, saved, f"atlas.json: .*task.*two.*{next(iter(values))}|task 'two' reuses", AtlasFormatError)
 
 
 @pytest.mark.parametrize("file", [INDEX, CONFIG, SPEC])

@@ -226,8 +226,7 @@ def test_hostile_strings_stay_text(copy, text):
     def poison(results):
         results["settings"] |= {text: text, "seed": text}
         results["description"] = {text: text, "license": text, "language": text}
-        results["tasks"][0] |= {"score": text, "train_examples": text, "parameters": {"head": text}, "role": text}
-        results["matrix"][1][0] = text
+        results["tasks"][0] |= {"modality": text, "parameters": {text: 1}, "stages": {text: {text: 0.5}}}
 
     edit(
         copy / "has-a" / "task.json", lambda spec: spec.update(description=text, dataset_id=text, text_columns=[text])

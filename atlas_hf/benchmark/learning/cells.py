@@ -5,17 +5,56 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from reprlib import repr as short
+from typing import Any, TypedDict
 
-from atlas_hf.folder import UPSTREAM, read_json, write_json
+from atlas_hf.folder import UPSTREAM, check_types, read_json, write_json
 
 SCHEMA = 1
 ANY_ORDER, FULL = "any", "full"
-_TASK_FIELDS = {"name", "metric", "random_baseline", "modality", "role"}
 
 
 class CellError(ValueError):
     """A file is not a cell, or not one of this benchmark."""
+
+
+class CellTask(TypedDict):
+    """An upstream or downstream task of a cell, of its `TaskSpec` what a report needs."""
+
+    name: str
+    metric: str
+    random_baseline: float
+    modality: str
+    role: str
+
+
+class Described(TypedDict):
+    """What `representation.describe` says of features, as far as a report shows it."""
+
+    effective_rank: float | None
+    dispersion: float | None
+    spectrum: list[float] | None
+
+
+class State(Described, total=False):
+    """By task the same figures, and of one seed the rows in the plane."""
+
+    tasks: dict[str, dict[str, float | None]]
+    points: dict[str, list[list[float]]]
+
+
+class Representation(TypedDict):
+    """See `representation.compare`."""
+
+    before: State
+    after: State
+
+
+class Settings(TypedDict):
+    """Those of `Plan.settings` that a report shows; the others are compared only."""
+
+    sizes: dict[str, Any]
+    low_shot: list[str]
 
 
 @dataclass(frozen=True, order=True)
@@ -42,9 +81,8 @@ class Cell:
     order: str  # of the stream, or "any" for a method whose tasks know nothing of one another
     seed: int  # of training and of the draw of the low-shot examples; the full data are the same for every seed
     stream: str
-    settings: Mapping[str, Any]  # `Plan.settings`, equal in all cells of a folder
-    # In the order of learning, upstream first: `name`, `metric`, `random_baseline`, `modality`, `role`.
-    tasks: Sequence[Mapping[str, Any]]
+    settings: Settings  # `Plan.settings`, equal in all cells of a folder
+    tasks: Sequence[CellTask]  # in the order of learning, upstream first
     # T x T: row i, column j is the score in [0, 1] on task j after learning task i. Order "any": the diagonal only,
     # or, where all tasks are learned together, the last row only.
     matrix: Sequence[Sequence[float | None]]
@@ -56,7 +94,7 @@ class Cell:
     # Of the upstream tasks at full size: `train_seconds`, `eval_seconds`, `samples_per_second`, `steps`. Of the whole
     # process: `peak_memory_bytes` (resident, libraries and data included), `cell_seconds` (with low-shot copies).
     cost: Mapping[str, float]
-    representation: Mapping[str, Any] | None  # see `representation.compare`
+    representation: Representation | None
     coefficients: Mapping[str, Mapping[str, float]] | None  # upstream task -> adapter -> its mean coefficient there
     environment: Mapping[str, Any]  # versions and machine
     schema: int = SCHEMA
@@ -91,16 +129,23 @@ class Cell:
         """Read and check a file. Raises `CellError` with what is wrong and what to do."""
         values = read_json(path)
         if (given := values.get("schema")) != SCHEMA:
-            raise CellError(f"{path} has schema {given!r}; this version of atlas_hf reads {SCHEMA}. Measure it again.")
+            raise CellError(
+                f"{path} has schema {short(given)}; this version of atlas_hf reads {SCHEMA}. Measure it again."
+            )
         known = {field.name for field in fields(cls)}
         missing, unknown = sorted(known - set(values)), sorted(set(values) - known)
         if missing or unknown:
             raise CellError(f"{path} lacks {missing} and has unknown {unknown}. Delete it to measure it again.")
         cell = cls(**values)
+        listed = isinstance(cell.tasks, list) and all(isinstance(task, dict) for task in cell.tasks)
+        if listed and not all(set(task) >= CellTask.__required_keys__ for task in cell.tasks):
+            names = sorted(CellTask.__required_keys__)
+            raise CellError(f"{path}: a task lacks one of {names}. Delete it to measure it again.")
+        check_types(cell, str(path))
         if path.parts[-3:] != cell.key.path(Path()).parts[-3:]:
             raise CellError(f"{path} says that it is {cell.key}. Move it to its place, or delete it.")
-        if not all(isinstance(task, Mapping) and set(task) >= _TASK_FIELDS for task in cell.tasks):
-            raise CellError(f"{path}: a task lacks one of {sorted(_TASK_FIELDS)}. Delete it to measure it again.")
+        if not all(size == FULL or (size.isdecimal() and len(size) < 10) for size in cell.settings["low_shot"]):
+            raise CellError(f"{path}: low_shot is {short(cell.settings['low_shot'])}. Delete it to measure it again.")
         size = len(cell.names(UPSTREAM))
         if [len(row) for row in cell.matrix] != [size] * size:
             raise CellError(f"{path}: the matrix of {size} upstream tasks is not {size} x {size}. Delete the file.")

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from atlas_hf.benchmark.learning.cells import FULL
+from atlas_hf.benchmark.learning.cells import FULL, Representation
 from atlas_hf.benchmark.learning.claims import ALONE, SUBJECTS
 from atlas_hf.benchmark.learning.scores import Results
 from atlas_hf.folder import replacing
@@ -124,15 +124,16 @@ def representation(results: Results) -> Figure | None:
     """Pooled features before and after, in two principal components, and their spectrum: of a cell of ATLAS if any."""
     methods = [*(name for name in SUBJECTS if name in results.methods), *results.methods]
     cells = (cell for method in methods for cell in results.of(method, results.orders[0]))
-    cell = next((cell for cell in cells if "points" in (cell.representation or {}).get("before", {})), None)
+    cell = next((cell for cell in cells if cell.representation and _can_be_drawn(cell.representation)), None)
     if cell is None or cell.representation is None:
         return None
     figure = Figure(figsize=(9.6, 3.7), layout="constrained")
     before, after, spectrum = figure.subplots(1, 3)
     after.sharex(before)
     after.sharey(before)
+    states: Mapping[str, Any] = {**cell.representation}
     for axis, when, line in ((before, "before", {"color": BLUE, "linestyle": "--"}), (after, "after", {"color": RED})):
-        state = cell.representation[when]
+        state = states[when]
         colours, markers = cycle((RED, BLUE, *OTHERS)), cycle("osD^")
         for task, rows in state["points"].items():
             style = {"color": next(colours), "marker": next(markers)}
@@ -146,6 +147,14 @@ def representation(results: Results) -> Figure | None:
     spectrum.legend()
     figure.suptitle(f"Pooled features of test examples, {cell.method}, {cell.order}, seed {cell.seed}")
     return figure
+
+
+def _can_be_drawn(found: Representation) -> bool:
+    """Points in the plane, on which there is something to say."""
+    states = (found["before"], found["after"])
+    rows = [row for state in states for rows in state.get("points", {}).values() for row in rows or [[]]]
+    measured = all(None not in (state["effective_rank"], state["spectrum"]) for state in states)
+    return measured and all("points" in state for state in states) and all(len(row) == 2 for row in rows)
 
 
 def _grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from transformers import set_seed
 
 from atlas_hf.benchmark.learning import representation
-from atlas_hf.benchmark.learning.cells import FULL, Cell, Key
+from atlas_hf.benchmark.learning.cells import FULL, Cell, CellTask, Key
 from atlas_hf.benchmark.learning.plan import Plan
 from atlas_hf.benchmark.methods import Cost, LoadedTask, Method, Setting
 from atlas_hf.folder import DOWNSTREAM, UPSTREAM, TaskResult, library_versions
@@ -112,6 +112,8 @@ def _coefficients(method: Method, tasks: Sequence[LoadedTask]) -> dict[str, dict
     return {task: TaskResult(task, coefficients=sites).mean_by_member for task, sites in found.items()}
 
 
-def _record(task: LoadedTask, role: str) -> dict[str, Any]:
-    names = ("name", "metric", "random_baseline", "modality")
-    return {name: getattr(task[0], name) for name in names} | {"role": role}
+def _record(task: LoadedTask, role: str) -> CellTask:
+    spec = task[0]
+    return CellTask(
+        name=spec.name, metric=spec.metric, random_baseline=spec.random_baseline, modality=spec.modality, role=role
+    )

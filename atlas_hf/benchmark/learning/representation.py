@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
+from atlas_hf.benchmark.learning.cells import Representation, State
 from atlas_hf.benchmark.methods import LoadedTask, PlainModel, pooled_features
 
 EXAMPLES, POINTS, SPECTRUM = 256, 48, 32
@@ -42,7 +42,7 @@ def dispersion(features: np.ndarray) -> float | None:
     return float(1 - (total @ total - n) / (n * (n - 1)))
 
 
-def describe(features: Features) -> dict[str, Any]:
+def describe(features: Features) -> State:
     """`effective_rank` and `dispersion` of all features together, their `spectrum`, and by task (`tasks`)."""
 
     def figures(values: np.ndarray) -> dict[str, float | None]:
@@ -50,18 +50,19 @@ def describe(features: Features) -> dict[str, Any]:
 
     together = np.concatenate(list(features.values()))
     shares = spectrum(together)
-    return figures(together) | {
-        "spectrum": None if shares is None else [round(float(share), 6) for share in shares[:SPECTRUM]],
-        "tasks": {name: figures(values) for name, values in features.items()},
-    }
+    return State(
+        effective_rank=effective_rank(together),
+        dispersion=dispersion(together),
+        spectrum=None if shares is None else [round(float(share), 6) for share in shares[:SPECTRUM]],
+        tasks={name: figures(values) for name, values in features.items()},
+    )
 
 
-def compare(before: Features, after: Features, points: bool) -> dict[str, Any]:
+def compare(before: Features, after: Features, points: bool) -> Representation:
     """What a cell holds: `before` and `after`, each as `describe` says, and for the first seed `points` (`plane`)."""
-    found = {"before": describe(before), "after": describe(after)}
+    found = Representation(before=describe(before), after=describe(after))
     if points:
-        for when, drawn in zip(found.values(), plane(before, after), strict=True):
-            when["points"] = drawn
+        found["before"]["points"], found["after"]["points"] = plane(before, after)
     return found
 
 

@@ -1,6 +1,6 @@
 """The figures of a cell, all cells of a benchmark by method, order and seed, and what comes of them over seeds."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import sqrt
@@ -112,7 +112,8 @@ def figures(cell: Cell) -> Figures:
         found[f"new_{size}"] = mean(cell.score(task, size) for task in cell.names(UPSTREAM)[1:])
         found[f"downstream_{size}"] = mean(cell.score(task, size) for task in cell.names(DOWNSTREAM))
     found |= {f"{name}_parameters": count for name, count in cell.parameters.items()} | dict(cell.cost)
-    for when, state in (cell.representation or {}).items():
+    states: Mapping[str, Any] = {**(cell.representation or {})}
+    for when, state in states.items():
         found |= {f"{name}_{when}": state[name] for name in ("effective_rank", "dispersion")}
     return found
 
