@@ -13,7 +13,7 @@ from atlas_hf.tuner import AtlasLayer, one_seed
 Model = TypeVar("Model", bound=nn.Module)
 # What computes the same in training and in evaluation, if it is of this class and not of one derived from it.
 _ALIKE = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.Conv2d, nn.Identity, nn.Tanh, nn.GELU, nn.ReLU, nn.SiLU)
-_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+_AS_IT_IS = frozenset((*vars(nn.Module()), "_compiled_call_impl"))
 _POINTING = (MethodType, partial, dict, list, tuple)  # what may hold modules beside a module's children
 
 
@@ -85,7 +85,7 @@ def _point_to(copies: Mapping[int, nn.Module], copy: nn.Module) -> None:
     """Let what a copy keeps beside its children, such as a `forward` of its own, mean the copies."""
     state = vars(copy)
     for name, value in state.items():
-        if name not in _OF_EVERY_MODULE and type(value) in _POINTING:
+        if name not in _AS_IT_IS and type(value) in _POINTING:
             state[name] = _pointed(copies, value)
 
 

@@ -102,7 +102,7 @@ def test_lwf_asks_for_nothing_until_the_model_moves():
     method.old = method.fork().model.eval()
     method.model.train()
     inputs = method.model.collator(NAMES[1])([TASKS[1][1]["train"][i] for i in range(4)])
-    pooled = method.model(NAMES[1], **inputs).pooled
+    pooled = method.model(task=NAMES[1], **inputs).pooled
     assert abs(method.extra_loss(inputs, pooled, 0)) < 1e-6
     assert method.extra_loss(inputs, pooled + 0.5 * torch.randn_like(pooled), 0) > 1e-4
     assert METHODS["lwf"](SETTING).extra_loss(inputs, pooled, 0) == 0
