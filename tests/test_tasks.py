@@ -15,7 +15,7 @@ from shared.tiny import CHOICE, NUMBER, PAIR, SOFT, make_tokenizer, picture, tex
 
 @pytest.fixture(scope="module")
 def encoder(vilt_folder):
-    return AtlasModel.from_pretrained(vilt_folder, config=AtlasConfig(r=2)).encoder
+    return AtlasModel.from_pretrained(vilt_folder, config=AtlasConfig(r=2)).preprocessor
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,19 @@
 """What is asked of a model: checked before it runs, with errors for people, and answered."""
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-import torch
 from PIL import Image
 
 from atlas_hf.data import Encoder, example_rows
-from atlas_hf.model import evaluating
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 25_000_000
 MAX_CHARACTERS = 2_000
-# A prediction seeds torch's global generator (ViLT orders its patches with it), so there is one at a time.
-_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -93,19 +88,17 @@ def ask(model: AtlasModel, question: Question) -> Answer:
     Raises a `ValueError` that a person understands if the input is not what the task takes.
     """
     given = question.arguments(model.specs[question.task])
-    with _ONE_AT_A_TIME:
-        started = perf_counter()
-        answers = model.predict(question.task, **given)
-        seconds = perf_counter() - started
-        coefficients = _coefficients(model, question.task, given)
-    return Answer(question, answers, seconds, coefficients, notes(model.encoder, given))
+    started = perf_counter()
+    answers = model.predict(question.task, **given)
+    seconds = perf_counter() - started
+    coefficients = _coefficients(model, question.task, given)
+    return Answer(question, answers, seconds, coefficients, notes(model.preprocessor, given))
 
 
 def _coefficients(model: AtlasModel, task: str, given: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     rows, _ = example_rows(model.specs[task], *(given.get(name) for name in ("images", "texts", "choices")))
     inputs = model.collator(task).inputs(rows)
-    with torch.no_grad(), evaluating(model):
-        sites = model.coefficients(task, **{name: tensor.to(model.device) for name, tensor in inputs.items()})
+    sites = model.coefficients(task, **{name: tensor.to(model.device) for name, tensor in inputs.items()})
     members = model.members(task)
     return {
         site: dict(zip(members, values.transpose(0, 1).flatten(1).mean(1).tolist(), strict=True))

@@ -1,5 +1,6 @@
 """How a model answers: a batch goes through the backbone, with the adapters of its tasks, and on to their heads."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import ModelOutput
 
 from atlas_hf.data import AtlasCollator, Encoder, batches, example_rows
-from atlas_hf.model.evaluation import evaluating, seeded
+from atlas_hf.model.evaluation import evaluating
 from atlas_hf.model.task_model import TaskModel
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner import BASE, ROUTE, Head, Mixture, Route, backbone_of, pool, pool_runs, routed
+from atlas_hf.tuner import BASE, ROUTE, Head, Mixture, Route, backbone_of, own_draws, pool, pool_runs, routed
 
 
 @dataclass
@@ -32,11 +33,16 @@ class AnsweringModel(TaskModel):
     """Logits, losses, coefficients and predictions of the tasks. See `AtlasModel`."""
 
     def forward(
-        self, task: str | Sequence[str] | None = None, labels: Tensor | Sequence[Any] | None = None, **inputs: Any
+        self,
+        *args: Any,
+        task: str | Sequence[str] | None = None,
+        labels: Tensor | Sequence[Any] | None = None,
+        **inputs: Any,
     ) -> AtlasOutput:
         """Logits of a task, and its loss if labels are given.
 
         Args:
+            args: the first of `inputs`, in the backbone's order.
             task: which one; by default the active task. Other calls are not affected. A list of names, one per
                 example, computes examples of different tasks together, each with its own adapters and head.
             labels: (B,) class ids or numbers, (B, C) soft scores for multi-label; for a list of tasks one per example.
@@ -55,6 +61,8 @@ class AnsweringModel(TaskModel):
         if task is None:
             raise ValueError(f"No task is active. Call set_task, or pass task=...; there are {self.tasks}.")
         heads = self.heads
+        if args:
+            inputs = self._named(args, inputs)
         if isinstance(task, str):
             return _answer(task, heads.get(task), self.pooled(task, **inputs), labels)
         if labels is not None and (len(labels) != len(task) or any(name not in heads for name in task)):
@@ -63,6 +71,18 @@ class AnsweringModel(TaskModel):
             )
         mixture = self._mixture(task)
         return _answer_mixture(mixture, heads, self._pooled_mixture(mixture, inputs), labels)
+
+    def _named(self, args: tuple[Any, ...], inputs: dict[str, Any]) -> dict[str, Any]:
+        """All inputs by the names that the backbone gives them."""
+        if not all(value is None or isinstance(value, Tensor) for value in args):
+            raise TypeError(
+                f"The inputs are {[type(value).__name__ for value in args]}; give tensors, and the task by its "
+                "keyword: model(input_ids, attention_mask, task='...')."
+            )
+        named = inspect.signature(self.get_base_model().forward).bind_partial(*args).arguments
+        if twice := named.keys() & inputs.keys():
+            raise TypeError(f"{sorted(twice)} came twice: by position and by name. Give each input once.")
+        return {**named, **inputs}
 
     def pooled(self, task: str | Sequence[str] | None = None, **inputs: Any) -> Tensor:
         """The backbone's pooled vectors with the adapters of a task, (rows, D); `"__base__"` for the bare backbone.
@@ -95,8 +115,9 @@ class AnsweringModel(TaskModel):
     def _encoded(self, inputs: dict[str, Any], **route: Any) -> tuple[ModelOutput, Tensor | None]:
         """What the backbone returns, in evaluation the same for the same inputs; and its last sequence's mask."""
         backbone = self.get_base_model()
-        draws = backbone_of(backbone).random_patches and not self.training
-        with seeded() if draws else nullcontext(), routed(**route), self._enable_peft_forward_hooks(**inputs):
+        draws = None if self.training else backbone_of(backbone).draws
+        own = own_draws(draws == "anything") if draws else nullcontext()
+        with own, routed(**route), self._enable_peft_forward_hooks(**inputs):
             return backbone(**inputs), (ROUTE.get() or Route()).mask
 
     def _pooling(self, task: str) -> str | None:
@@ -106,16 +127,16 @@ class AnsweringModel(TaskModel):
     def coefficients(self, task: str, **inputs: Any) -> dict[str, Tensor]:
         """How much each adapter counts for each example, by site: (B, K), or (B, K, D) for channel weighting.
 
-        Column k belongs to the k-th of `members(task)`.
+        In evaluation, whatever mode the model is in; it does not change. Column k is the k-th of `members(task)`.
         """
         self._check_known(task)
         found: dict[nn.Module, Tensor] = {}
-        with torch.no_grad(), routed(coefficients=found):
-            self.pooled(task, **inputs)
-        return {path: found[site] for path, site in self.base_model.sites.items() if site in found}
+        with torch.no_grad(), evaluating(self) as twin, routed(coefficients=found):
+            twin.pooled(task, **inputs)
+        return {path: found[site] for path, site in twin.base_model.sites.items() if site in found}
 
     @cached_property
-    def encoder(self) -> Encoder:
+    def preprocessor(self) -> Encoder:
         """What turns texts, images and sounds into the backbone's inputs."""
         if self.processor is None:
             raise ValueError("This AtlasModel has no processor; pass processor=AutoProcessor.from_pretrained(...).")
@@ -129,7 +150,7 @@ class AnsweringModel(TaskModel):
 
     def collator(self, task: str) -> AtlasCollator:
         """What turns rows of a task's data set into batches of this model."""
-        return AtlasCollator(self.spec(task), self.encoder)
+        return AtlasCollator(self.spec(task), self.preprocessor)
 
     def predict(
         self,
@@ -142,7 +163,9 @@ class AnsweringModel(TaskModel):
         top_k: int | None = None,
         batch_size: int = 32,
     ) -> list[Any]:
-        """Answers with scores, best first.
+        """Answers with scores, best first: in evaluation, whatever mode the model is in, which does not change.
+
+        Any number of threads may ask, also while the model trains.
 
         Args:
             images: a PIL image or path, a pair of them for a task about pairs, or a list of such.
@@ -158,9 +181,9 @@ class AnsweringModel(TaskModel):
         collate = self.collator(task)
         rows, single = example_rows(collate.spec, images, texts, choices, audio)
         scores: list[list[float]] = []
-        with torch.no_grad(), evaluating(self):
+        with torch.no_grad(), evaluating(self) as twin:
             for inputs in batches(rows, collate.inputs, batch_size, self.device):
-                scores.extend(self.heads[task].scores(self(task=task, **inputs).logits).tolist())
+                scores.extend(twin.heads[task].scores(twin(task=task, **inputs).logits).tolist())
         answers = [_ranked(collate.spec, row, values)[:top_k] for row, values in zip(rows, scores, strict=True)]
         return answers[0] if single else answers
 

@@ -87,9 +87,9 @@ def mean_coefficients(
     rows = dataset.select(range(min(len(dataset), COEFFICIENT_EXAMPLES)))
     share = 1 / (len(rows) * model.specs[task].rows_per_example)
     sums: dict[str, torch.Tensor] = {}
-    with evaluating(model):
+    with evaluating(model) as twin:
         for inputs in batches(rows, model.collator(task).inputs, batch_size, model.device):
-            for site, values in model.coefficients(task, **inputs).items():
+            for site, values in twin.coefficients(task, **inputs).items():
                 means = values.flatten(2).mean(2) if values.dim() == 3 else values
                 sums[site] = sums.get(site, 0) + means.double().sum(0) * share
     return {site: dict(zip(model.members(task), total.tolist(), strict=True)) for site, total in sums.items()}

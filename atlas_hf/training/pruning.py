@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from datasets import Dataset
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from atlas_hf.data import batches
@@ -65,9 +66,9 @@ def contributions(model: AtlasModel, task: str, dataset: Dataset, batch_size: in
     """
     collate, reused = model.collator(task), model.peft_config[task].experience
     rows = dataset.select(range(min(len(dataset), EXAMPLES)))
-    with torch.no_grad(), evaluating(model), _measuring(model, task) as shares:
+    with torch.no_grad(), evaluating(model) as twin, _measuring(twin, task) as shares:
         for inputs in batches(rows, collate.inputs, batch_size, model.device):
-            model.pooled(task, **inputs)
+            twin.pooled(task, **inputs)
     means = torch.stack([torch.cat(found, 1).mean(1) for found in shares.values()])
     return dict(zip(reused, means.max(0).values.tolist(), strict=True)) if reused else {}
 
@@ -77,18 +78,22 @@ def _measuring(model: AtlasModel, task: str) -> Iterator[dict[AtlasLayer, list[T
     """Within the block, every forward call leaves the shares (K, tokens) of the K reused adapters at each site."""
     shares: dict[AtlasLayer, list[Tensor]] = defaultdict(list)
 
+    def keep(site: AtlasLayer, linear: nn.Module, args: Sequence[Any], output: Tensor) -> None:
+        if (route := ROUTE.get()) and route.coefficients is coefficients:  # no other thread's
+            outputs[site] = output
+
     def measure(site: AtlasLayer, args: Sequence[Any], output: Tensor) -> None:
+        if not (route := ROUTE.get()) or route.coefficients is not coefficients:
+            return
         x = outputs.pop(site).to(site.atlas_key[task].dtype)
         x = x[:, None] if x.dim() == 2 else x
-        route = ROUTE.get()
-        shares[site].append(_shares(site, task, x, coefficients[site], route.mask if route else None))
+        shares[site].append(_shares(site, task, x, coefficients[site], route.mask))
 
     outputs: dict[AtlasLayer, Tensor] = {}
     coefficients: dict[AtlasLayer, Tensor] = {}
     with ExitStack() as hooks, routed(coefficients=coefficients):
         for site in model.base_model.sites_of(task).values():
-            keep = site.base_layer.register_forward_hook(lambda _, __, x, site=site: outputs.__setitem__(site, x))
-            hooks.callback(keep.remove)
+            hooks.callback(site.base_layer.register_forward_hook(partial(keep, site)).remove)
             hooks.callback(site.register_forward_hook(measure).remove)
         yield shares
 

@@ -118,15 +118,15 @@ def probe_error(features: Tensor, targets: Tensor) -> float:
 
 def _error(model: AtlasModel, task: str, spec: TaskSpec, inputs: list[dict[str, Tensor]], labels: Tensor) -> float:
     """The probe's error at a task `spec`, on the features that the adapters of `task` give."""
-    with torch.no_grad(), evaluating(model):
-        pooled = torch.cat([model.pooled(task, **batch) for batch in inputs])
+    with torch.no_grad(), evaluating(model) as twin:
+        pooled = torch.cat([twin.pooled(task, **batch) for batch in inputs])
     return probe_error(*_regression(spec, pooled.double().cpu(), labels.cpu()))
 
 
 def _sample(model: AtlasModel, spec: TaskSpec, dataset: Dataset, seed: int) -> tuple[list[dict[str, Tensor]], Tensor]:
     """Inputs of a sample of the examples, in batches, and its labels."""
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:EXAMPLES].tolist()
-    collate = AtlasCollator(spec, model.encoder)
+    collate = AtlasCollator(spec, model.preprocessor)
     found = list(batches(dataset.select(order), collate, BATCH_SIZE, model.device))
     return found, torch.cat([batch.pop("labels") for batch in found])
 

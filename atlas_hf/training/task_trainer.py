@@ -1,5 +1,7 @@
 """`TaskTrainer`: transformers' Trainer for one task of a model that holds several."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
@@ -11,8 +13,8 @@ from transformers import PrinterCallback, Trainer
 from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from atlas_hf.metrics.single import METRIC_FUNCTIONS
-from atlas_hf.model import evaluating
 from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.tuner import global_draws
 
 
 class TaskTrainer(Trainer):
@@ -111,11 +113,25 @@ class TaskTrainer(Trainer):
         if self.model.task != self.task:
             self.model.set_task(self.task)
         try:
-            with evaluating(self.model):
+            with _under_one_seed(self.model):
                 return super().evaluation_loop(*args, **kwargs)
         finally:
             if not self.is_in_train:
                 self._release()
+
+
+@contextmanager
+def _under_one_seed(model: nn.Module) -> Iterator[None]:
+    """What Trainer's loop draws in evaluation is the same each time, and the training draws on as if without it."""
+    trained = model.training
+    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices), global_draws():
+        torch.manual_seed(0)
+        try:
+            yield
+        finally:
+            if trained:
+                model.train()
 
 
 def evaluate_task(model: Any, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> dict[str, float]:

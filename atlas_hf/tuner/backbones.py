@@ -22,8 +22,8 @@ class Backbone:
         windows: do layers cut a sequence into windows? Its adapters see it in one piece.
         fixed_length: are texts padded to the length of pretraining, whatever is in the batch? Where the text's vector
             is that of the last token, padding or not.
-        random_patches: are an image's patches drawn in random order, with torch's global generator, in evaluation
-            mode too?
+        draws: what draws at random in evaluation too: ViLT's `"embeddings"` choose patches, in random order.
+            `"anything"`: unknown (see `atlas_hf.tuner.draws`).
     """
 
     target_modules: list[str] | str | None = None
@@ -31,7 +31,7 @@ class Backbone:
     mask: Literal["call", "embeddings", "towers", "found"] = "call"
     windows: bool = False
     fixed_length: bool = False
-    random_patches: bool = False
+    draws: Literal["embeddings", "anything"] | None = None
 
 
 _DENSE, _VISION = ["output.dense"], ["o_proj", "fc2"]
@@ -41,7 +41,7 @@ _TOWERS = r".*\.layers\.\d+\.(self_attn\.out_proj|mlp\.fc2)"
 _BLIP = r".*\.\d+\.(attention\.output\.dense|output\.dense|self_attn\.projection|mlp\.fc2)"
 # A new backbone is one entry here.
 BACKBONES: dict[str, Backbone] = {
-    "vilt": Backbone(_DENSE, mask="embeddings", random_patches=True),
+    "vilt": Backbone(_DENSE, mask="embeddings", draws="embeddings"),
     **dict.fromkeys(("bert", "roberta", "xlm-roberta"), Backbone(_DENSE)),
     # They return no pooled vector, and transformers' own classification heads on them read the first token.
     **dict.fromkeys(("electra", "deberta", "deberta-v2"), Backbone(_DENSE, pooling="cls")),
@@ -55,7 +55,7 @@ BACKBONES: dict[str, Backbone] = {
     "blip": Backbone(_BLIP, mask="towers"),
     "whisper": Backbone(r"(.*\.)?layers\.\d+\.(self_attn\.out_proj|fc2)"),
 }
-UNKNOWN = Backbone(mask="found", windows=True)
+UNKNOWN = Backbone(mask="found", windows=True, draws="anything")
 TARGET_MODULES = {name: known.target_modules for name, known in BACKBONES.items() if known.target_modules}
 _HEADS = ("num_attention_heads", "n_heads", "num_heads", "encoder_attention_heads")
 # XLNet and BertGeneration generate too, but what AutoModel loads of them sees both sides of a token.

@@ -22,7 +22,16 @@ from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.mixing import runs_of
 from atlas_hf.tuner.parameters import slots
-from atlas_hf.tuner.route import ROUTE, Operands, Route, given_mask, route_checkpoints, routed, share_masks
+from atlas_hf.tuner.route import (
+    ROUTE,
+    Operands,
+    Route,
+    given_mask,
+    route_checkpoints,
+    routed,
+    share_masks,
+    unroute_checkpoints,
+)
 from atlas_hf.tuner.stages import STAGES
 
 SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")  # what chooses the sites
@@ -49,7 +58,7 @@ class AtlasTuner(BaseTuner):
         self._base_parts = {part for path in paths for part in path.split(".")} | {"base_model", "model"}
         self._checkpointed = [module for module in model.modules() if hasattr(module, "gradient_checkpointing")]
         self._statistics = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-        share_masks(model, backbone_of(model))
+        self._hooks = share_masks(model, backbone_of(model))
 
     def train(self, mode: bool = True) -> AtlasTuner:
         """The backbone is frozen: so are the running statistics of its batch norms (ALIGN), and they are used."""
@@ -183,6 +192,15 @@ class AtlasTuner(BaseTuner):
         super().delete_adapter(adapter_name)
         if adapter_name in self.atlas_head:
             del self.atlas_head[adapter_name]
+
+    def unload(self) -> nn.Module:
+        """The bare backbone, with nothing of ours left on it but that it is frozen. The tuner is of no use then."""
+        model = super().unload()
+        for hook in self._hooks:
+            hook.remove()
+        unroute_checkpoints(self._checkpointed)
+        vars(model).pop("peft_config", None)  # PEFT leaves it, and warns when the model is wrapped again
+        return model
 
     def drop_experience(self, task: str, names: Sequence[str]) -> None:
         """Take tasks out of a task's experience, with the queries over them."""

@@ -9,10 +9,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from atlas_hf.fusion import Pack
 from atlas_hf.tuner.backbones import Backbone
+from atlas_hf.tuner.draws import draw_in
 
 
 class Operands(NamedTuple):
@@ -82,6 +84,14 @@ def checkpoint_routed(checkpoint: Any, layer: Any, *args: Any, **kwargs: Any) ->
     return checkpoint(routed(**vars(ROUTE.get() or Route()))(layer), *args, **kwargs)
 
 
+def unroute_checkpoints(modules: Iterable[Any]) -> None:
+    """Give the layers of these modules back what `route_checkpoints` took from them."""
+    for module in modules:
+        checkpoint = getattr(module, "_gradient_checkpointing_func", None)
+        if getattr(checkpoint, "func", None) is checkpoint_routed:
+            module._gradient_checkpointing_func = checkpoint.args[0]  # noqa: SLF001
+
+
 def route_checkpoints(modules: Iterable[Any]) -> None:
     """Let the layers of these modules be computed again on the route of their call.
 
@@ -103,14 +113,18 @@ def _plain(mask: Any) -> Tensor | None:
     return mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
 
 
-def share_masks(model: nn.Module, backbone: Backbone) -> None:
+def share_masks(model: nn.Module, backbone: Backbone) -> list[RemovableHandle]:
     """Let a model's embeddings and encoders leave their masks in the route of each call, as its record says."""
+    hooks = []
     for path, module in model.named_modules():
         if path.rpartition(".")[2] == "embeddings":
+            if backbone.draws == "embeddings":
+                hooks += draw_in(module)
             if backbone.windows or backbone.mask in ("embeddings", "found"):
-                module.register_forward_hook(partial(_read_embeddings, backbone), with_kwargs=True)
+                hooks.append(module.register_forward_hook(partial(_read_embeddings, backbone), with_kwargs=True))
         elif path and isinstance(module, PreTrainedModel) and backbone.mask in ("towers", "found"):
-            module.register_forward_pre_hook(partial(_read_call, backbone), with_kwargs=True)
+            hooks.append(module.register_forward_pre_hook(partial(_read_call, backbone), with_kwargs=True))
+    return hooks
 
 
 def _read_call(backbone: Backbone, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -61,8 +61,8 @@ def test_the_fisher_information_is_the_mean_squared_gradient():
     name, weight = next((n, p) for n, p in method.model.backbone.named_parameters() if "layer.1.output.dense.w" in n)
     squares = []
     for row in (0, 1):
-        with evaluating(method.model):
-            loss = method.model(spec.name, **method.model.collator(spec.name)([data["train"][row]])).loss
+        with evaluating(method.model) as twin:
+            loss = twin(task=spec.name, **method.model.collator(spec.name)([data["train"][row]])).loss
         squares.append(torch.autograd.grad(loss, weight)[0].square())
     torch.testing.assert_close(method.fisher[name], (squares[0] + squares[1]) / 2, rtol=1e-3, atol=1e-9)
 
@@ -102,7 +102,7 @@ def test_lwf_asks_for_nothing_until_the_model_moves():
     method.old = method.fork().model.eval()
     method.model.train()
     inputs = method.model.collator(NAMES[1])([TASKS[1][1]["train"][i] for i in range(4)])
-    pooled = method.model(NAMES[1], **inputs).pooled
+    pooled = method.model(task=NAMES[1], **inputs).pooled
     assert abs(method.extra_loss(inputs, pooled, 0)) < 1e-6
     assert method.extra_loss(inputs, pooled + 0.5 * torch.randn_like(pooled), 0) > 1e-4
     assert METHODS["lwf"](SETTING).extra_loss(inputs, pooled, 0) == 0
@@ -140,7 +140,7 @@ def test_replay_draws_from_every_seen_task_and_by_the_step():
     assert all(a[0] == b[0] and (a[1] == b[1]).all() for a, b in zip(draws, again, strict=True))
     task, rows = draws[3]
     batch = method.model.collator(task)([method.memory[task][int(row)] for row in rows])
-    torch.testing.assert_close(method.extra_loss({}, None, 3), method.model(task, **batch).loss)
+    torch.testing.assert_close(method.extra_loss({}, None, 3), method.model(task=task, **batch).loss)
 
 
 def test_joint_batches_hold_every_example_once_and_one_task_each():

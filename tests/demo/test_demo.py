@@ -101,8 +101,8 @@ def test_answers_and_coefficients_are_the_models(demo, model):
     choices = question.choices.splitlines()
     assert answer.answers == model.predict("visual-choice", question.images[0], question.text, choices)
     row = {"image": open_image(question.images[0]), "question": question.text, "choices": choices}
-    with torch.no_grad(), evaluating(model):
-        expected = model.coefficients("visual-choice", **model.collator("visual-choice").inputs([row]))
+    with torch.no_grad(), evaluating(model) as twin:
+        expected = twin.coefficients("visual-choice", **model.collator("visual-choice").inputs([row]))
     assert list(answer.coefficients) == list(expected)
     for site, values in answer.coefficients.items():
         assert list(values) == model.members("visual-choice")

@@ -179,7 +179,7 @@ def spoil(folder, number):
 
 def run(whole, workplace, numbers, backbone):
     """All cases: counts of what came of them, and the processor time of each."""
-    inputs = AtlasModel.from_pretrained(whole).encoder.encode_texts([["a b"], ["c"]])
+    inputs = AtlasModel.from_pretrained(whole).preprocessor.encode_texts([["a b"], ["c"]])
     expected = {task: seeded(AtlasModel.from_pretrained(whole), task, **inputs) for task in ("one", "three")}
     (workplace / "secret").write_text("secret")
     before, outcomes, seconds = file_digests(workplace), {}, []

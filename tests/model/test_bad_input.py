@@ -81,7 +81,7 @@ def test_labels_out_of_range_in_a_dataset_and_in_a_batch(shared_vilt, kind, labe
     with pytest.raises(ValueError, match=f"Task 'four': row 0 of 'train' {error}"):
         spec.check_dataset(data, "train")
     with pytest.raises(ValueError, match=f"Task 'four': row 0 of the batch {error}"):
-        AtlasCollator(spec, shared_vilt.encoder)(list(data))
+        AtlasCollator(spec, shared_vilt.preprocessor)(list(data))
 
 
 def test_the_first_wrong_row_is_named():

@@ -109,7 +109,7 @@ def test_a_task_in_its_first_stage_counts_its_experience_only(bert):
     assert (
         bert.members("three") == ["two"] and bert.task == "three" and bert.peft_config["three"].stage == "experience"
     )
-    inputs = bert.encoder.encode_texts([["a"]])
+    inputs = bert.preprocessor.encode_texts([["a"]])
     assert {c.shape for c in bert.coefficients("three", **inputs).values()} == {(1, 1)}
     bert.set_stage("three", "expansion")
     assert bert.members("three") == ["two", "three"]
@@ -179,7 +179,7 @@ def test_some_tasks_are_loaded_with_what_they_reuse(bert, tmp_path):
     for name, experience in (("one", []), ("two", ["one"]), ("aside", []), ("three", ["two", "one"])):
         learn(bert, name, {}, experience=experience)
     bert.save_pretrained(tmp_path)
-    inputs = bert.encoder.encode_texts([["a b"], ["c"]])
+    inputs = bert.preprocessor.encode_texts([["a b"], ["c"]])
     for asked, loaded in ((["three"], ["one", "two", "three"]), (["aside"], ["aside"]), (["two", "aside"], None)):
         part = AtlasModel.from_pretrained(tmp_path, tasks=asked)
         assert part.tasks == (loaded or ["one", "two", "aside"])
@@ -195,7 +195,7 @@ def test_dtype_converts_the_backbone_alone_and_saves_what_was_trained(bert, tmp_
     half = AtlasModel.from_pretrained(tmp_path / "a", dtype=torch.bfloat16)
     assert half.get_base_model().dtype == torch.bfloat16
     assert {p.dtype for n, p in half.named_parameters() if "atlas_" in n} == {torch.float32}
-    inputs = bert.encoder.encode_texts([["a b"], ["c"]])
+    inputs = bert.preprocessor.encode_texts([["a b"], ["c"]])
     torch.testing.assert_close(seeded(half, "one", **inputs), seeded(bert, "one", **inputs), atol=0.05, rtol=0.1)
     half.save_pretrained(tmp_path / "b")
     assert file_digests(tmp_path / "b") == file_digests(tmp_path / "a")

@@ -23,7 +23,7 @@ class Life:
         torch.manual_seed(0)
         self.model = AtlasModel.from_pretrained(backbone, config=AtlasConfig(r=2))
         self.backbone, self.folders, self.choose, self.logits = backbone, folders, choose, {}
-        self.inputs = self.model.encoder.encode_texts([["a b"], ["c"]])
+        self.inputs = self.model.preprocessor.encode_texts([["a b"], ["c"]])
 
     def answer(self, name):
         return seeded(self.model, name, **self.inputs)

@@ -23,7 +23,7 @@ def learned(bert):
 
 def answer(model, task):
     """One call; grad mode belongs to a thread, so it is set in each."""
-    inputs = model.encoder.encode_texts([["a b"], ["c d e"]])
+    inputs = model.preprocessor.encode_texts([["a b"], ["c d e"]])
     with torch.no_grad():
         return model(task=task, **inputs).logits
 

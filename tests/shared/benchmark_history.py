@@ -29,8 +29,8 @@ def logits(method, task):
     """Of the test split, to the bit."""
     data = next(data for spec, data in TASKS if spec.name == task)
     inputs = method.model.collator(task).inputs(list(data["test"]))
-    with torch.no_grad(), evaluating(method.model):
-        return method.model(task, **inputs).logits
+    with torch.no_grad(), evaluating(method.model) as twin:
+        return twin(task=task, **inputs).logits
 
 
 def count_steps(patch, counts):

@@ -182,8 +182,8 @@ def test_a_sound_may_be_wrong_in_rate_or_place(kind, learned):
             model.predict("two", texts="a")
         assert len(model.predict("two", audio=[sound, sound])) == 2
         with pytest.raises(ValueError, match="Task 'words' has text, but the backbone's processor takes audio only"):
-            model.encoder.check(text_spec("words"))
+            model.preprocessor.check(text_spec("words"))
     else:
         spec = text_spec("sounds", text_columns=[], audio_column="sound")
         with pytest.raises(ValueError, match="Task 'sounds' has audio, but the backbone's processor takes "):
-            model.encoder.check(spec)
+            model.preprocessor.check(spec)

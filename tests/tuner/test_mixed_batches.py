@@ -103,7 +103,7 @@ def test_loss_and_gradients_are_the_mean_over_the_examples(bert_folder):
     model = learned(bert_folder)
     model.set_stage("three", "expansion")
     tasks = ["three", "one", "three"]
-    batch = model.encoder.encode_texts([["a b"], ["c"], ["d e f"]])
+    batch = model.preprocessor.encode_texts([["a b"], ["c"], ["d e f"]])
     labels = torch.tensor([1, 4, 0])
     together = model(task=tasks, labels=labels, **batch).loss
     found = torch.autograd.grad(together, model.base_model.sites["encoder.layer.0.output.dense"].atlas_key["three"])
@@ -119,7 +119,7 @@ def test_loss_and_gradients_are_the_mean_over_the_examples(bert_folder):
 
 def test_what_does_not_fit_is_said(bert_folder):
     model = learned(bert_folder)
-    batch = model.encoder.encode_texts([["a b"], ["c"], ["d"]])
+    batch = model.preprocessor.encode_texts([["a b"], ["c"], ["d"]])
     with pytest.raises(ValueError, match="The 2 examples have 4 rows {'one': 1, 'two': 3}; 3 rows were given. Name"):
         model(task=["one", "two"], **batch)
     with pytest.raises(ValueError, match="no task 'four'; there are"):
@@ -135,7 +135,7 @@ def test_what_does_not_fit_is_said(bert_folder):
 def test_the_active_task_and_other_calls_are_as_before(bert_folder):
     model = learned(bert_folder)
     model.set_task("one")
-    batch = model.encoder.encode_texts([["a b"], ["c"]])
+    batch = model.preprocessor.encode_texts([["a b"], ["c"]])
     before = model(**batch).logits
     model(task=["three", "one"], **batch)
     assert model.task == "one" and torch.equal(model(**batch).logits, before)
@@ -146,7 +146,8 @@ def test_adapter_names_of_plain_peft(bert_folder, tmp_path):
     model.save_pretrained(tmp_path)
     peft = PeftModel.from_pretrained(AutoModel.from_pretrained(bert_folder), tmp_path, "one", subfolder="one")
     peft.load_adapter(tmp_path, "two", subfolder="two")
-    batch, names = model.encoder.encode_texts([["a b"], ["c"], ["d e f"], ["g"]]), ["two", "one", "__base__", "two"]
+    batch = model.preprocessor.encode_texts([["a b"], ["c"], ["d e f"], ["g"]])
+    names = ["two", "one", "__base__", "two"]
     with torch.no_grad():
         found = peft.eval()(adapter_names=names, **batch).pooler_output
         expected = [model.pooled(name, **batch)[i] for i, name in enumerate(names)]
@@ -160,7 +161,7 @@ def test_adapter_names_of_plain_peft(bert_folder, tmp_path):
 def test_gradient_checkpointing_keeps_the_tasks_of_the_rows(bert_folder):
     model = learned(bert_folder).train()
     model.set_stage("three", "expansion")
-    batch = model.encoder.encode_texts([["a b"], ["c"]])
+    batch = model.preprocessor.encode_texts([["a b"], ["c"]])
     key = model.base_model.sites["encoder.layer.0.output.dense"].atlas_key["three"]
 
     def gradient():

@@ -74,7 +74,7 @@ def test_each_architecture_is_pooled_as_it_should_be(name):
 
 
 def test_tasks_may_pool_each_in_its_own_way_and_keep_it(tmp_path, bert):
-    inputs = bert.encoder.encode_texts([["a b c"], ["d"]])
+    inputs = bert.preprocessor.encode_texts([["a b c"], ["d"]])
     for i, pooling in enumerate((None, "cls", "mean")):
         name = f"task-{pooling or 'found'}"
         bert.add_task(text_spec(name), pooling=pooling)

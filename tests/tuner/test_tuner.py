@@ -45,7 +45,7 @@ def slow_site(site, x, mask, task):
 @pytest.mark.parametrize("weighting", ["adapter", "channel"])
 def test_a_site_computes_what_a_slow_loop_does(bert_folder, variant, weighting):
     model = learned(bert_folder, variant=variant, weighting=weighting)
-    inputs, seen = model.encoder.encode_texts(TEXTS), {}
+    inputs, seen = model.preprocessor.encode_texts(TEXTS), {}
     for site in model.base_model.sites.values():
         site.base_layer.register_forward_hook(lambda module, args, output, site=site: seen.update({(site, 0): output}))
         site.register_forward_hook(lambda site, args, output: seen.update({(site, 1): output}))
@@ -61,7 +61,7 @@ def test_a_site_computes_what_a_slow_loop_does(bert_folder, variant, weighting):
 
 def test_a_new_task_changes_no_output_until_it_is_trained(bert_folder):
     model = learned(bert_folder, ("one",))
-    inputs = model.encoder.encode_texts(TEXTS)
+    inputs = model.preprocessor.encode_texts(TEXTS)
     bare = AutoModel.from_pretrained(bert_folder)(**inputs).pooler_output
     model.add_task(text_spec("alone"), experience=())
     assert torch.equal(model.pooled("alone", **inputs), bare)
@@ -121,7 +121,7 @@ def test_a_task_loaded_to_be_trained_trains_what_its_stage_says(bert_folder, tmp
 
 def test_disable_adapter_gives_the_bare_backbone(bert_folder):
     model = learned(bert_folder)
-    inputs = model.encoder.encode_texts(TEXTS)
+    inputs = model.preprocessor.encode_texts(TEXTS)
     bare = AutoModel.from_pretrained(bert_folder)(**inputs)
     with model.disable_adapter():
         assert torch.equal(model.get_base_model()(**inputs).last_hidden_state, bare.last_hidden_state)
@@ -133,7 +133,7 @@ def test_disable_adapter_gives_the_bare_backbone(bert_folder):
 def test_deleting_a_task_leaves_the_others_as_they_were(bert_folder):
     model = learned(bert_folder)
     model.add_task(text_spec("aside"), experience=["one"])
-    inputs = model.encoder.encode_texts(TEXTS)
+    inputs = model.preprocessor.encode_texts(TEXTS)
     before, digests = {task: seeded(model, task, **inputs) for task in model.tasks}, tensor_digests(model)
     with pytest.raises(ValueError, match="'one' cannot be deleted: 'two', 'three', 'aside' reuse.* it. Delete those"):
         model.delete_task("one")
@@ -148,7 +148,7 @@ def test_deleting_a_task_leaves_the_others_as_they_were(bert_folder):
 
 def test_merging_is_refused_and_unloading_gives_the_backbone_back(bert_folder):
     model = learned(bert_folder)
-    inputs = model.encoder.encode_texts(TEXTS)
+    inputs = model.preprocessor.encode_texts(TEXTS)
     with pytest.raises(NotImplementedError, match="cannot be merged .* Use `unload\\(\\)`"):
         model.merge_adapter()
     with pytest.raises(NotImplementedError, match="cannot be merged"):
@@ -173,7 +173,7 @@ def test_a_copy_computes_the_same_and_shares_nothing(vilt_folder, clone):
 
 def test_two_threads_get_the_answers_of_their_own_tasks(bert_folder):
     model = learned(bert_folder)
-    inputs = model.encoder.encode_texts(TEXTS)
+    inputs = model.preprocessor.encode_texts(TEXTS)
     expected = {task: seeded(model, task, **inputs) for task in model.tasks}
     wrong, gate = [], threading.Barrier(len(expected))
 
@@ -194,7 +194,7 @@ def test_two_threads_get_the_answers_of_their_own_tasks(bert_folder):
 
 def test_an_error_inside_forward_leaves_no_route_behind(bert_folder):
     model = learned(bert_folder)
-    inputs = model.encoder.encode_texts(TEXTS)
+    inputs = model.preprocessor.encode_texts(TEXTS)
     with pytest.raises(IndexError):
         model(task="one", **{**inputs, "input_ids": inputs["input_ids"] + 1000})
     assert ROUTE.get() is None

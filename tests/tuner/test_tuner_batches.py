@@ -41,8 +41,8 @@ def image_spec(name):
 @pytest.mark.parametrize("weighting", ["adapter", "channel"])
 def test_a_text_alone_gets_the_answer_it_gets_in_a_padded_batch(bert_folder, variant, weighting):
     model = learned(bert_folder, variant=variant, weighting=weighting)
-    together = seeded(model, "two", **model.encoder.encode_texts(TEXTS))
-    alone = [seeded(model, "two", **model.encoder.encode_texts([text])) for text in TEXTS]
+    together = seeded(model, "two", **model.preprocessor.encode_texts(TEXTS))
+    alone = [seeded(model, "two", **model.preprocessor.encode_texts([text])) for text in TEXTS]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
 
 
@@ -105,13 +105,13 @@ def test_gradient_checkpointing_gives_the_same_gradients(bert_folder, reentrant)
     model = learned(bert_folder)
     model.set_task("one")
     model.base_model.set_requires_grad("two")
-    inputs = model.encoder.encode_texts(TEXTS)
+    inputs = model.preprocessor.encode_texts(TEXTS)
     expected = gradients(model, **inputs)
     assert len(expected) == 2 * 2 * 6 + 6
     backbone = model.get_base_model()
     backbone.enable_input_require_grads()
     backbone.gradient_checkpointing_enable({"use_reentrant": reentrant})
-    other = model.encoder.encode_texts([["a"]])
+    other = model.preprocessor.encode_texts([["a"]])
     assert_same(gradients(model, lambda: model(task="one", **other), **inputs), expected)
 
 
@@ -137,7 +137,7 @@ def test_gradient_checkpointing_in_clip_keeps_the_text_mask_from_the_patches():
 @pytest.mark.parametrize("weighting", ["adapter", "channel"])
 def test_bf16_autocast_is_close_and_finite(bert_folder, variant, weighting):
     model = learned(bert_folder, variant=variant, weighting=weighting)
-    inputs = model.encoder.encode_texts(TEXTS)
+    inputs = model.preprocessor.encode_texts(TEXTS)
     exact = seeded(model, "two", **inputs)
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(task="two", **inputs).logits
@@ -151,7 +151,7 @@ def test_bf16_autocast_is_close_and_finite(bert_folder, variant, weighting):
 def test_adapters_and_heads_of_a_half_precision_backbone_stay_in_float32(bert_folder, tmp_path, dtype):
     model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4), dtype=dtype)
     model.add_task(text_spec("one"))
-    inputs = model.encoder.encode_texts(TEXTS)
+    inputs = model.preprocessor.encode_texts(TEXTS)
     logits = model(**inputs).logits
     assert {p.dtype for name, p in model.named_parameters() if "atlas_" in name} == {torch.float32}
     assert {p.dtype for name, p in model.named_parameters() if "atlas_" not in name} == {dtype}

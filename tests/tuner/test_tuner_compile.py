@@ -93,7 +93,7 @@ def whole(model):
 
 @pytest.mark.slow
 def test_every_task_computes_the_same(model):
-    inputs = model.encoder.encode_texts(TEXTS)
+    inputs = model.preprocessor.encode_texts(TEXTS)
     del inputs["attention_mask"]
     compiled = whole(model)
     for task in ("three", "two", "one", "three"):
@@ -106,7 +106,7 @@ def test_every_task_computes_the_same(model):
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["experience", "expansion"])
 def test_both_stages_have_the_same_gradients(model, stage):
-    inputs = model.encoder.encode_texts(TEXTS)
+    inputs = model.preprocessor.encode_texts(TEXTS)
     model.add_task(text_spec("four"))
     randomize(model, "four")
     model.set_stage("four", stage)

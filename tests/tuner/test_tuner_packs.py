@@ -34,7 +34,7 @@ def model(bert_folder):
 
 @pytest.fixture
 def inputs(model):
-    return model.encoder.encode_texts(TEXTS)
+    return model.preprocessor.encode_texts(TEXTS)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_tasks_that_reuse_all_before_them_share_one_pack(model, inputs, packed):
 def test_a_pack_of_another_width_is_not_shared(bert_folder, packed):
     """The wider one would give the same numbers but for the last bits."""
     model = learned(bert_folder, r=(3, 3, 5))
-    inputs = model.encoder.encode_texts(TEXTS)
+    inputs = model.preprocessor.encode_texts(TEXTS)
     for task in ("three", "two"):
         ask(model, task, inputs)
     assert packed == [("one", "two", "three")] * 4 + [("one", "two")] * 4
@@ -90,7 +90,7 @@ def test_no_more_packs_are_kept_than_said(bert_folder):
     for name in names:
         model.add_task(text_spec(name), experience=())
         model.set_stage(name, "complete")
-    inputs = model.encoder.encode_texts(TEXTS)
+    inputs = model.preprocessor.encode_texts(TEXTS)
     for name in names:
         ask(model, name, inputs)
     assert len(site_of(model).packs) == packing.MAX_PACKS
@@ -253,7 +253,7 @@ def test_threads_share_packs_while_tasks_change(bert_folder):
     """Different widths make every task's pack its own, so that the threads push out each other's all the time."""
     names = [f"t-{i}" for i in range(packing.MAX_PACKS + 2)]
     model = learned(bert_folder, names, r=range(3, 3 + len(names)))
-    inputs = model.encoder.encode_texts(TEXTS)
+    inputs = model.preprocessor.encode_texts(TEXTS)
     expected = {task: afresh(model, task, inputs) for task in names}
     wrong, gate = [], threading.Barrier(len(names))
 

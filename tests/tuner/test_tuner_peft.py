@@ -33,7 +33,7 @@ def plain(bert_folder, folder, *names):
 def test_plain_peft_loads_every_task_with_its_head(bert_folder, tmp_path, variant, weighting):
     model = learned(bert_folder, ("one", "two", "three"), variant=variant, weighting=weighting)
     model.save_pretrained(tmp_path)
-    peft, inputs = plain(bert_folder, tmp_path, *model.tasks), model.encoder.encode_texts(TEXTS)
+    peft, inputs = plain(bert_folder, tmp_path, *model.tasks), model.preprocessor.encode_texts(TEXTS)
     for task in model.tasks:
         peft.set_adapter(task, inference_mode=True)
         logits = peft.base_model.atlas_head[task](peft(**inputs).pooler_output)
@@ -119,7 +119,7 @@ def test_names_that_look_alike_keep_their_own_tensors(bert_folder, tmp_path):
     names = ("vqa", "vqa-2", "vqa_2", "v", "down", "up", "head", "atlas", "a1", "bias-1")
     model = learned(bert_folder, names)
     model.save_pretrained(tmp_path)
-    again, inputs = AtlasModel.from_pretrained(tmp_path), model.encoder.encode_texts(TEXTS)
+    again, inputs = AtlasModel.from_pretrained(tmp_path), model.preprocessor.encode_texts(TEXTS)
     assert again.tasks == list(names) and tensor_digests(again) == tensor_digests(model)
     counts = {name: model.count_parameters(name) for name in names}
     assert [counts[name]["queries"] for name in names] == [4 * 32 * (i + 1) for i in range(len(names))]
@@ -130,7 +130,7 @@ def test_transformers_own_load_adapter_and_delete_adapter(bert_folder, tmp_path)
     """There, heads have no place: the adapter gives the same pooled vectors, and the head stays behind."""
     model = learned(bert_folder, ("one",))
     model.save_pretrained(tmp_path)
-    inputs = model.encoder.encode_texts([["a b c"], ["d e f"]])
+    inputs = model.preprocessor.encode_texts([["a b c"], ["d e f"]])
     backbone = AutoModel.from_pretrained(bert_folder)
     backbone.load_adapter(tmp_path / "one", adapter_name="one")
     assert torch.equal(backbone.eval()(**inputs).pooler_output, model.pooled("one", **inputs))

@@ -42,9 +42,9 @@ class EWC(SequentialFT):
         examples = min(len(data), 256)
         weights = {name: p for name, p in self.model.backbone.named_parameters() if p.requires_grad}
         single = batches(data.select(range(examples)), self.model.collator(spec.name), 1, self.model.device)
-        with evaluating(self.model):
+        with evaluating(self.model) as twin:
             for example in single:  # labels are the true ones, not the model's
-                loss = self.model(spec.name, **example).loss
+                loss = twin(task=spec.name, **example).loss
                 gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
                 for name, gradient in zip(weights, gradients, strict=True):
                     if gradient is not None:

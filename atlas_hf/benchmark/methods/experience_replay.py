@@ -33,7 +33,7 @@ class ExperienceReplay(SequentialFT):
             return 0.0
         task, rows = self.draw(step)
         batch = self.model.collator(task)([self.memory[task][int(row)] for row in rows])
-        return self.model(task, **{name: tensor.to(self.model.device) for name, tensor in batch.items()}).loss
+        return self.model(task=task, **{name: tensor.to(self.model.device) for name, tensor in batch.items()}).loss
 
     def draw(self, step: int) -> tuple[str, np.ndarray]:
         """An earlier task and rows of its memory, the same ones for the same seed and step."""

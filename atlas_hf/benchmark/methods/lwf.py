@@ -10,8 +10,8 @@ from torch.nn.functional import kl_div, log_softmax, mse_loss
 from atlas_hf.benchmark.methods.base import Setting
 from atlas_hf.benchmark.methods.plain_model import LoadedTask
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
-from atlas_hf.model.evaluation import global_draws
 from atlas_hf.training import AtlasTrainingArguments
+from atlas_hf.tuner import global_draws
 
 
 class LwF(SequentialFT):

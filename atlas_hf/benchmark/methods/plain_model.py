@@ -65,13 +65,13 @@ class PlainModel(nn.Module):
 
     def collator(self, task: str) -> AtlasCollator:
         """Examples of the task to a batch."""
-        return AtlasCollator(self.specs[task], self.bare.encoder)
+        return AtlasCollator(self.specs[task], self.bare.preprocessor)
 
     def pooled(self, task: str, **inputs: Any) -> Tensor:
         """What the task's head sees, (rows, D)."""
         return self.bare.pooled(BASE, **inputs)
 
-    def forward(self, task: str | None = None, labels: Tensor | None = None, **inputs: Any) -> PlainOutput:
+    def forward(self, *, task: str | None = None, labels: Tensor | None = None, **inputs: Any) -> PlainOutput:
         """Logits of a task (by default the active one), and its loss if labels are given."""
         head, pooled = self.head(task or self.task), self.pooled(task or self.task, **inputs)
         logits = head(pooled)
@@ -88,6 +88,6 @@ def sites(backbone: PreTrainedModel) -> dict[str, nn.Linear]:
 
 def pooled_features(model: AtlasModel | PlainModel, task: str, dataset: Dataset, batch_size: int) -> np.ndarray:
     """What the task's head sees of a data set: (examples x rows per example, D)."""
-    with torch.no_grad(), evaluating(model):
+    with torch.no_grad(), evaluating(model) as twin:
         loop = batches(dataset, model.collator(task).inputs, batch_size, model.device)
-        return torch.cat([model.pooled(task, **inputs).float().cpu() for inputs in loop]).numpy()
+        return torch.cat([twin.pooled(task, **inputs).float().cpu() for inputs in loop]).numpy()
