@@ -131,6 +131,8 @@ def _read_config(folder: Path, name: str, record: TaskRecord, in_features: int) 
         raise AtlasFormatError(f"The files of task '{name}' disagree with {INDEX} in name, experience or stage.")
     if config.head != head_arguments(spec, in_features):
         raise AtlasFormatError(f"{name}/{CONFIG} describes a head that {SPEC} does not.")
+    if config.modules_to_save:
+        raise AtlasFormatError(f"{name}/{CONFIG} has modules_to_save, which no task of an AtlasModel has.")
     config.spec, config.inference_mode = spec, True
     return config
 

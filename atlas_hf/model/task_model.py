@@ -113,6 +113,11 @@ class TaskModel(PeftModel):
             "head": head_arguments(spec, self.pooled_size),
         }
         config = replace(deepcopy(self.task_config), **overrides, **own)
+        if config.modules_to_save:
+            raise ValueError(
+                f"modules_to_save is {config.modules_to_save!r}; a task of an AtlasModel has a head of its own and "
+                "leaves the backbone as it is. Leave it out, or use PEFT's get_peft_model."
+            )
         config.spec = spec
         self.add_adapter(spec.name, config)
         self.set_stage(spec.name, config.stage)

@@ -32,8 +32,8 @@ def check_sites(sites: Mapping[str, nn.Module], config: AtlasConfig) -> None:
         base: Any = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
         if not (hasattr(base, "in_features") and hasattr(base, "out_features")):
             raise ValueError(
-                f"The site '{path}' is a {type(base).__name__}; a site must be a linear module. Name linear "
-                f"modules in target_modules (given: {config.target_modules!r})."
+                f"Target module {base} is not supported. The site '{path}' is a {type(base).__name__}; a site must "
+                f"be a linear module. Name linear modules in target_modules (given: {config.target_modules!r})."
             )
         check_heads(base.out_features, config.pooling_heads)
 
@@ -72,5 +72,5 @@ def check_experience(name: str, configs: Mapping[str, AtlasConfig], digests: Map
 
 
 def comparable(value: Any) -> Any:
-    """Lists and sets of names compare by what they hold."""
-    return sorted(value) if isinstance(value, (list, set, tuple)) else value
+    """Lists of layers compare by what they hold, as the sets of names do."""
+    return set(value) if isinstance(value, (list, tuple)) else value

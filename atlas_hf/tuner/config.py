@@ -40,8 +40,12 @@ class AtlasConfig(PeftConfig):
     Args:
         r: width of the bottleneck.
         target_modules: names (or a regex) of the linear modules whose output is adapted. By default the attention
-            output and the MLP output projections of the model types that are known.
+            output and the MLP output projections of the model types that are known. A list becomes a set, as
+            everywhere in PEFT.
         exclude_modules, layers_to_transform, layers_pattern: as everywhere in PEFT.
+        modules_to_save: names of other modules of which each adapter trains and saves a copy, as everywhere in PEFT,
+            which adds the classifier by itself for `task_type="SEQ_CLS"`. Not for tasks of an `AtlasModel`, whose
+            heads are its own.
         num_heads: heads of the pooling attention; by default the backbone's.
         variant: `"paper"` or `"reference"`, see `atlas_hf.fusion.fuse`.
         weighting: `"adapter"` (one coefficient per adapter) or `"channel"` (one per hidden channel).
@@ -70,10 +74,11 @@ class AtlasConfig(PeftConfig):
     """
 
     r: int = field(default=48, metadata={"help": "Width of the bottleneck."})
-    target_modules: list[str] | str | None = field(default=None, metadata={"help": "Names or regex of the sites."})
-    exclude_modules: list[str] | str | None = field(default=None, metadata={"help": "Names or regex to leave out."})
+    target_modules: list[str] | set[str] | str | None = field(default=None, metadata={"help": "Names or regex."})
+    exclude_modules: list[str] | set[str] | str | None = field(default=None, metadata={"help": "What to leave out."})
     layers_to_transform: list[int] | int | None = field(default=None, metadata={"help": "Layer indices to adapt."})
     layers_pattern: list[str] | str | None = field(default=None, metadata={"help": "Name of the list of layers."})
+    modules_to_save: list[str] | None = field(default=None, metadata={"help": "Modules that train in a copy."})
     num_heads: int | None = field(default=None, metadata={"help": "Heads of the pooling attention."})
     variant: str = field(default="paper", metadata={"help": f"One of {VARIANTS}."})
     weighting: str = field(default="adapter", metadata={"help": f"One of {WEIGHTINGS}."})
@@ -97,11 +102,9 @@ class AtlasConfig(PeftConfig):
         self._check_numbers()
         self._check_experience()
         self._check_sites()
-        if isinstance(self.target_modules, str) and (self.layers_to_transform or self.layers_pattern) is not None:
-            raise ValueError(
-                "layers_to_transform and layers_pattern go with a list of target_modules; with a regex "
-                f"({self.target_modules!r}) write the layers into the regex."
-            )
+        self._check_layers()
+        # As in PEFT's configs.
+        self.target_modules, self.exclude_modules = _as_set(self.target_modules), _as_set(self.exclude_modules)
 
     def _check_choices(self) -> None:
         choices = {"variant": VARIANTS, "weighting": WEIGHTINGS, "stage": STAGES, "init_queries": QUERY_INITS}
@@ -147,7 +150,7 @@ class AtlasConfig(PeftConfig):
         PEFT matches with `re`, which knows no time limit and cannot be replaced there: a match of our own by RE2, or
         by `regex` with its timeout, would bound nothing. So the effort is estimated from the pattern beforehand.
         """
-        for name in ("target_modules", "exclude_modules", "layers_pattern"):
+        for name in ("target_modules", "exclude_modules", "layers_pattern", "modules_to_save"):
             value = getattr(self, name)
             patterns = [] if value is None else [value] if isinstance(value, str) else value
             if not isinstance(patterns, (list, set, tuple)) or len(patterns) > MAX_NAMES:
@@ -163,19 +166,41 @@ class AtlasConfig(PeftConfig):
                     )
 
     def _check_sites(self) -> None:
-        for name in ("target_modules", "exclude_modules"):
+        for name, regex in (("target_modules", True), ("exclude_modules", True), ("modules_to_save", False)):
             value = getattr(self, name)
-            if not (value is None or isinstance(value, (str, list, set, tuple))):
-                raise ValueError(f"{name} is {value!r}; give a list of names, or a regex.")
+            names = isinstance(value, (list, set, tuple)) and all(isinstance(part, str) for part in value)
+            if not (value is None or names or (regex and isinstance(value, str))):
+                raise ValueError(f"{name} is {value!r}; give a list of names{', or a regex' if regex else ''}.")
         layers = self.layers_to_transform
         for layer in [] if layers is None else layers if isinstance(layers, (list, tuple)) else [layers]:
             if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer <= 65536:
                 raise ValueError(f"layers_to_transform has {layer!r}; give indices of layers, from 0.")
 
+    def _check_layers(self) -> None:
+        """As PEFT's configs do, in their words."""
+        for name in ("layers_to_transform", "layers_pattern") if isinstance(self.target_modules, str) else ():
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"`{name}` cannot be used when `target_modules` is a str. Give a list of names, or write the "
+                    f"layers into the regex ({self.target_modules!r})."
+                )
+        if self.layers_pattern and self.layers_to_transform is None:
+            raise ValueError(
+                "When `layers_pattern` is specified, `layers_to_transform` must also be specified. Give the indices "
+                f"of layers in {self.layers_pattern!r}, or leave layers_pattern out."
+            )
+
     def to_dict(self) -> dict[str, Any]:
-        """As `adapter_config.json` has it: PEFT makes sets of names, whose order differs between processes; sorted."""
-        values = super().to_dict().items()
-        return {name: sorted(v) if isinstance(v, set) else v for name, v in values if name != "spec"}
+        """As `adapter_config.json` has it: sets sorted, as their order differs between processes, and
+        `modules_to_save` only if there are some, as readers that do not know them warn.
+        """  # fmt: skip
+        values = {name: sorted(v) if isinstance(v, set) else v for name, v in super().to_dict().items()}
+        unset = {"spec"} if self.modules_to_save else {"spec", "modules_to_save"}
+        return {name: value for name, value in values.items() if name not in unset}
+
+
+def _as_set(names: list[str] | set[str] | str | None) -> set[str] | str | None:
+    return set(names) if isinstance(names, (list, tuple)) else names
 
 
 def _ways(pattern: str) -> float:

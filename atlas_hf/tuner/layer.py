@@ -37,6 +37,11 @@ class AtlasLayer(TaskParameters):
             self.packs.clear()
         return super().train(mode)
 
+    def update_layer(self, adapter_name: str, config: AtlasConfig) -> None:
+        """As that of every tuner."""
+        self.packs.clear()
+        super().update_layer(adapter_name, config)
+
     def set_adapter(self, adapter_names: str | list[str], inference_mode: bool = False) -> None:
         """As PEFT's."""
         self.packs.clear()

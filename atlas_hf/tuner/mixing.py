@@ -1,11 +1,14 @@
 """A batch of several tasks: which rows belong to which, and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor
+from peft.utils import AuxiliaryTrainingWrapper
+from torch import Tensor, nn
 
 from atlas_hf.tuner.config import BASE
 
@@ -51,11 +54,39 @@ class Mixture:
         return ordered[self.order.argsort().to(ordered.device)]
 
 
-def runs_of(names: Sequence[str], known: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """PEFT's `adapter_names`, one per row, as runs of task and number of rows. Raises a `ValueError` if unknown."""
-    if isinstance(names, str) or not names or not set(names) <= set(known):
+def runs_of(names: Sequence[str], known: Sequence[str], inputs: Iterable[Any]) -> tuple[tuple[str, int], ...]:
+    """PEFT's `adapter_names`, one per row of the inputs, as runs of task and number of rows.
+
+    Raises:
+        ValueError: in PEFT's words: there is no such adapter, or another number of rows.
+    """
+    possible = f"{', '.join(name for name in known if name != BASE)}, or '{BASE}' for none"
+    if isinstance(names, str) or not names:
+        raise ValueError(f"adapter_names is {names!r}; give a list with a name for each row: {possible}.")
+    unknown = sorted({str(name) for name in names} - set(known))
+    if unknown:
         raise ValueError(
-            f"adapter_names is {names!r}; give a list with a name for each row: "
-            f"{', '.join(name for name in known if name != BASE)}, or '{BASE}' for none."
+            f"Trying to infer with non-existing adapter(s): {', '.join(unknown)}. "
+            f"Give a name for each row: {possible}."
+        )
+    rows = {len(value) for value in inputs if isinstance(value, Tensor) and value.dim()}
+    if rows and len(names) not in rows:
+        raise ValueError(
+            "Length of `adapter_names` should be the same as the number of inputs, but got "
+            f"{len(names)} and {', '.join(map(str, sorted(rows)))} respectively. Give a name for each row: {possible}."
         )
     return tuple((name, len(list(rows))) for name, rows in groupby(names))
+
+
+@contextmanager
+def mixed_copies(model: nn.Module, names: Sequence[str] | None) -> Iterator[None]:
+    """Within the block, PEFT's copies of other modules (`modules_to_save`) take each row to its adapter's, too."""
+    wrapped = [] if names is None else [m for m in model.modules() if isinstance(m, AuxiliaryTrainingWrapper)]
+    with ExitStack() as hooks:
+        for module in wrapped:
+            hooks.enter_context(module.register_forward_pre_hook(partial(_name_rows, names), with_kwargs=True))
+        yield
+
+
+def _name_rows(names: Sequence[str], _: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    return args, kwargs | {"adapter_names": names}

@@ -11,6 +11,7 @@ import torch
 from peft import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner, inspect_matched_modules
 from peft.utils.integrations import init_empty_weights
+from peft.utils.other import set_additional_trainable_modules
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -20,7 +21,7 @@ from atlas_hf.tuner.checks import check_experience, check_name, check_sites, com
 from atlas_hf.tuner.config import BASE, AtlasConfig
 from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
-from atlas_hf.tuner.mixing import runs_of
+from atlas_hf.tuner.mixing import mixed_copies, runs_of
 from atlas_hf.tuner.parameters import slots
 from atlas_hf.tuner.route import (
     ROUTE,
@@ -34,7 +35,8 @@ from atlas_hf.tuner.route import (
 )
 from atlas_hf.tuner.stages import STAGES
 
-SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")  # what chooses the sites
+# What chooses the sites.
+SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save")
 
 
 class AtlasTuner(BaseTuner):
@@ -91,8 +93,9 @@ class AtlasTuner(BaseTuner):
         config = self.peft_config[adapter_name]
         check_name(adapter_name, self._base_parts.union(AtlasLayer.adapter_layer_names))
         self._prepare_adapter_config(config, self.get_model_config(model))
-        twins = self._sites_of_twin(adapter_name, config)
-        check_sites(self._targets(model, adapter_name) if twins is None else twins, config)
+        state = kwargs.get("state_dict")
+        twins = self._sites_of_twin(adapter_name, config) if state is None else None
+        check_sites(self._targets(model, adapter_name, state) if twins is None else twins, config)
         digests = {task: self.reusable_sha256(task) for task in config.experience}
         check_experience(adapter_name, self.peft_config, digests)
         config.experience_sha256 |= digests
@@ -101,36 +104,64 @@ class AtlasTuner(BaseTuner):
             for site in twins.values() if twins else ():
                 site.update_layer(adapter_name, config)
         if twins is None:
-            super().inject_adapter(model, adapter_name, *args, **kwargs)
+            with self._others_as_they_are():
+                super().inject_adapter(model, adapter_name, *args, **kwargs)
             self.sites = {path: module for path, module in model.named_modules() if isinstance(module, AtlasLayer)}
+        elif config.modules_to_save:
+            active, known = adapter_name in self.active_adapters, self.get_model_config(model)
+            set_additional_trainable_modules(model, config, known, adapter_name, activate_adapter=active)
         parameter = next(model.parameters(), None)
         if head is not None:
             place = None if parameter is None or kwargs.get("low_cpu_mem_usage") else parameter.device
+            trains = adapter_name in self.active_adapters and not config.inference_mode
+            head.requires_grad_(trains and self._head_trains(adapter_name))
             self.atlas_head[adapter_name] = head.to(place)
-        self._train_heads(self.active_adapters, not config.inference_mode)
+
+    @contextmanager
+    def _others_as_they_are(self) -> Iterator[None]:
+        """PEFT's `inject_adapter` switches all adapters and back; what it does not know goes back here."""
+        heads = [(parameter, parameter.requires_grad) for parameter in self.atlas_head.parameters()]
+        sites = [(site, set(site.may_train)) for site in self.sites.values()]
+        yield
+        for parameter, trained in heads:
+            parameter.requires_grad_(trained)
+        for site, names in sites:
+            site.may_train |= names
 
     def _prepare_adapter_config(  # type: ignore[override]  # PEFT gives a tuner its own configs
         self, peft_config: AtlasConfig, model_config: dict[str, Any]
     ) -> AtlasConfig:
         if peft_config.target_modules is None and model_config.get("model_type") not in TARGET_MODULES:
             raise ValueError(
-                f"There are no default sites for model_type {model_config.get('model_type')!r}; known are "
-                f"{', '.join(TARGET_MODULES)}. Set AtlasConfig(target_modules=...) to the names of the attention "
-                "output and MLP output projections."
+                "Please specify `target_modules` in `peft_config`. There are no default sites for model_type "
+                f"{model_config.get('model_type')!r}; known are {', '.join(TARGET_MODULES)}. Set "
+                "AtlasConfig(target_modules=...) to the names of the attention output and MLP output projections."
             )
         if peft_config.num_heads is None:
             peft_config.num_heads = attention_heads(model_config)
         super()._prepare_adapter_config(peft_config, model_config)
         return peft_config
 
-    def _targets(self, model: nn.Module, name: str) -> dict[str, nn.Module]:
-        """What the patterns of a task match; a regex can match a site's own parts, which PEFT passes over too."""
+    def _targets(self, model: nn.Module, name: str, state: Mapping[str, Tensor] | None) -> dict[str, nn.Module]:
+        """What the patterns of a task match, or the modules whose adapters are in a state dict, as in PEFT.
+
+        A regex can match a site's own parts, which PEFT passes over too.
+        """
         inside = tuple(f"{path}." for path in self.sites)
+        if state is not None:
+            named = {key.rsplit(f".{self.prefix}", 1)[0] for key in state}
+            return {path: module for path, module in model.named_modules() if path in named}
         matched = inspect_matched_modules(self, name)["matched"]
         return {path: model.get_submodule(path) for path in matched if not path.startswith(inside)}
 
     def _create_and_replace(  # type: ignore[override]  # as every tuner's
-        self, config: AtlasConfig, adapter_name: str, target: nn.Module, target_name: str, parent: nn.Module, **_: Any
+        self,
+        config: AtlasConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
     ) -> None:
         if isinstance(target, AtlasLayer):
             target.update_layer(adapter_name, config)
@@ -139,17 +170,25 @@ class AtlasTuner(BaseTuner):
             if adapter_name not in self.active_adapters:
                 new_module.requires_grad_(False)
             self._replace_module(parent, target_name, new_module, target)
+            self.sites[current_key] = new_module  # it follows the next `set_adapter`
 
     # What PEFT does by walks through all modules, more with every task, done at the sites. At 256 tasks and 24 sites,
     # on one core, adding a task takes 26 ms and choosing one 4 ms; with PEFT's `set_adapter` 90 and 36, with its
     # `_cast_adapter_dtype` 56 and 4, with its search for the sites of every task 630 and 4.
 
     def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
-        """As PEFT's, at the sites."""
-        for site in self.sites.values():
-            site.set_adapter(adapter_name, inference_mode=inference_mode)
+        """As PEFT's, at the sites; by PEFT's walk only where adapters train other modules too."""
+        names = [adapter_name] if isinstance(adapter_name, str) else adapter_name
+        unknown = [name for name in names if name not in self.peft_config]
+        if unknown:
+            raise ValueError(f"Adapter {', '.join(unknown)} not found. There are {', '.join(self.peft_config)}.")
+        if any(config.modules_to_save for config in self.peft_config.values()):
+            super().set_adapter(adapter_name, inference_mode)
+        else:
+            for site in self.sites.values():
+                site.set_adapter(adapter_name, inference_mode=inference_mode)
         self.active_adapter = adapter_name
-        self._train_heads([adapter_name] if isinstance(adapter_name, str) else adapter_name, not inference_mode)
+        self._train_heads(names, not inference_mode)
 
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
         """As PEFT's, only if there is something to cast."""
@@ -233,14 +272,22 @@ class AtlasTuner(BaseTuner):
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
         """PEFT enters this around every forward call: tell the sites which tokens are padding."""
         names = kwargs.pop("adapter_names", None)
-        runs = {} if names is None else {"runs": runs_of(names, [*self.peft_config, BASE])}
+        runs = {} if names is None else {"runs": self._runs(names, (*args, *kwargs.values()))}
         mask = given_mask(self.model, args, kwargs)
         if self.model.training:
             route_checkpoints(self._checkpointed)
         compiled = self.model._compiled_call_impl is not None and names is None  # noqa: SLF001
         operands = self._operands() if compiled else None
-        with routed(padding=mask, mask=mask, operands=operands, **runs):
+        with routed(padding=mask, mask=mask, operands=operands, **runs), mixed_copies(self.model, names):
             yield
+
+    def _runs(self, names: Sequence[str], inputs: Sequence[Any]) -> tuple[tuple[str, int], ...]:
+        if self.training:
+            raise ValueError(
+                "Cannot pass `adapter_names` when the model is in training mode. Call `eval()`, or train one adapter "
+                "at a time."
+            )
+        return runs_of(names, [*self.peft_config, BASE], inputs)
 
     def _operands(self) -> dict[AtlasLayer, Operands] | None:
         """Of the task to be computed, for a compiled backbone; None if there is no single one."""

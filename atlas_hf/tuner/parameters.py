@@ -1,5 +1,6 @@
 """What every task owns at a site, where it starts, and what of it trains."""
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
@@ -50,7 +51,6 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         size, rows = self.out_features, config.query_rows
         check_heads(size, config.pooling_heads)
         self.atlas_config[adapter_name] = config
-        self.may_train.add(adapter_name)
         self.atlas_down[adapter_name] = nn.Linear(size, config.r)
         self.atlas_up[adapter_name] = up = nn.Linear(config.r, size)
         self.atlas_key[adapter_name] = nn.Parameter(torch.randn(rows, size))
@@ -63,7 +63,8 @@ class TaskParameters(nn.Module, BaseTunerLayer):
             nn.init.zeros_(up.weight)
             nn.init.zeros_(up.bias)
         self._move_adapter_to_device_of_base_layer(adapter_name)
-        self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+        # Those that were here before stay as they are, as PEFT has it since 0.21.
+        self._let_train(adapter_name, adapter_name in self.active_adapters and not config.inference_mode)
 
     def _first_queries(self, config: AtlasConfig) -> Tensor:
         """Where the queries over the experience start, (K, Q, D); see `AtlasConfig.init_queries`."""
@@ -135,10 +136,16 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
         trains = set() if inference_mode else set(names)
         for name in (self.may_train | trains) & self.atlas_config.keys():
-            for tensor in filter(attrgetter("is_leaf"), self.tensors(name)):
-                tensor.requires_grad_(name in trains)
+            self._let_train(name, name in trains)
         self._active_adapter, self.may_train = names, trains
-        self._freeze_non_trainable_peft_weights(names)
+
+    def _let_train(self, task: str, trains: bool) -> None:
+        """Make what a task's stage trains trainable, or nothing of it."""
+        for tensor in filter(attrgetter("is_leaf"), self.tensors(task)):
+            tensor.requires_grad_(trains)
+        if trains:
+            self.may_train.add(task)
+            self._freeze_non_trainable_peft_weights(task)
 
     def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
         """PEFT's; `set_adapter` has to know who may train."""
@@ -167,6 +174,10 @@ class TaskParameters(nn.Module, BaseTunerLayer):
             "An ATLAS adapter cannot be merged into the weights: its coefficients depend on the input. "
             "Use `unload()` to get the bare backbone back."
         )
+
+    def unmerge(self) -> None:
+        """As PEFT's of what was not merged."""
+        warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
 
 
 def slots(task: str, sites: Mapping[str, TaskParameters], heads: nn.ModuleDict) -> dict[str, tuple[nn.Module, str]]:

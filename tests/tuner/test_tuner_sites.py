@@ -69,7 +69,7 @@ def test_a_regex_does_not_reach_into_the_sites_it_has_made():
         ({"num_queries": 3}, "num_queries is 3; weighting='adapter' takes 1"),
         ({"r": 0}, "r is 0; give a whole number"),
         ({"r": True}, "r is True; give a whole number"),
-        ({"target_modules": ".*dense", "layers_to_transform": [0]}, "write the layers into the regex"),
+        ({"target_modules": ".*dense", "layers_to_transform": [0]}, "or write the layers into the regex"),
     ],
 )  # fmt: skip
 def test_wrong_sites_and_numbers_leave_the_model_as_it_was(change, error):
