@@ -2,8 +2,10 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import takewhile
 from reprlib import repr as short
 from typing import Any
 
@@ -176,6 +178,18 @@ class AtlasConfig(PeftConfig):
         """As `adapter_config.json` has it: PEFT makes sets of names, whose order differs between processes; sorted."""
         values = super().to_dict().items()
         return {name: sorted(v) if isinstance(v, set) else v for name, v in values if name != "spec"}
+
+
+def reused_by(task: str, configs: Mapping[str, AtlasConfig]) -> list[str]:
+    """The tasks that reuse a task; a task reuses those that were there before it."""
+    later = takewhile(lambda name: name != task, reversed(configs))  # none of the newest, which is the one to train
+    return [name for name in later if task in configs[name].experience][::-1]
+
+
+def trained_parts(task: str, configs: Mapping[str, AtlasConfig]) -> tuple[str, ...]:
+    """What of a task trains while it is active: what its stage says, and nothing once another task reuses it."""
+    trained = STAGES[configs[task].stage].trained
+    return () if trained and reused_by(task, configs) else trained
 
 
 def _ways(pattern: str) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -17,13 +18,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from atlas_hf.fusion import orthogonality
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder
 from atlas_hf.tuner.checks import check_experience, check_name, check_sites, comparable
-from atlas_hf.tuner.config import BASE, AtlasConfig
+from atlas_hf.tuner.config import BASE, AtlasConfig, reused_by, trained_parts
 from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.mixing import runs_of
 from atlas_hf.tuner.parameters import slots
 from atlas_hf.tuner.route import ROUTE, Operands, Route, given_mask, route_checkpoints, routed, share_masks
-from atlas_hf.tuner.stages import STAGES
 
 SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")  # what chooses the sites
 
@@ -99,6 +99,8 @@ class AtlasTuner(BaseTuner):
             place = None if parameter is None or kwargs.get("low_cpu_mem_usage") else parameter.device
             self.atlas_head[adapter_name] = head.to(place)
         self._train_heads(self.active_adapters, not config.inference_mode)
+        if not config.inference_mode:
+            self._warn_of_finished([adapter_name])
 
     def _prepare_adapter_config(  # type: ignore[override]  # PEFT gives a tuner its own configs
         self, peft_config: AtlasConfig, model_config: dict[str, Any]
@@ -143,10 +145,10 @@ class AtlasTuner(BaseTuner):
         self._train_heads([adapter_name] if isinstance(adapter_name, str) else adapter_name, not inference_mode)
 
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
-        """As PEFT's, only if there is something to cast."""
-        sites = self.sites_of(adapter_name).values()
-        if any(tensor.dtype.itemsize < 4 for site in sites for tensor in site.tensors(adapter_name)):
-            super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
+        """As PEFT's, but what is frozen stays so."""
+        for site in self.sites_of(adapter_name).values() if autocast_adapter_dtype else ():
+            if any(tensor.dtype.itemsize < 4 for tensor in site.tensors(adapter_name)):
+                site.cast(adapter_name, torch.float32)
 
     def _sites_of_twin(self, name: str, config: AtlasConfig) -> dict[str, AtlasLayer] | None:
         """The sites of another task that chooses its sites by the same patterns; None if there is none."""
@@ -157,9 +159,11 @@ class AtlasTuner(BaseTuner):
         return None
 
     def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
-        """As PEFT's, with the heads."""
-        super().set_requires_grad(adapter_names, requires_grad)
+        """As PEFT's, with the heads. What is finished stays frozen, with a warning."""
         names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
+        if requires_grad:
+            self._warn_of_finished(names)
+        super().set_requires_grad(adapter_names, requires_grad)
         for name in set(names) & set(self.atlas_head):
             self.atlas_head[name].requires_grad_(requires_grad and self._head_trains(name))
 
@@ -168,14 +172,22 @@ class AtlasTuner(BaseTuner):
             head.requires_grad_(trainable and name in active and self._head_trains(name))
 
     def _head_trains(self, task: str) -> bool:
-        return "atlas_head" in STAGES[self.peft_config[task].stage].trained
+        return "atlas_head" in trained_parts(task, self.peft_config)
+
+    def _warn_of_finished(self, names: Iterable[str]) -> None:
+        """What PEFT asks for together with loading or adding: an error in between would leave half an adapter."""
+        finished = [name for name in names if name in self.peft_config and not trained_parts(name, self.peft_config)]
+        if finished:
+            warnings.warn(
+                f"{finished} stay frozen, although asked to train: finished (stage 'complete'), or reused by other "
+                "tasks. To learn a finished one again, use AtlasModel.set_stage(task, stage, relearn=True), or load "
+                "it with a config whose stage is 'expansion'.",
+                stacklevel=3,
+            )
 
     def delete_adapter(self, adapter_name: str) -> None:
         """Delete a task that no other reuses."""
-        users = [
-            name for name, config in self.peft_config.items() if adapter_name in getattr(config, "experience", ())
-        ]
-        if users:
+        if adapter_name in self.peft_config and (users := reused_by(adapter_name, self.peft_config)):
             raise ValueError(
                 f"Task '{adapter_name}' cannot be deleted: {', '.join(map(repr, users))} reuse(s) it. Delete those "
                 "first, or keep it."
