@@ -48,6 +48,7 @@ def save_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str
     specs = {name: model.spec(name) for name in index.tasks}
     for name in names:
         _check_tensors(model, name)
+        _check_reused(model, name, index)
     for name in names:
         with replacing(folder / name) as temporary:
             model.save_adapter(name, temporary.parent)
@@ -56,6 +57,17 @@ def save_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str
         files = {file: file_sha256(folder / name / file) for file in TASK_FILES}
         index.tasks[name] = replace(index.tasks[name], files=files)
     index.save(folder)
+
+
+def _check_reused(model: TaskModel, task: str, index: Index) -> None:
+    """What a task reuses is what it was learned on."""
+    digests = model.peft_config[task].experience_sha256
+    changed = [name for name, digest in digests.items() if index.tasks[name].adapter_sha256 != digest]
+    if changed:
+        raise ValueError(
+            f"Task '{task}' was learned on {changed} as they were then: their weights were changed since, and the "
+            "folder could not be loaded again. Load the tasks from where they were saved last."
+        )
 
 
 def _check_tensors(model: TaskModel, task: str) -> None:

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -24,6 +25,7 @@ from atlas_hf.tuner import (
     count_by_part,
     head_arguments,
     pooled_size,
+    reused_by,
 )
 
 
@@ -96,17 +98,19 @@ class TaskModel(PeftModel):
         """Add a task: its adapter, key, queries and head, ready for its first stage, and make it the active one.
 
         Args:
-            experience: the earlier tasks to reuse; by default every one of them, `()` for none.
+            experience: the earlier tasks to reuse, which have to be `finished`; by default every one that is, `()`
+                for none. So learn a task before you add the next that shall reuse it.
             overrides: fields of `AtlasConfig` that differ for this task.
 
         Raises:
-            ValueError: the name is taken or not allowed, an experienced task is unknown, a site does not fit. The
-                model is then as it was before.
+            ValueError: the name is taken or not allowed, an experienced task is unknown or not finished, a site does
+                not fit. The model is then as it was before.
         """
         if spec.name in self.tasks:
             raise ValueError(f"There is a task {spec.name!r} already; there are {self.tasks}. Choose another name.")
-        reused = list(self.specs if experience is None else experience)  # not what came by PEFT's own add_adapter
+        reused = list(self.finished if experience is None else experience)
         self._check_known(*reused)
+        self._check_finished(spec.name, reused)
         own: dict[str, Any] = {
             "experience": reused,
             "stage": "experience" if reused else "expansion",
@@ -121,6 +125,40 @@ class TaskModel(PeftModel):
         config.spec = spec
         self.add_adapter(spec.name, config)
         self.set_stage(spec.name, config.stage)
+
+    @property
+    def finished(self) -> list[str]:
+        """The tasks that are learned to their end, in the order of learning; not what came by PEFT's `add_adapter`."""
+        return [name for name in self.specs if self.peft_config[name].stage == "complete"]
+
+    def _check_finished(self, task: str, reused: Sequence[str]) -> None:
+        """A task that others reuse can learn no more, so it has to be finished before."""
+        unfinished = {name: stage for name in reused if (stage := self.peft_config[name].stage) != "complete"}
+        if unfinished:
+            raise ValueError(
+                f"Task '{task}' cannot learn on {list(unfinished)}, not finished yet ({unfinished}): they could never "
+                "learn any more. Train them first, or leave them out of `experience`; if they are as they should be, "
+                "say so: set_stage(name, 'complete')."
+            )
+
+    def check_may_learn(self, task: str, relearn: bool = False) -> None:
+        """Raise a `ValueError` unless a task may learn: none reuses it, it is not finished, what it reuses is.
+
+        With `relearn` it may be finished.
+        """
+        users = reused_by(task, self.peft_config)
+        if users:
+            raise ValueError(
+                f"Task '{task}' cannot learn on: {users} reuse its adapter, and would change with it. Add a new task "
+                "that reuses it instead."
+            )
+        if self.peft_config[task].stage == "complete" and not relearn:
+            raise ValueError(
+                f"Task '{task}' is finished, and stays as it is. To learn it again, from its present state, say so: "
+                f"AtlasTrainer(..., relearn=True) or set_stage('{task}', stage, relearn=True). Or add a new task that "
+                "reuses it."
+            )
+        self._check_finished(task, self.peft_config[task].experience)
 
     def _check_known(self, *names: str) -> None:
         unknown = [name for name in names if name == BASE or name not in self.peft_config]
@@ -144,14 +182,18 @@ class TaskModel(PeftModel):
             self._check_known(task)
         self.set_adapter(task or BASE, inference_mode=True)
 
-    def set_stage(self, task: str, stage: str) -> None:
+    def set_stage(self, task: str, stage: str, *, relearn: bool = False) -> None:
         """Put a task into a stage: what the stage trains becomes trainable, everything else is frozen.
 
         `"experience"`: the queries over the experience, and the head. `"expansion"`: the task's own adapter, key and
-        query, and the head. `"complete"`: nothing.
+        query, and the head. `"complete"`: nothing; the task is finished.
+
+        Args:
+            relearn: take a finished task back into an earlier stage, with its weights as they are.
 
         Raises:
-            ValueError: there is no such task or stage, the task reuses nothing, or others reuse its adapter.
+            ValueError: there is no such task or stage, the task reuses nothing or what is not finished, others reuse
+                it, or it is finished itself. Nothing has changed then.
         """
         self._check_known(task)
         if stage not in STAGES:
@@ -159,12 +201,8 @@ class TaskModel(PeftModel):
         if stage == "experience" and not self.peft_config[task].experience:
             possible = ", ".join(name for name in STAGES if name != stage)
             raise ValueError(f"Task '{task}' reuses nothing, so it has no stage {stage!r}; possible are {possible}.")
-        users = [name for name in self.tasks if task in self.peft_config[name].experience]
-        if stage == "expansion" and users:
-            raise ValueError(
-                f"Task '{task}' cannot learn on: {users} reuse its adapter, and would change with it. Add a new task "
-                "that reuses it instead."
-            )
+        if stage != "complete":
+            self.check_may_learn(task, relearn)
         self.peft_config[task].stage = stage
         self.set_adapter(task, inference_mode=stage == "complete")
 
@@ -180,6 +218,18 @@ class TaskModel(PeftModel):
         self.metrics.pop(adapter_name, None)
         if was_active:  # PEFT would choose another task
             self.set_task(None)
+
+    def load_adapter(self, model_id: str | PathLike[str], adapter_name: str, *args: Any, **kwargs: Any) -> Any:
+        """As PEFT's, but never over a task that is finished or that others reuse."""
+        if adapter_name in self.tasks:
+            users = reused_by(adapter_name, self.peft_config)
+            if users or self.peft_config[adapter_name].stage == "complete":
+                why = f"{users} reuse it" if users else "it is finished"
+                raise ValueError(
+                    f"There is a task {adapter_name!r} already, and {why}: its weights stay. Load the adapter under "
+                    "another name, or into another model."
+                )
+        return super().load_adapter(model_id, adapter_name, *args, **kwargs)
 
     def drop_experience(self, task: str, names: Sequence[str]) -> None:
         """Let a learned task no longer reuse these earlier ones. Its answers change (see `prune_experience`).

@@ -74,7 +74,7 @@ def most_useful(
     Args:
         spec: the new task, which the model does not hold yet.
         dataset: its training examples; at most 256, drawn by `seed`, are used.
-        limit: how many to choose of `tasks`, by default all of the model; None for all.
+        limit: how many to choose of `tasks`, by default all that are finished; None for all.
 
     Returns:
         The `limit` tasks with the lowest error of a ridge regression on their pooled features (`probe_error`), in the
@@ -82,7 +82,7 @@ def most_useful(
     """
     if limit is not None and limit < 0:
         raise ValueError(f"The limit is {limit}; give how many earlier tasks to reuse, 0 or more.")
-    tasks = model.tasks if tasks is None else list(tasks)
+    tasks = model.finished if tasks is None else list(tasks)
     if limit is None or len(tasks) <= limit:
         return tasks
     if limit == 0:

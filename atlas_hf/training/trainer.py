@@ -37,6 +37,9 @@ class AtlasTrainer(TaskTrainer):
         task: the task's name; by default the model's active task.
         train_dataset, eval_dataset: with the columns that the task's `TaskSpec` names. Without `eval_dataset` a stage
             ends with its last state.
+        relearn: learn a finished task again, from its present state: through all of its stages, without screening.
+            Without it a finished task is refused, and one that others reuse always is. To go on from a checkpoint of
+            a training that was interrupted is no relearning.
         kwargs: further arguments of `Trainer`, the optimizer excepted: each stage makes its own, from `args`.
 
     Attributes:
@@ -58,13 +61,17 @@ class AtlasTrainer(TaskTrainer):
         task: str | None = None,
         train_dataset: Dataset | None = None,
         eval_dataset: Dataset | None = None,
+        *,
+        relearn: bool = False,
         **kwargs: Any,
     ) -> None:
         if "optimizers" in kwargs or "optimizer_cls_and_kwargs" in kwargs:
             raise ValueError("Each stage makes its own optimizer; choose it with args.optim and its settings.")
+        self.relearn = relearn
         self.stage: str | None = None
         self.stage_metrics: dict[str, dict[str, float]] = {}
         self.opened: list[str] = []
+        self._again = False  # is a finished task learned once more?
         self._began = self.seconds = 0.0  # what `train` counts its seconds from, and to
         super().__init__(model, args, task, train_dataset, eval_dataset, **kwargs)
         self.add_callback(StageTable(self.stage_table))
@@ -104,8 +111,11 @@ class AtlasTrainer(TaskTrainer):
 
         Raises:
             FloatingPointError: the loss is NaN or infinite.
-            ValueError: the checkpoint is another task's.
+            ValueError: the checkpoint is another task's, or the task may not learn (`AtlasModel.check_may_learn`).
+                Nothing has moved then.
         """
+        self.model.check_may_learn(self.task, self.relearn)
+        self._again = self._config.stage == "complete"
         stages, checkpoint = self.stages, None
         if resume_from_checkpoint:
             checkpoint = Checkpoint(Path(resume_from_checkpoint))
@@ -127,7 +137,7 @@ class AtlasTrainer(TaskTrainer):
         self._enter(stage)
         if checkpoint is not None:  # it also holds what an earlier stage trained, and this one must not
             self._load_from_checkpoint(str(checkpoint.path))
-        screens = self._config.init_queries == "screened" and self.train_dataset is not None
+        screens = self._config.init_queries == "screened" and self.train_dataset is not None and not self._again
         with changing_only(self.model, self.task, stage):
             if stage == "experience" and checkpoint is None and screens:
                 self.opened = open_useful(self.model, self.task, self.train_dataset, self.args.seed)
@@ -144,7 +154,7 @@ class AtlasTrainer(TaskTrainer):
         self.args = self.task_args.for_stage(self.task, stage)
         self.args.save_total_limit = None  # see _save_checkpoint
         self.args.logging_nan_inf_filter = False  # a NaN ends the stage (training_step): there is none to hide
-        self.model.set_stage(self.task, stage)
+        self.model.set_stage(self.task, stage, relearn=self.relearn)
         self.model_wrapped = self.model
         self.optimizer, self.lr_scheduler = None, None
         self.remove_callback(EarlyStoppingCallback)

@@ -2,8 +2,10 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import takewhile
 from reprlib import repr as short
 from typing import Any
 
@@ -201,6 +203,18 @@ class AtlasConfig(PeftConfig):
 
 def _as_set(names: list[str] | set[str] | str | None) -> set[str] | str | None:
     return set(names) if isinstance(names, (list, tuple)) else names
+
+
+def reused_by(task: str, configs: Mapping[str, AtlasConfig]) -> list[str]:
+    """The tasks that reuse a task; a task reuses those that were there before it."""
+    later = takewhile(lambda name: name != task, reversed(configs))  # none of the newest, which is the one to train
+    return [name for name in later if task in configs[name].experience][::-1]
+
+
+def trained_parts(task: str, configs: Mapping[str, AtlasConfig]) -> tuple[str, ...]:
+    """What of a task trains while it is active: what its stage says, and nothing once another task reuses it."""
+    trained = STAGES[configs[task].stage].trained
+    return () if trained and reused_by(task, configs) else trained
 
 
 def _ways(pattern: str) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from atlas_hf.fusion import orthogonality
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder
 from atlas_hf.tuner.checks import check_experience, check_name, check_sites, comparable
-from atlas_hf.tuner.config import BASE, AtlasConfig
+from atlas_hf.tuner.config import BASE, AtlasConfig, reused_by, trained_parts
 from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.mixing import mixed_copies, runs_of
@@ -33,7 +34,6 @@ from atlas_hf.tuner.route import (
     share_masks,
     unroute_checkpoints,
 )
-from atlas_hf.tuner.stages import STAGES
 
 # What chooses the sites.
 SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save")
@@ -104,7 +104,7 @@ class AtlasTuner(BaseTuner):
             for site in twins.values() if twins else ():
                 site.update_layer(adapter_name, config)
         if twins is None:
-            with self._others_as_they_are():
+            with self._heads_as_they_are():
                 super().inject_adapter(model, adapter_name, *args, **kwargs)
             self.sites = {path: module for path, module in model.named_modules() if isinstance(module, AtlasLayer)}
         elif config.modules_to_save:
@@ -116,17 +116,16 @@ class AtlasTuner(BaseTuner):
             trains = adapter_name in self.active_adapters and not config.inference_mode
             head.requires_grad_(trains and self._head_trains(adapter_name))
             self.atlas_head[adapter_name] = head.to(place)
+        if not config.inference_mode:
+            self._warn_of_finished([adapter_name])
 
     @contextmanager
-    def _others_as_they_are(self) -> Iterator[None]:
-        """PEFT's `inject_adapter` switches all adapters and back; what it does not know goes back here."""
+    def _heads_as_they_are(self) -> Iterator[None]:
+        """PEFT's `inject_adapter` switches all adapters and back; of the heads, it does not know the way back."""
         heads = [(parameter, parameter.requires_grad) for parameter in self.atlas_head.parameters()]
-        sites = [(site, set(site.may_train)) for site in self.sites.values()]
         yield
         for parameter, trained in heads:
             parameter.requires_grad_(trained)
-        for site, names in sites:
-            site.may_train |= names
 
     def _prepare_adapter_config(  # type: ignore[override]  # PEFT gives a tuner its own configs
         self, peft_config: AtlasConfig, model_config: dict[str, Any]
@@ -191,10 +190,10 @@ class AtlasTuner(BaseTuner):
         self._train_heads(names, not inference_mode)
 
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
-        """As PEFT's, only if there is something to cast."""
-        sites = self.sites_of(adapter_name).values()
-        if any(tensor.dtype.itemsize < 4 for site in sites for tensor in site.tensors(adapter_name)):
-            super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
+        """As PEFT's, but what is frozen stays so."""
+        for site in self.sites_of(adapter_name).values() if autocast_adapter_dtype else ():
+            if any(tensor.dtype.itemsize < 4 for tensor in site.tensors(adapter_name)):
+                site.cast(adapter_name, torch.float32)
 
     def _sites_of_twin(self, name: str, config: AtlasConfig) -> dict[str, AtlasLayer] | None:
         """The sites of another task that chooses its sites by the same patterns; None if there is none."""
@@ -205,9 +204,11 @@ class AtlasTuner(BaseTuner):
         return None
 
     def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
-        """As PEFT's, with the heads."""
-        super().set_requires_grad(adapter_names, requires_grad)
+        """As PEFT's, with the heads. What is finished stays frozen, with a warning."""
         names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
+        if requires_grad:
+            self._warn_of_finished(names)
+        super().set_requires_grad(adapter_names, requires_grad)
         for name in set(names) & set(self.atlas_head):
             self.atlas_head[name].requires_grad_(requires_grad and self._head_trains(name))
 
@@ -216,14 +217,22 @@ class AtlasTuner(BaseTuner):
             head.requires_grad_(trainable and name in active and self._head_trains(name))
 
     def _head_trains(self, task: str) -> bool:
-        return "atlas_head" in STAGES[self.peft_config[task].stage].trained
+        return "atlas_head" in trained_parts(task, self.peft_config)
+
+    def _warn_of_finished(self, names: Iterable[str]) -> None:
+        """What PEFT asks for together with loading or adding: an error in between would leave half an adapter."""
+        finished = [name for name in names if name in self.peft_config and not trained_parts(name, self.peft_config)]
+        if finished:
+            warnings.warn(
+                f"{finished} stay frozen, although asked to train: finished (stage 'complete'), or reused by other "
+                "tasks. To learn a finished one again, use AtlasModel.set_stage(task, stage, relearn=True), or load "
+                "it with a config whose stage is 'expansion'.",
+                stacklevel=3,
+            )
 
     def delete_adapter(self, adapter_name: str) -> None:
         """Delete a task that no other reuses."""
-        users = [
-            name for name, config in self.peft_config.items() if adapter_name in getattr(config, "experience", ())
-        ]
-        if users:
+        if adapter_name in self.peft_config and (users := reused_by(adapter_name, self.peft_config)):
             raise ValueError(
                 f"Task '{adapter_name}' cannot be deleted: {', '.join(map(repr, users))} reuse(s) it. Delete those "
                 "first, or keep it."

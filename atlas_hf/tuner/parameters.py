@@ -1,8 +1,7 @@
 """What every task owns at a site, where it starts, and what of it trains."""
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +9,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from atlas_hf.tuner.checks import check_heads
-from atlas_hf.tuner.config import AtlasConfig
-from atlas_hf.tuner.stages import STAGES
+from atlas_hf.tuner.config import AtlasConfig, trained_parts
+from atlas_hf.tuner.stages import PARTS, STAGES
 
 
 class TaskParameters(nn.Module, BaseTunerLayer):
@@ -38,13 +37,12 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         self._disable_adapters = False
         self._active_adapter = adapter_name
         self.merged_adapters = []
-        self.may_train: set[str] = set()
 
     @property
     def frozen_peft_weight_names(self) -> dict[str, tuple[str, ...]]:  # type: ignore[override]  # PEFT: an attribute
-        """What stays frozen of each task that may train, by its stage now: PEFT asks whenever it lets one train."""
-        names = self.may_train & self.atlas_config.keys()
-        return {name: STAGES[self.atlas_config[name].stage].frozen for name in names}
+        """What stays frozen of each task, by its stage now: PEFT asks whenever it lets one train."""
+        trained = {name: trained_parts(name, self.atlas_config) for name in self.atlas_config}
+        return {name: tuple(part for part in PARTS if part not in parts) for name, parts in trained.items()}
 
     def update_layer(self, adapter_name: str, config: AtlasConfig) -> None:
         """Add a task's parameters. Raises `ValueError` if `num_heads` does not divide this site's width."""
@@ -132,25 +130,31 @@ class TaskParameters(nn.Module, BaseTunerLayer):
     # 1,330 and 152.
 
     def set_adapter(self, adapter_names: str | list[str], inference_mode: bool = False) -> None:
-        """As PEFT's, of the tasks that may train or shall."""
+        """As PEFT's: what trains follows from who is active, in which stage, and from nothing that was before."""
         names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
-        trains = set() if inference_mode else set(names)
-        for name in (self.may_train | trains) & self.atlas_config.keys():
-            self._let_train(name, name in trains)
-        self._active_adapter, self.may_train = names, trains
+        active = () if inference_mode else self.atlas_config.keys() & set(names)
+        trained = {(name, part) for name in active for part in trained_parts(name, self.atlas_config)}
+        for owner, tensor in self._owned():
+            if tensor.requires_grad != (owner in trained) and tensor.is_leaf:
+                tensor.requires_grad_(owner in trained)
+        self._active_adapter = names
 
     def _let_train(self, task: str, trains: bool) -> None:
         """Make what a task's stage trains trainable, or nothing of it."""
-        for tensor in filter(attrgetter("is_leaf"), self.tensors(task)):
-            tensor.requires_grad_(trains)
-        if trains:
-            self.may_train.add(task)
-            self._freeze_non_trainable_peft_weights(task)
+        trained = trained_parts(task, self.atlas_config) if trains else ()
+        for part in self.adapter_layer_names:
+            if task in (owner := getattr(self, part)):
+                owner[task].requires_grad_(part in trained)
 
-    def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
-        """PEFT's; `set_adapter` has to know who may train."""
-        self.may_train.update([adapter_names] if isinstance(adapter_names, str) else adapter_names)
-        super().set_requires_grad(adapter_names, requires_grad)
+    def _owned(self) -> Iterator[tuple[tuple[str, str], Tensor]]:
+        """Every parameter of every task here, by task and part; quickly, for there may be thousands."""
+        for part in self.adapter_layer_names:
+            owner = getattr(self, part)
+            for name, tensor in owner._parameters.items():  # noqa: SLF001
+                yield (name, part), tensor
+            for name, module in owner._modules.items():  # noqa: SLF001
+                for tensor in module._parameters.values():  # noqa: SLF001
+                    yield (name, part), tensor
 
     def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
         found, dtype = self._get_base_layer_device_and_dtype(self.get_base_layer())
@@ -162,11 +166,18 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         """Put a task on the device of the wrapped module. The type stays, whatever the backbone's is."""
         self._move(task, self._get_base_layer_device_and_dtype(self.get_base_layer())[0], None)
 
+    def cast(self, task: str, dtype: torch.dtype) -> None:
+        """Give a task's parameters another type."""
+        self._move(task, None, dtype)
+
     def _move(self, task: str, device: torch.device | None, dtype: torch.dtype | None) -> None:
+        """Torch's dicts would make what moves trainable."""
         for part in self.adapter_layer_names:
             values = getattr(self, part)
             if task in values:
-                values[task] = values[task].to(device=device, dtype=dtype)
+                value = values[task]
+                moved = value.to(device=device, dtype=dtype)
+                values[task] = moved if moved is value else nn.Parameter(moved.detach(), value.requires_grad)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Refused: raises `NotImplementedError`."""

@@ -253,7 +253,7 @@ def test_accumulation_gives_the_same_gradient_norm(bert, args):
         args.per_device_train_batch_size, args.gradient_accumulation_steps, args.max_steps = size, steps, 1
         args.logging_strategy, args.eval_strategy, args.save_strategy = "steps", "no", "no"
         args.max_grad_norm, args.logging_steps, args.load_best_model_at_end = 1e9, 1, False
-        trainer = AtlasTrainer(bert, args, task="has-b", train_dataset=text_data("b", 64))
+        trainer = AtlasTrainer(bert, args, task="has-b", train_dataset=text_data("b", 64), relearn=True)
         state = {name: tensor.clone() for name, tensor in bert.state_dict().items()}
         trainer.train()
         bert.load_state_dict(state)

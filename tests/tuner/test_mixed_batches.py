@@ -101,7 +101,7 @@ def test_images_and_pairs_in_vilt(vilt_folder):
 
 def test_loss_and_gradients_are_the_mean_over_the_examples(bert_folder):
     model = learned(bert_folder)
-    model.set_stage("three", "expansion")
+    model.set_stage("three", "expansion", relearn=True)
     tasks = ["three", "one", "three"]
     batch = model.preprocessor.encode_texts([["a b"], ["c"], ["d e f"]])
     labels = torch.tensor([1, 4, 0])
@@ -160,7 +160,7 @@ def test_adapter_names_of_plain_peft(bert_folder, tmp_path):
 
 def test_gradient_checkpointing_keeps_the_tasks_of_the_rows(bert_folder):
     model = learned(bert_folder).train()
-    model.set_stage("three", "expansion")
+    model.set_stage("three", "expansion", relearn=True)
     batch = model.preprocessor.encode_texts([["a b"], ["c"]])
     key = model.base_model.sites["encoder.layer.0.output.dense"].atlas_key["three"]
 

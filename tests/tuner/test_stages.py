@@ -6,6 +6,7 @@ from shared.tiny import text_spec
 
 def test_every_parameter_belongs_to_one_part_of_one_task_or_to_the_backbone(bert):
     bert.add_task(text_spec("one"))
+    bert.set_stage("one", "complete")
     bert.add_task(text_spec("one-more"))
     found = {part_and_task(name) for name, _ in bert.named_parameters()}
     first = {(part, "one") for part in PARTS if part != "atlas_experience_query"}
@@ -15,6 +16,7 @@ def test_every_parameter_belongs_to_one_part_of_one_task_or_to_the_backbone(bert
 
 def test_counts_by_part_add_up_to_those_of_the_model(bert):
     bert.add_task(text_spec("one"))
+    bert.set_stage("one", "complete")
     bert.add_task(text_spec("two"))
     counts = count_by_part(bert, "two")
     owned = [parameter for name, parameter in bert.named_parameters() if (part_and_task(name) or ("", ""))[1] == "two"]

@@ -214,6 +214,7 @@ def test_plain_peft_adds_and_selects_tasks(bert_folder):
 def test_where_reuse_begins(bert, init, low, high):
     """Opposed queries give reused adapters a small coefficient; the default for the paper's variant."""
     bert.add_task(text_spec("has-a"))
+    bert.set_stage("has-a", "complete")
     bert.add_task(text_spec("has-b"), **({} if init == "opposed" else {"init_queries": init}))
     bert.set_stage("has-b", "expansion")
     inputs = bert.collator("has-b").inputs([{"text": "a b c"}, {"text": "d"}])

@@ -154,6 +154,7 @@ def test_saving_a_loaded_model_again_gives_the_same_bytes(bert_folder, tmp_path)
 def test_a_tasks_tensors_have_the_names_that_peft_saves_them_under(bert):
     for name in ("one", "two"):
         bert.add_task(text_spec(name))
+        bert.set_stage(name, "complete")
     for name in ("one", "two"):
         saved = get_peft_model_state_dict(bert, adapter_name=name, save_embedding_layers=False)
         found = bert.base_model.task_tensors(name)

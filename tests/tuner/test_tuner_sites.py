@@ -44,6 +44,7 @@ def test_default_sites_are_two_per_layer_and_nothing_else(name):
 def test_chosen_sites(config, expected):
     model = AtlasModel(backbone("bert"), config=AtlasConfig(r=2, **config))
     model.add_task(text_spec("one"))
+    model.set_stage("one", "complete")
     model.add_task(text_spec("two"))
     assert paths(model) == expected
     assert all(list(site.atlas_config) == ["one", "two"] for site in model.base_model.sites.values())
@@ -54,6 +55,7 @@ def test_a_regex_does_not_reach_into_the_sites_it_has_made():
     model = AtlasModel(backbone("bert"), config=AtlasConfig(r=3, target_modules=r".*output\.dense.*"))
     for name in ("one", "two"):
         model.add_task(text_spec(name))
+        model.set_stage(name, "complete")
     assert paths(model) == [path.format(layer) for layer in range(2) for path in DENSE]
 
 
@@ -86,6 +88,7 @@ def test_wrong_sites_and_numbers_leave_the_model_as_it_was(change, error):
 def test_a_task_must_agree_with_what_it_reuses():
     model = AtlasModel(backbone("bert"), config=AtlasConfig(r=2))
     model.add_task(text_spec("one"))
+    model.set_stage("one", "complete")
     with pytest.raises(ValueError, match="'two' has layers_to_transform=\\[1\\] and reuses 'one', which has None"):
         model.add_task(text_spec("two"), layers_to_transform=[1])
     model.add_task(text_spec("two"), r=5, variant="reference")

@@ -71,7 +71,7 @@ class Fusion(Atlas):
         self.model.add_task(spec, experience=self.sources)
         args.experience_max_steps = steps
         train_quietly(FusionTrainer(self.model, args, spec.name, data["train"]))
-        self.model.set_stage(spec.name, "experience")  # not complete: its own adapter takes no part
+        self.model.set_stage(spec.name, "experience", relearn=True)  # not complete: its own adapter takes no part
         self.model.set_task(spec.name)
         self.fused.append(spec.name)
         self.pending = tasks[0]
