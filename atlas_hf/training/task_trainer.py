@@ -58,14 +58,8 @@ class TaskTrainer(Trainer):
         args = self._arguments(args, sets)
         if train_dataset is not None:
             self._check_training(args, train_dataset, sets, kwargs.get("callbacks") or [])
-        super().__init__(
-            model,
-            args,
-            train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
-            compute_metrics=self._metrics,
-            **kwargs,
-        )
+        kwargs |= {"train_dataset": train_dataset, "eval_dataset": eval_dataset, "compute_metrics": self._metrics}
+        super().__init__(model, args, **kwargs)
         # ViLT and others take **kwargs, from which Trainer would conclude that they scale the loss themselves.
         self.model_accepts_loss_kwargs = False
 
