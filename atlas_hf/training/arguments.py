@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
+from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy, SchedulerType
+from transformers.training_args import OptimizerNames
 
 from atlas_hf.training import refused
 from atlas_hf.training.refused import refuse
@@ -107,10 +108,12 @@ class AtlasTrainingArguments(TrainingArguments):
         for name, reason in refused.ARGUMENTS.items():
             if value := getattr(self, name, None):
                 refuse(name, value, reason)
-        if self.hub_strategy in refused.HUB_STRATEGIES:
-            refuse("hub_strategy", str(self.hub_strategy), refused.CHECKPOINTS_ON_THE_HUB)
-        if str(self.optim).startswith(refused.OPTIMIZERS):
-            refuse("optim", str(self.optim), refused.WHOLE_MODEL)
+        if (strategy := HubStrategy(self.hub_strategy).value) in refused.HUB_STRATEGIES:
+            refuse("hub_strategy", strategy, refused.CHECKPOINTS_ON_THE_HUB)
+        if (optimizer := OptimizerNames(self.optim).value).startswith(refused.OPTIMIZERS):
+            refuse("optim", optimizer, refused.WHOLE_MODEL)
+        if self.fp16 and self.device.type == "cpu":
+            refuse("fp16", True, refused.HALF_ON_CPU)
         if self.label_names != ["labels"]:
             refuse("label_names", self.label_names, refused.LABEL_NAMES)
         for name in ("query_lr_multiplier", "orthogonality_weight"):

@@ -37,6 +37,7 @@ CHECKPOINTS_ON_THE_HUB = (
 )
 OPTIMIZERS = ("galore_", "apollo_", "lomo", "adalomo")  # begin so
 WHOLE_MODEL = "it takes the whole model's parameters, but queries learn at a rate of their own. Choose another"
+HALF_ON_CPU = "a CPU would not compute in it, and nobody would say so. Use bf16"
 LABEL_NAMES = "the collator calls them 'labels'. Leave it out"
 
 # Parameters of `Trainer`. Refused is whatever is not None.

@@ -1,6 +1,6 @@
 """`TaskTrainer`: transformers' Trainer for one task of a model that holds several."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, NoReturn
 
@@ -87,7 +87,11 @@ class TaskTrainer(Trainer):
         return args
 
     def _check_training(
-        self, args: AtlasTrainingArguments, data: Dataset, sets: Collection[str], callbacks: Sequence[Any]
+        self,
+        args: AtlasTrainingArguments,
+        data: Dataset,
+        sets: Mapping[str, Dataset | None],
+        callbacks: Sequence[Any],
     ) -> None:
         """Raise a `ValueError` for what would only fail once training runs."""
         stops = [one for one in callbacks if isinstance(one, EarlyStoppingCallback)]
@@ -101,8 +105,9 @@ class TaskTrainer(Trainer):
             raise ValueError(
                 f"metric_for_best_model is {metric!r}; evaluation gives {known}. Pass compute_metrics for others."
             )
-        by_length = args.train_sampling_strategy in ("group_by_length", "batch_rebalance")
-        if by_length and args.length_column_name not in data.column_names:
+        sorted_sets = {"group_by_length": [data, *sets.values()], "batch_rebalance": [data]}
+        by_length = sorted_sets.get(args.train_sampling_strategy, [])
+        if any(one is not None and args.length_column_name not in one.column_names for one in by_length):
             raise ValueError(
                 f"train_sampling_strategy={args.train_sampling_strategy!r} needs the lengths of the examples: add a "
                 f"column {args.length_column_name!r} of numbers to the data (length_column_name)."
