@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy, SchedulerType
+from transformers.training_args import OptimizerNames
+
+from atlas_hf.training import refused
+from atlas_hf.training.refused import refuse
 
 
 @dataclass
@@ -17,7 +22,8 @@ class AtlasTrainingArguments(TrainingArguments):
     """Everything of `TrainingArguments`; defaults are those of the released code (train.py, Model/vilt_model.py).
 
     `learning_rate`, `num_train_epochs` and `max_steps` are those of novel knowledge expansion. The fields that begin
-    with `experience_` are those of experience-based learning, and None means "the same".
+    with `experience_` are those of experience-based learning, and None means "the same". `metric_for_best_model` is by
+    default the task's own metric. What a task cannot be trained with is refused (`docs/training-arguments.md`).
 
     Args:
         orthogonality_weight: weight of the orthogonality penalty in the loss. The released code has 0.1 at some tasks
@@ -74,15 +80,62 @@ class AtlasTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         self._check_whole_model()
+        best = self.metric_for_best_model, self.greater_is_better
         super().__post_init__()
+        self.metric_for_best_model, self.greater_is_better = best  # a None would have become "loss"
+        if best[0] is not None:
+            self.metric_for_best_model = f"eval_{best[0].removeprefix('eval_')}"
+        self.check()
+
+    @classmethod
+    def of(cls, args: TrainingArguments) -> AtlasTrainingArguments:
+        """A copy; of transformers' own arguments one with the same values, where a task can be trained with them.
+
+        Raises a `TypeError` for other kinds of arguments.
+        """
+        if isinstance(args, cls):
+            return copy(args)
+        if type(args) is not TrainingArguments:
+            raise TypeError(f"args is a {type(args).__name__}; give AtlasTrainingArguments(output_dir, ...).")
+        values = {one.name: getattr(args, one.name) for one in fields(args) if one.init}
+        values |= {"remove_unused_columns": False, "label_names": args.label_names or ["labels"]}
+        if not args.fsdp:  # in some releases no longer empty after a look at it
+            values["fsdp_config"] = None
+        return cls(**values)
+
+    def check(self) -> None:
+        """Raise a `ValueError` for what a task cannot be trained with: fields may have changed since they were set."""
+        for name, reason in refused.ARGUMENTS.items():
+            if value := getattr(self, name, None):
+                refuse(name, value, reason)
+        if (strategy := HubStrategy(self.hub_strategy).value) in refused.HUB_STRATEGIES:
+            refuse("hub_strategy", strategy, refused.CHECKPOINTS_ON_THE_HUB)
+        if (optimizer := OptimizerNames(self.optim).value).startswith(refused.OPTIMIZERS):
+            refuse("optim", optimizer, refused.WHOLE_MODEL)
+        if self.fp16 and self.device.type == "cpu":
+            refuse("fp16", True, refused.HALF_ON_CPU)
+        if self.label_names != ["labels"]:
+            refuse("label_names", self.label_names, refused.LABEL_NAMES)
         for name in ("query_lr_multiplier", "orthogonality_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give a number that is 0 or more.")
+        self._check_trackers()
+
+    def _check_trackers(self) -> None:
+        """Each must be installed: that is found out by making it, as Trainer does."""
+        for name in self.report_to or ():
+            if name not in INTEGRATION_TO_CALLBACK:
+                possible = ", ".join(INTEGRATION_TO_CALLBACK)
+                raise ValueError(f"report_to names {name!r}, which is no tracker; possible are {possible}, and none.")
+            try:
+                INTEGRATION_TO_CALLBACK[name]()
+            except (ImportError, RuntimeError) as error:
+                raise ValueError(f"report_to names {name!r}: {error} Or leave it out of report_to.") from error
 
     def _check_whole_model(self) -> None:
         """Each process must hold every tensor: the stages compare and hash them, and checkpoints are of one task."""
         for name, given, variable in (
-            ("FSDP", self.fsdp, "ACCELERATE_USE_FSDP"),
+            ("FSDP", self.fsdp or self.fsdp_config, "ACCELERATE_USE_FSDP"),
             ("DeepSpeed", self.deepspeed, "ACCELERATE_USE_DEEPSPEED"),
         ):
             if given or os.environ.get(variable, "").lower() in ("1", "true", "yes"):

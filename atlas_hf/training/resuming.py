@@ -57,6 +57,10 @@ def _decisive_arguments(args: AtlasTrainingArguments) -> dict[str, Any]:
     """The fields of the arguments that can change what is learned, and the number of processes."""
     silent = [pattern for patterns in _ARGUMENTS_THAT_DO_NOT_COUNT.values() for pattern in patterns]
     values = args.to_dict() | {"processes": args.world_size}
+    if args.metric_for_best_model is None:  # the task's own; folders have it as Trainer's default for None
+        values["metric_for_best_model"] = "loss"
+        if args.greater_is_better is None:
+            values["greater_is_better"] = False
     return {name: value for name, value in values.items() if not any(fnmatchcase(name, pattern) for pattern in silent)}
 
 

@@ -17,6 +17,7 @@ from atlas_hf.report.pictures import draw_results
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.learning import environment, learn_task
+from atlas_hf.training.publishing import repository
 from atlas_hf.training.resuming import Stream, resume, sequence_settings
 from atlas_hf.training.screening import most_useful
 from atlas_hf.training.task_trainer import score
@@ -122,21 +123,6 @@ def write_results(results: Results, folder: Path) -> None:
     """`results.json`, and the pictures of it."""
     results.save(folder)
     draw_results(results, folder)
-
-
-def repository(model: AtlasModel, args: AtlasTrainingArguments) -> str | None:
-    """Full name of the repository that the first process pushes to, which it makes sure that it can write.
-
-    Raises:
-        ValueError: no repository is named, or nobody else could load the backbone.
-        HubError: the repository cannot be written.
-    """
-    if not args.push_to_hub or args.process_index != 0:
-        return None
-    if not args.hub_model_id:
-        raise ValueError("push_to_hub needs hub_model_id: the repository to push to, for example 'me/my-atlas'.")
-    model.check_pushable()
-    return hub.ensure_writable_repo(args.hub_model_id, private=args.hub_private_repo, token=args.hub_token)
 
 
 def publish(folder: Path, task: str, repo_id: str | None, args: AtlasTrainingArguments) -> None:

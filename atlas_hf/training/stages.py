@@ -1,13 +1,21 @@
 """What a stage trains: told before it begins, and proven after it: its own parts of its task, and nothing else."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from atlas_hf.folder import tensor_bytes
 from atlas_hf.model import AtlasModel
@@ -44,6 +52,44 @@ class StageProgress(ProgressCallback):
         super().on_train_begin(*args, **kwargs)
         if self.training_bar is not None:
             self.training_bar.set_description(self.title())
+
+
+class StagePatience(EarlyStoppingCallback):
+    """`early_stopping_patience`; a class of its own, as Trainer keeps the state of one callback of each class."""
+
+
+def begin_stage(callbacks: Sequence[TrainerCallback]) -> None:
+    """Early stopping, the user's own included, counts anew in each stage."""
+    for callback in callbacks:
+        if isinstance(callback, EarlyStoppingCallback):
+            callback.early_stopping_patience_counter = 0
+
+
+def name_curves(callbacks: Sequence[TrainerCallback], where: Callable[[], str]) -> None:
+    """Let trackers see `where`, the task and the stage, in every key, so that two stages do not share a curve.
+
+    Other callbacks and `log_history` see the keys of Trainer: `loss`, `eval_accuracy`.
+    """
+    for callback in callbacks:
+        if isinstance(callback, tuple(INTEGRATION_TO_CALLBACK.values())) and hasattr(callback, "on_log"):
+            callback.on_log = _naming(callback.on_log, where)  # type: ignore[method-assign]
+
+
+def _naming(on_log: Callable[..., Any], where: Callable[[], str]) -> Callable[..., Any]:
+    def named(
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        renamed = {}
+        for name, value in (logs or {}).items():
+            prefix = "eval_" if name.startswith("eval_") else ""
+            renamed[name if name == "epoch" else f"{prefix}{where()}/{name.removeprefix('eval_')}"] = value
+        return on_log(args, state, control, logs=renamed, **kwargs)
+
+    return named
 
 
 def stage_table(model: AtlasModel, task: str, stages: Sequence[str], stage: str, opened: Sequence[str]) -> str:

@@ -1,19 +1,22 @@
 """`TaskTrainer`: transformers' Trainer for one task of a model that holds several."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from datasets import Dataset
-from torch import Tensor, nn
-from transformers import PrinterCallback, Trainer
-from transformers.trainer_utils import EvalPrediction, TrainOutput
+from torch import nn
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
+from transformers.trainer_utils import EvalPrediction, IntervalStrategy, SchedulerType, TrainOutput
+from transformers.training_args import OptimizerNames
 
 from atlas_hf.metrics.single import METRIC_FUNCTIONS
+from atlas_hf.training import refused
 from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.refused import refuse
 from atlas_hf.tuner import global_draws
 
 
@@ -21,8 +24,9 @@ class TaskTrainer(Trainer):
     """Trains what is trainable, and scores a task by the metric of its `TaskSpec`, always under the same seed.
 
     Its model has `specs`, `task`, `set_task` and `collator`, as an `AtlasModel` has, and gives the loss of its active
-    task, which is also the default of `task`. Without `eval_dataset` training ends with its last state. Raises a
-    `ValueError` for an unknown task, or data that do not fit its `TaskSpec`.
+    task, which is also the default of `task`. Without `eval_dataset` training ends with its last state; several, in a
+    dict by name, are evaluated one after the other. The metrics of a `compute_metrics` stand beside the task's own.
+    Raises a `ValueError` for an unknown task, data that do not fit its `TaskSpec`, or an argument that it refuses.
     """
 
     model: Any  # a Module that has these
@@ -32,10 +36,10 @@ class TaskTrainer(Trainer):
     def __init__(
         self,
         model: Any,
-        args: AtlasTrainingArguments,
+        args: TrainingArguments,
         task: str | None = None,
         train_dataset: Dataset | None = None,
-        eval_dataset: Dataset | None = None,
+        eval_dataset: Dataset | dict[str, Dataset] | None = None,
         **kwargs: Any,
     ) -> None:
         self.task = task or model.task
@@ -43,28 +47,91 @@ class TaskTrainer(Trainer):
             known = list(model.specs)
             raise ValueError(f"There is no task {self.task!r}; there are {known}. Call model.add_task first.")
         self.spec = model.specs[self.task]
-        for split, dataset in (("train", train_dataset), ("validation", eval_dataset)):
-            if dataset is not None:
-                self.spec.check_dataset(dataset, split)
+        for name, reason in refused.PARAMETERS.items():
+            if kwargs.get(name) is not None:
+                refuse(name, kwargs[name], reason)
+        sets = eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}
+        self._check_data("train", train_dataset)
+        for name, dataset in sets.items():
+            self._check_data(f"validation {name}".rstrip(), dataset)
+        self.further_metrics = kwargs.pop("compute_metrics", None)
         kwargs.setdefault("data_collator", model.collator(self.task))
-        kwargs.setdefault("compute_metrics", self._metrics)
-        args = copy(args)
-        args.metric_for_best_model, args.greater_is_better = f"eval_{self.spec.metric}", True
-        if eval_dataset is None:  # there is no best state: the last one is kept
-            args.eval_strategy, args.load_best_model_at_end, args.early_stopping_patience = "no", False, None
-        super().__init__(model, args, train_dataset=train_dataset, eval_dataset=eval_dataset, **kwargs)
+        args = self._arguments(args, sets)
+        if train_dataset is not None:
+            self._check_training(args, train_dataset, sets, kwargs.get("callbacks") or [])
+        kwargs |= {"train_dataset": train_dataset, "eval_dataset": eval_dataset, "compute_metrics": self._metrics}
+        super().__init__(model, args, **kwargs)
         # ViLT and others take **kwargs, from which Trainer would conclude that they scale the loss themselves.
         self.model_accepts_loss_kwargs = False
 
+    def _check_data(self, split: str, dataset: Any) -> None:
+        if dataset is None:
+            return
+        if not isinstance(dataset, Dataset):
+            raise ValueError(
+                f"The split '{split}' is a {type(dataset).__name__}; give a datasets.Dataset: all rows are looked at "
+                "before training. Load it without streaming, or make one: Dataset.from_list, Dataset.from_generator."
+            )
+        self.spec.check_dataset(dataset, split)
+
+    def _arguments(self, given: TrainingArguments, sets: Mapping[str, Dataset | None]) -> AtlasTrainingArguments:
+        """A copy that fits this task: by default its own metric, on the first set, decides which state is the best."""
+        args = AtlasTrainingArguments.of(given)
+        args.check()
+        first = next(iter(sets))
+        if args.metric_for_best_model is None:
+            args.metric_for_best_model = f"eval_{first}_{self.spec.metric}" if first else f"eval_{self.spec.metric}"
+        if args.greater_is_better is None:
+            args.greater_is_better = not args.metric_for_best_model.endswith("loss")
+        if sets[first] is None:  # there is no best state: the last one is kept
+            args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
+        return args
+
+    def _check_training(
+        self,
+        args: AtlasTrainingArguments,
+        data: Dataset,
+        sets: Mapping[str, Dataset | None],
+        callbacks: Sequence[Any],
+    ) -> None:
+        """Raise a `ValueError` for what would only fail once training runs."""
+        stops = [one for one in callbacks if isinstance(one, EarlyStoppingCallback)]
+        plateau = args.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY)
+        if args.eval_strategy == IntervalStrategy.NO and (stops or args.early_stopping_patience or plateau):
+            what = "lr_scheduler_type" if plateau else "early stopping"
+            raise ValueError(f"{what} goes by evaluations; pass eval_dataset, and an eval_strategy other than 'no'.")
+        metric = str(args.metric_for_best_model).removeprefix("eval_")
+        known = [f"{name}_{own}" if name else own for name in sets for own in (self.spec.metric, "loss")]
+        if self.further_metrics is None and metric not in known:
+            raise ValueError(
+                f"metric_for_best_model is {metric!r}; evaluation gives {known}. Pass compute_metrics for others."
+            )
+        sorted_sets = {"group_by_length": [data, *sets.values()], "batch_rebalance": [data]}
+        by_length = sorted_sets.get(args.train_sampling_strategy, [])
+        if any(one is not None and args.length_column_name not in one.column_names for one in by_length):
+            raise ValueError(
+                f"train_sampling_strategy={args.train_sampling_strategy!r} needs the lengths of the examples: add a "
+                f"column {args.length_column_name!r} of numbers to the data (length_column_name)."
+            )
+        try:
+            self.get_optimizer_cls_and_kwargs(args)
+        except ImportError as error:
+            raise ValueError(f"optim={OptimizerNames(args.optim).value!r}: {error}") from error
+
     def _metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        predictions, labels = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
-        return {self.spec.metric: METRIC_FUNCTIONS[self.spec.metric](predictions, labels)}
+        """The task's own metric, and those of the user."""
+        predictions, labels = _whole(prediction.predictions), _whole(prediction.label_ids)
+        own = {self.spec.metric: METRIC_FUNCTIONS[self.spec.metric](predictions, labels)}
+        return own | (self.further_metrics(prediction) if self.further_metrics else {})
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """Trainer's, and the model is afterwards as free as before."""
         try:
             return super().train(*args, **kwargs)
         finally:
+            if (hook := getattr(self, "neftune_hook_handle", None)) is not None:  # there still after an error
+                hook.remove()
+            self.is_in_train = False
             self._release()
 
     def _release(self) -> None:
@@ -101,12 +168,13 @@ class TaskTrainer(Trainer):
         """The learning rate of a parameter, as a multiple of `args.learning_rate`."""
         return 1.0
 
-    def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """The model's own loss; with `return_outputs` a pair of it and the outputs."""
-        outputs = model(**inputs)
-        return (outputs.loss, outputs) if return_outputs else outputs.loss
+    def hyperparameter_search(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused."""
+        refuse("hyperparameter_search", args or kwargs, refused.METHODS["hyperparameter_search"])
+
+    def call_model_init(self, trial: Any = None) -> NoReturn:
+        """Refused."""
+        refuse("call_model_init", trial, refused.METHODS["call_model_init"])
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's, of this task and under a fixed seed."""
@@ -132,6 +200,11 @@ def _under_one_seed(model: nn.Module) -> Iterator[None]:
         finally:
             if trained:
                 model.train()
+
+
+def _whole(batches: Any) -> np.ndarray:
+    """One array, where `eval_do_concat_batches=False` gives one for each batch."""
+    return np.concatenate(batches) if isinstance(batches, list) else np.asarray(batches)
 
 
 def evaluate_task(model: Any, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> dict[str, float]:

@@ -9,38 +9,48 @@ import torch
 from datasets import Dataset
 from peft import set_peft_model_state_dict
 from torch import Tensor, nn
-from transformers import EarlyStoppingCallback, ProgressCallback, TrainerState, set_seed
+from transformers import ProgressCallback, TrainerState, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
 from atlas_hf.model import AtlasModel
-from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training import refused
 from atlas_hf.training.checkpoints import Checkpoint, Progress, last_good_checkpoint
+from atlas_hf.training.publishing import PublishingTrainer
+from atlas_hf.training.refused import refuse
 from atlas_hf.training.resuming import fingerprint
 from atlas_hf.training.screening import open_useful
-from atlas_hf.training.stages import StageProgress, StageTable, changing_only, stage_table
-from atlas_hf.training.task_trainer import TaskTrainer
+from atlas_hf.training.stages import (
+    StagePatience,
+    StageProgress,
+    StageTable,
+    begin_stage,
+    changing_only,
+    name_curves,
+    stage_table,
+)
 from atlas_hf.tuner import AtlasConfig
 
 
-class AtlasTrainer(TaskTrainer):
+class AtlasTrainer(PublishingTrainer):
     """Trains a task of an `AtlasModel`: experience-based learning, if it reuses others, then its own adapter.
 
     Each stage has its own optimizer, schedule, length and learning rate, evaluation, best state and early stopping,
-    and is checked to have changed nothing but what it trains. All of transformers' `Trainer` that is not about the
-    optimizer can be passed; the same callbacks see every stage.
+    and is checked to have changed nothing but what it trains. What can be passed of transformers' `Trainer` and its
+    arguments works in every stage, the rest is refused (`docs/training-arguments.md`); the same callbacks see every
+    stage. With `args.push_to_hub` access is checked at once, and the task is pushed when it is finished.
 
     Args:
         model: holds the task already (`model.add_task`).
-        args: see `AtlasTrainingArguments`. `metric_for_best_model` is always the task's metric, and a stage's
-            checkpoints lie in `output_dir/<task>/<stage>`.
+        args: see `AtlasTrainingArguments`; plain `TrainingArguments` do as well. A stage's checkpoints lie in
+            `output_dir/<task>/<stage>`.
         task: the task's name; by default the model's active task.
         train_dataset, eval_dataset: with the columns that the task's `TaskSpec` names. Without `eval_dataset` a stage
-            ends with its last state.
+            ends with its last state; it may be a dict of several.
         relearn: learn a finished task again, from its present state: through all of its stages, without screening.
             Without it a finished task is refused, and one that others reuse always is. To go on from a checkpoint of
             a training that was interrupted is no relearning.
-        kwargs: further arguments of `Trainer`, the optimizer excepted: each stage makes its own, from `args`.
+        kwargs: further arguments of `Trainer`. `compute_metrics` adds to the task's own metric.
 
     Attributes:
         stage: the current one, while `train` runs.
@@ -49,7 +59,8 @@ class AtlasTrainer(TaskTrainer):
         seconds: what the stages took so far, that of an earlier run included that `train` goes on from.
 
     Raises:
-        ValueError: an optimizer is given, the task is unknown, or the data do not fit its `TaskSpec`.
+        ValueError: an argument is refused, the task is unknown, or the data do not fit its `TaskSpec`.
+        HubError: `args.push_to_hub`, and the repository cannot be written.
     """
 
     model: AtlasModel
@@ -57,16 +68,14 @@ class AtlasTrainer(TaskTrainer):
     def __init__(
         self,
         model: AtlasModel,
-        args: AtlasTrainingArguments,
+        args: TrainingArguments,
         task: str | None = None,
         train_dataset: Dataset | None = None,
-        eval_dataset: Dataset | None = None,
+        eval_dataset: Dataset | dict[str, Dataset] | None = None,
         *,
         relearn: bool = False,
         **kwargs: Any,
     ) -> None:
-        if "optimizers" in kwargs or "optimizer_cls_and_kwargs" in kwargs:
-            raise ValueError("Each stage makes its own optimizer; choose it with args.optim and its settings.")
         self.relearn = relearn
         self.stage: str | None = None
         self.stage_metrics: dict[str, dict[str, float]] = {}
@@ -78,6 +87,7 @@ class AtlasTrainer(TaskTrainer):
         if not self.args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(StageProgress(lambda: f"{self.task}, {self.stage}"))
+        name_curves(self.callback_handler.callbacks, lambda: "/".join(filter(None, [self.task, self.stage])))
         self.task_args = self.args
 
     @property
@@ -97,47 +107,67 @@ class AtlasTrainer(TaskTrainer):
         """What the current stage trains, as text."""
         return stage_table(self.model, self.task, self.stages, str(self.stage), self.opened)
 
-    def train(  # type: ignore[override]  # a path: True would be Trainer's "the last one"
-        self, resume_from_checkpoint: str | None = None, **kwargs: Any
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
     ) -> TrainOutput:
         """Run the stages; the task is complete, and frozen, afterwards.
 
         Args:
             resume_from_checkpoint: a checkpoint of one of the stages: earlier stages are skipped, this one goes on.
-                Without `args.save_only_model`, one process ends with the bytes of a training in one go.
-            kwargs: passed on to `Trainer.train`, for each stage.
+                Without `args.save_only_model`, one process ends with the bytes of a training in one go. True is
+                `last_checkpoint()`.
+            trial: refused; Trainer's hyperparameter search.
+            ignore_keys_for_eval: as Trainer's, in each stage.
 
         Returns steps and loss of the last stage, with the metrics of every stage.
 
         Raises:
             FloatingPointError: the loss is NaN or infinite.
-            ValueError: the checkpoint is another task's, or the task may not learn (`AtlasModel.check_may_learn`).
-                Nothing has moved then.
+            ValueError: the checkpoint is another task's, or there is none, or no `train_dataset`, or the task may not
+                learn (`AtlasModel.check_may_learn`). Nothing has moved then.
         """
+        if trial is not None:
+            refuse("trial", trial, refused.METHODS["hyperparameter_search"])
+        if self.train_dataset is None:
+            raise ValueError("Training needs a train_dataset; pass one to the trainer.")
         self.model.check_may_learn(self.task, self.relearn)
         self._again = self._config.stage == "complete"
         stages, checkpoint = self.stages, None
         if resume_from_checkpoint:
-            checkpoint = Checkpoint(Path(resume_from_checkpoint))
+            checkpoint = self._checkpoint(resume_from_checkpoint)
             stages = stages[stages.index(checkpoint.stage(self.task)) :]
             if (progress := checkpoint.progress) is not None:
                 self.opened, self.stage_metrics = progress.opened, progress.stage_metrics
                 self.seconds = progress.seconds
         self._began = time.perf_counter() - self.seconds
         for stage in stages:
-            output = self._train_stage(stage, checkpoint, **kwargs)
+            output = self._train_stage(stage, checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
             checkpoint = None
         self.seconds = time.perf_counter() - self._began
         self.model.set_stage(self.task, "complete")
         self.stage, self.args = None, self.task_args
+        if self.args.push_to_hub:
+            self.publish()
         metrics = {f"{stage}/{name}": value for stage, m in self.stage_metrics.items() for name, value in m.items()}
         return TrainOutput(output.global_step, output.training_loss, metrics)
+
+    def _checkpoint(self, given: str | bool) -> Checkpoint:
+        path = self.last_checkpoint() if given is True else Path(str(given))
+        if path is None:
+            raise ValueError(
+                f"There is no checkpoint of task '{self.task}' in {self.task_args.output_dir} that is whole and was "
+                "written with the same settings; train() begins anew, train('path/to/checkpoint-N') takes another."
+            )
+        return Checkpoint(path)
 
     def _train_stage(self, stage: str, checkpoint: Checkpoint | None, **kwargs: Any) -> TrainOutput:
         self._enter(stage)
         if checkpoint is not None:  # it also holds what an earlier stage trained, and this one must not
             self._load_from_checkpoint(str(checkpoint.path))
-        screens = self._config.init_queries == "screened" and self.train_dataset is not None and not self._again
+        screens = self._config.init_queries == "screened" and not self._again
         with changing_only(self.model, self.task, stage):
             if stage == "experience" and checkpoint is None and screens:
                 self.opened = open_useful(self.model, self.task, self.train_dataset, self.args.seed)
@@ -157,16 +187,21 @@ class AtlasTrainer(TaskTrainer):
         self.model.set_stage(self.task, stage, relearn=self.relearn)
         self.model_wrapped = self.model
         self.optimizer, self.lr_scheduler = None, None
-        self.remove_callback(EarlyStoppingCallback)
+        self.remove_callback(StagePatience)
         if self.args.early_stopping_patience is not None:
-            self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
+            self.add_callback(StagePatience(self.args.early_stopping_patience))
+        begin_stage(self.callback_handler.callbacks)
         set_seed(self.args.seed)
 
     def _summary(self, output: TrainOutput) -> dict[str, float]:
         names = ("train_runtime", "train_samples_per_second")
         summary = {name: float(output.metrics[name]) for name in names if name in output.metrics}
-        best = {} if self.state.best_metric is None else {f"best_{self.spec.metric}": float(self.state.best_metric)}
-        return summary | {"steps": output.global_step} | best
+        if self.state.best_metric is not None:  # and the task's own metric of the same state
+            own = f"eval_{self.spec.metric}"
+            log = (entry for entry in self.state.log_history if entry["step"] == self.state.best_global_step)
+            summary |= {f"best_{self.spec.metric}": float(entry[own]) for entry in log if own in entry}
+            summary[f"best_{self.args.metric_for_best_model.removeprefix('eval_')}"] = float(self.state.best_metric)
+        return summary | {"steps": output.global_step}
 
     # Trainer's hooks -----------------------------------------------------------------------------------------------
 
@@ -178,9 +213,12 @@ class AtlasTrainer(TaskTrainer):
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The task's loss; in training with the orthogonality penalty."""
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if model.training and self.args.orthogonality_weight:
-            loss = loss + self.args.orthogonality_weight * self.model.base_model.orthogonality(self.task)
+            penalty = self.args.orthogonality_weight * self.model.base_model.orthogonality(self.task)
+            if self.compute_loss_func is not None:  # Trainer adds up its losses over the accumulated batches
+                penalty = penalty / self.current_gradient_accumulation_steps
+            loss = loss + penalty
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -197,16 +235,11 @@ class AtlasTrainer(TaskTrainer):
         )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Name the task and stage in every key, so that the stages do not share a curve in a tracker."""
-        where = "/".join(filter(None, [self.task, self.stage]))
-        named = {}
-        for name, value in logs.items():
-            prefix = "eval_" if name.startswith("eval_") else ""
-            named[name if name == "epoch" else f"{prefix}{where}/{name.removeprefix('eval_')}"] = value
+        """Trainer's, with the orthogonality penalty beside the loss."""
         if "loss" in logs and self.args.orthogonality_weight:
             with torch.no_grad():
-                named[f"{where}/orthogonality"] = self.model.base_model.orthogonality(self.task).item()
-        super().log(named, *args, **kwargs)
+                logs["orthogonality"] = self.model.base_model.orthogonality(self.task).item()
+        super().log(logs, *args, **kwargs)
 
     # Checkpoints ---------------------------------------------------------------------------------------------------
 
