@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer
 from transformers.trainer_utils import EvalPrediction, TrainOutput
 
+from atlas_hf.data import without_format
+from atlas_hf.data.looking import look_at
 from atlas_hf.metrics.single import METRIC_FUNCTIONS
 from atlas_hf.model import evaluating
 from atlas_hf.training.arguments import AtlasTrainingArguments
@@ -41,9 +43,10 @@ class TaskTrainer(Trainer):
             known = list(model.specs)
             raise ValueError(f"There is no task {self.task!r}; there are {known}. Call model.add_task first.")
         self.spec = model.specs[self.task]
-        for split, dataset in (("train", train_dataset), ("validation", eval_dataset)):
-            if dataset is not None:
-                self.spec.check_dataset(dataset, split)
+        given = {"train": train_dataset, "validation": eval_dataset}
+        given = {split: rows for split, rows in given.items() if rows is not None}
+        look_at(self.spec, given, quiet=args.disable_tqdm or args.process_index > 0)
+        train_dataset, eval_dataset = without_format(train_dataset), without_format(eval_dataset)
         kwargs.setdefault("data_collator", model.collator(self.task))
         kwargs.setdefault("compute_metrics", self._metrics)
         args = copy(args)
