@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from numbers import Integral, Real
@@ -33,6 +33,11 @@ def check_task_name(name: str) -> str:
             "'_', begins with a letter, has at most 64 characters and is not 'default', for example 'visual-choice'."
         )
     return name
+
+
+def plain(value: Any) -> Any:
+    """An array's or tensor's numbers as Python's own; anything else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,11 @@ class TaskSpec:
         return self.image_columns + self.text_columns + single
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a data set of this task needs: inputs, label, scores."""
+        return (*self.input_columns, self.label_column, *((self.score_column,) if self.score_column else ()))
+
+    @property
     def features(self) -> Features:
         """The columns of a data set of this task, inputs first, with their types."""
         from datasets import ClassLabel, Features, Image, List, Value  # a second to import, and needed here alone
@@ -163,50 +173,62 @@ class TaskSpec:
         return Features(features | ({self.score_column: List(Value("float64"))} if self.score_column else {}))
 
     def check_dataset(self, dataset: Dataset, split: str) -> None:
-        """Raise a `ValueError` if the split is empty, lacks a column, or holds labels that the head cannot express."""
+        """Raise a `ValueError` if the split is empty, lacks a column, or holds labels that the head cannot express.
+
+        What is in the other columns is not looked at: `atlas_hf.data.looking.look_at` does that, before a training.
+        """
+        self.check_columns(dataset, split)
+        scores = dataset[self.score_column] if self.score_column else None
+        self.check_labels(dataset[self.label_column], scores, f"'{split}'")
+
+    def check_columns(self, dataset: Dataset, split: str) -> None:
+        """Raise a `ValueError` if the split is empty or lacks a column."""
         if len(dataset) == 0:
             raise self._error(f"the split '{split}' is empty; give at least one example.")
-        needed = self.input_columns + (self.label_column,) + ((self.score_column,) if self.score_column else ())
-        missing = [column for column in needed if column not in dataset.column_names]
+        missing = [column for column in self.columns if column not in dataset.column_names]
         if missing:
             raise self._error(
                 f"the split '{split}' has no column {', '.join(map(repr, missing))}; it has "
                 f"{', '.join(map(repr, dataset.column_names))}. Name the columns in the TaskSpec."
             )
-        scores = dataset[self.score_column] if self.score_column else None
-        self.check_labels(dataset[self.label_column], scores, f"'{split}'")
 
     def check_labels(self, labels: Sequence[Any], scores: Sequence[Any] | None, source: str) -> None:
         """Raise a `ValueError` that names the first row of `source` whose label the head cannot express."""
-        several = self.problem_type == "multi_label_classification"
         scores = [None] * len(labels) if scores is None else scores
         for row, (label, given) in enumerate(zip(labels, scores, strict=True)):
-            where = f"row {row} of {source} has"
-            if several and not isinstance(label, (list, tuple)):
-                raise self._error(f"{where} {label!r} in '{self.label_column}'; give a list of class ids.")
-            for value in label if several else [label]:
-                self._check_label(value, where)
-            if several and self.score_column:
-                self._check_scores(given, len(label), where)
+            for fault in self.label_faults(label, given):
+                raise self._error(f"row {row} of {source} {fault}")
 
-    def _check_label(self, value: Any, where: str) -> None:
+    def label_faults(self, label: Any, scores: Any = None) -> Iterator[str]:
+        """What keeps the head from expressing a row's label, each as "has ... in ...; what to do"."""
+        several = self.problem_type == "multi_label_classification"
+        label, scores = plain(label), plain(scores)
+        if several and not isinstance(label, (list, tuple)):
+            yield f"has {label!r} in '{self.label_column}'; give a list of class ids."
+            return
+        for value in label if several else [label]:
+            yield from self._value_faults(plain(value))
+        if several and self.score_column:
+            yield from self._score_faults(scores, len(label))
+
+    def _value_faults(self, value: Any) -> Iterator[str]:
         if self.problem_type == "regression":
             if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
-                raise self._error(f"{where} {value!r} in '{self.label_column}'; give finite numbers.")
+                yield f"has {value!r} in '{self.label_column}'; give finite numbers."
             return
         limit = self.rows_per_example if self.problem_type == "multiple_choice" else self.num_labels
         if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= int(value) < limit:
-            raise self._error(
-                f"{where} {value!r} in '{self.label_column}'; possible are the whole numbers 0 to {limit - 1}. Map "
-                "the labels to class ids, and leave unlabelled rows out."
+            yield (
+                f"has {value!r} in '{self.label_column}'; possible are the whole numbers 0 to {limit - 1}. Map the "
+                "labels to class ids, and leave unlabelled rows out."
             )
 
-    def _check_scores(self, scores: Any, count: int, where: str) -> None:
+    def _score_faults(self, scores: Any, count: int) -> Iterator[str]:
         numbers = isinstance(scores, (list, tuple)) and all(isinstance(score, Real) for score in scores)
         if not numbers or len(scores) != count or not all(0 <= score <= 1 for score in scores):
-            raise self._error(
-                f"{where} {scores!r} in '{self.score_column}'; give one number in [0, 1] for each of the {count} ids "
-                f"in '{self.label_column}'."
+            yield (
+                f"has {scores!r} in '{self.score_column}'; give one number in [0, 1] for each of the {count} ids in "
+                f"'{self.label_column}'."
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -57,7 +57,9 @@ class OwnDataArguments:
     data: str | None = _option("Learn from a folder of images and CSV, or a data set on the Hub, instead.")
     task: str | None = _option("Its name; by default that of the data.")
     image_column: list[str] | None = _option("By default every column of images.")
-    text_column: list[str] | None = _option("By default every column of strings.")
+    text_column: list[str] | None = _option(
+        "By default the only one of texts (no ids, no other spelling of the label); '' for none."
+    )
     label_column: str | None = _option("By default 'label', or the only class column.")
     choices_column: str | None = _option("Lists of strings to choose from.")
     problem_type: str | None = _option("By default what the label looks like.")

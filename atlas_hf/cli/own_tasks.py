@@ -76,7 +76,10 @@ def _asked_for(options: OwnDataArguments, seed: int) -> tuple[OwnTask, Loaded]:
         return task, task.load()
     assert options.data is not None, "one of both is given"
     name = check_task_name(options.task or Path(options.data).name.lower().replace(" ", "-"))
-    columns: dict[str, Any] = {"image_columns": options.image_column, "text_columns": options.text_column}
+    columns: dict[str, Any] = {
+        "image_columns": options.image_column,
+        "text_columns": options.text_column and [column for column in options.text_column if column],
+    }
     columns |= {key: getattr(options, key) for key in ("label_column", "choices_column", "problem_type")}
     loaded = own_task(options.data, name, seed=seed, **columns)
     return OwnTask(loaded[0], _absolute(options.data), seed), loaded

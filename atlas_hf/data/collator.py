@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from atlas_hf.data.encoder import Encoder
-from atlas_hf.tasks import TaskSpec
+from atlas_hf.data.faults import image_fault, input_faults
+from atlas_hf.data.rows import without_format
+from atlas_hf.tasks import TaskSpec, plain
 
 
 @dataclass
@@ -65,40 +67,24 @@ class AtlasCollator:
     def _images(self, rows: Sequence[Mapping[str, Any]]) -> list[Image.Image]:
         images = [(i, column, row[column]) for i, row in enumerate(rows) for column in self.spec.image_columns]
         for i, column, image in images:
-            if not isinstance(image, Image.Image):
-                raise ValueError(
-                    f"Task '{self.spec.name}': row {i} of the batch has {type(image).__name__} in the image column "
-                    f"'{column}'; give a PIL image (a column with the `datasets.Image` feature)."
-                )
+            if fault := image_fault(image, column):
+                raise ValueError(f"Task '{self.spec.name}': row {i} of the batch {fault}")
         return [image for _, _, image in images]
 
     def _texts(self, rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         texts: list[list[str]] = []
         for i, row in enumerate(rows):
+            for fault in input_faults(self.spec, row):
+                raise ValueError(f"Task '{self.spec.name}': row {i} of the batch {fault}")
             parts = [row[column] for column in self.spec.text_columns]
             choices = row[self.spec.choices_column] if self.spec.choices_column else []
-            self._check_row(i, parts, choices)
             texts.extend([*parts, choice] for choice in choices) if choices else texts.append(parts)
         return texts
 
-    def _check_row(self, i: int, parts: list[Any], choices: Any) -> None:
-        where = f"Task '{self.spec.name}': row {i} of the batch has"
-        if self.spec.choices_column and (
-            not isinstance(choices, (list, tuple)) or len(choices) != self.spec.num_choices
-        ):
-            count = f"{len(choices)} choices" if isinstance(choices, (list, tuple)) else f"{choices!r} as choices"
-            raise ValueError(
-                f"{where} {count}; the task has {self.spec.num_choices} in every row. Fill up or drop choices, or "
-                "make two tasks of it."
-            )
-        wrong = [text for text in (*parts, *choices) if not isinstance(text, str)]
-        if wrong:
-            raise ValueError(f"{where} a text that is not a string: {wrong[0]!r}. Give strings, '' for an empty one.")
-
     def labels(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """(B,) class ids or numbers, or (B, C) soft scores for multi-label."""
-        values = [row[self.spec.label_column] for row in rows]
-        given = [row[self.spec.score_column] for row in rows] if self.spec.score_column else None
+        values = [plain(row[self.spec.label_column]) for row in rows]
+        given = [plain(row[self.spec.score_column]) for row in rows] if self.spec.score_column else None
         self.spec.check_labels(values, given, "the batch")
         if self.spec.problem_type == "regression":
             return torch.tensor(values, dtype=torch.float32)
@@ -130,7 +116,7 @@ def batches(
     # A loader draws a seed for its workers when it starts, workers or none. Drawn from the global generator, it would
     # change what the backbone draws next.
     loader: DataLoader = DataLoader(
-        rows,  # type: ignore[arg-type]  # anything with a length and rows by number will do
+        without_format(rows),  # type: ignore[arg-type]  # anything with a length and rows by number will do
         batch_size=batch_size,
         collate_fn=collate,
         generator=torch.Generator(),

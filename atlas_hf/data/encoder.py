@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from atlas_hf.data.pixels import pixels
 from atlas_hf.tasks import TaskSpec
 
 NEUTRAL_SENTENCE = "an image"
@@ -63,7 +64,7 @@ class Encoder:
     def encode_images(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
         """N images -> pixel_values (N, 3, H, W) ...; images of several sizes are padded if the processor does that."""
         try:
-            return dict(self.image_processor([image.convert("RGB") for image in images], return_tensors="pt"))
+            return dict(self.image_processor([pixels(image) for image in images], return_tensors="pt"))
         except ValueError as error:
             sizes = sorted({image.size for image in images})
             raise ValueError(

@@ -3,26 +3,26 @@
 `infer_spec` says what the columns show; it can be set: the columns, the problem type, the label names.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value, load_dataset
-from datasets.exceptions import DatasetNotFoundError
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 
+from atlas_hf.data.columns import LISTS, label_to_learn, taken_and_left, texts_to_read
+from atlas_hf.data.faults import short
+from atlas_hf.data.looking import look_at, mark_as_good
+from atlas_hf.data.reading import SPLITS, Data, check_columns, read_splits
 from atlas_hf.tasks import TaskSpec
 
-SPLITS = ("train", "validation", "test")
+logger = logging.getLogger(__name__)
 HELD_OUT = 0.1  # share of the training rows that a split which is not there gets
-METADATA = "metadata.csv"  # marks the `imagefolder` layout of `datasets`
-TEXT = ("string", "large_string")  # pandas reads a CSV as the latter
-Data: TypeAlias = str | Path | Dataset | DatasetDict
 
 
 def own_task(
-    data: Data, name: str, *, spec: TaskSpec | None = None, seed: int = 0, **columns: Any
+    data: Data, name: str, *, spec: TaskSpec | None = None, seed: int = 0, quiet: bool = False, **columns: Any
 ) -> tuple[TaskSpec, DatasetDict]:
     """A task for `learn_sequence`: its spec and its splits.
 
@@ -31,60 +31,25 @@ def own_task(
             another layout that `load_dataset` reads (`imagefolder`, Parquet ...); or a Hub id.
         spec: what the task is; by default `infer_spec` of the data.
         seed: of the rows held out where the data have no `validation` or `test`: a tenth for each.
+        quiet: no progress bar while all rows are looked at (`atlas_hf.data.looking.look_at`).
         columns: arguments of `infer_spec`.
 
     Raises:
-        ValueError: nothing to read, a column, image or label that is not there, or fewer than two labels.
+        ValueError: nothing to read, columns that are not there, or too many to choose from; or the faults of all rows,
+            in one message.
     """
-    splits = _read_data(data, _as_tuple((spec.image_columns if spec else columns.get("image_columns")) or ()))
+    given = {kind: getattr(spec, kind) if spec else columns.get(kind) for kind in ("image_columns", "text_columns")}
+    splits = read_splits(data, *(_as_tuple(value or ()) for value in given.values()))
     spec = spec or infer_spec(splits["train"], name, **columns)
-    _check_columns(splits["train"], (*spec.input_columns, spec.label_column))
-    splits = {split: _encode_labels(rows, spec, split) for split, rows in splits.items()}
-    return spec, _hold_out(splits, seed)
-
-
-def _read_data(data: Data, image_columns: Sequence[str] = ()) -> dict[str, Dataset]:
-    """The splits as they are given; a `ValueError` for other names than `SPLITS`."""
-    if isinstance(data, Dataset):
-        data = DatasetDict(train=data)
-    if not isinstance(data, DatasetDict):
-        data = _read(str(data), image_columns)
-    if "train" not in data or not set(data) <= set(SPLITS):
-        raise ValueError(f"The data have the splits {list(data)}; possible are {list(SPLITS)}, and train is needed.")
-    empty = [split for split, rows in data.items() if len(rows) == 0]
-    if empty:
-        raise ValueError(f"The split {', '.join(map(repr, empty))} holds no rows; give at least one.")
-    return dict(data)
-
-
-def _read(place: str, image_columns: Sequence[str]) -> Mapping[str, Dataset]:
-    folder = Path(place)
-    tables = sorted(folder.glob("*.csv"))
-    try:
-        if not tables or (folder / METADATA).is_file():
-            return load_dataset(place)
-    except (DatasetNotFoundError, FileNotFoundError) as error:
-        raise ValueError(f"There are no data in {place!r}: {error} Give a folder, or the id of a data set.") from error
-    named = {table.stem: table for table in tables}
-    named = named if "train" in named else {"train": tables[0]} if len(tables) == 1 else named
-    rows = load_dataset("csv", data_files={split: str(table) for split, table in named.items()})
-    return {split: _with_images(rows[split], folder, table, image_columns) for split, table in named.items()}
-
-
-def _with_images(rows: Dataset, folder: Path, table: Path, columns: Sequence[str]) -> Dataset:
-    """Paths of a table as images: of these columns, or of those whose first row names a file.
-
-    They are opened when a row is read; that they are there is checked now.
-    """
-    _check_columns(rows, columns)
-    for column in columns or [name for name, value in next(iter(rows), {}).items() if (folder / str(value)).is_file()]:
-        paths = [folder / str(path) for path in rows[column]]
-        for row, path in enumerate(paths):
-            if not path.is_file():
-                raise ValueError(f"Row {row} of {table.name} names the image {rows[column][row]!r}: no file {path}.")
-        files = rows.remove_columns(column).add_column(column, list(map(str, paths))).cast_column(column, Image())
-        rows = files.select_columns(rows.column_names)
-    return rows
+    encoded, faults = {}, list[str]()
+    for split, rows in splits.items():
+        check_columns(rows, spec.columns)
+        encoded[split], unknown = _encode_labels(rows, spec, split)
+        faults += unknown
+    look_at(spec, encoded, quiet=quiet, known=faults)
+    held_out = _hold_out(encoded, seed)
+    mark_as_good(spec, held_out.values())
+    return spec, held_out
 
 
 def _hold_out(splits: Mapping[str, Dataset], seed: int) -> DatasetDict:
@@ -111,48 +76,56 @@ def infer_spec(
     """What the task is, as far as its training rows show it.
 
     Args:
-        image_columns, text_columns: by default all columns of images, and all of strings that are not the label.
+        image_columns: by default all columns of images.
+        text_columns: by default the only column of strings that is none of those that `columns.texts_to_read` leaves:
+            the label in other words, identifiers, or the same in every row. What was taken and left is logged.
         label_column: by default `label`, or the only `ClassLabel` column.
         choices_column: a list of strings per row; makes it a multiple choice.
         problem_type: by default what the label is: a class or a string, a list (multi-label), a fraction (regression);
             two images make a pair.
 
     Raises:
-        ValueError: a column that does not exist, with those that do; fewer than two labels.
+        ValueError: a column that does not exist, with those that do; several columns of texts, or none; fewer than two
+            labels, or as many as rows; a label that may be a class or a number.
     """
     features = rows.features
-    label = label_column or _label_column(features)
+    label = label_column or label_to_learn(features)
     given = (*_as_tuple(image_columns or ()), *_as_tuple(text_columns or ()), label, *_as_tuple(choices_column or ()))
-    _check_columns(rows, given)
+    check_columns(rows, given)
     images = _of_type(features, Image) if image_columns is None else _as_tuple(image_columns)
-    texts = tuple(name for name in _of_type(features, Value) if name != label and features[name].dtype in TEXT)
-    kind = problem_type or _problem_type(features[label], images, choices_column)
+    kind = problem_type or _problem_type(rows, label, images, choices_column)
+    texts = _as_tuple(text_columns or ())
+    if text_columns is None:
+        texts, left = texts_to_read(rows, label, images, choices_column)
+        inputs = (*images, *texts, *_as_tuple(choices_column or ()))
+        logger.log(logging.WARNING if left else logging.INFO, "%s", taken_and_left(label, inputs, left))
     return TaskSpec(
         name,
         kind,
         image_columns=images,
-        text_columns=texts if text_columns is None else _as_tuple(text_columns),
+        text_columns=texts,
         choices_column=choices_column,
-        num_choices=len(rows[0][choices_column]) if kind == "multiple_choice" else None,
+        num_choices=_number_of_choices(rows, choices_column) if kind == "multiple_choice" else None,
         label_column=label,
         label_names=None if kind in ("multiple_choice", "regression") else _label_names(rows, label),
         random_baseline=0.0 if kind in ("multi_label_classification", "regression") else _most_frequent(rows[label]),
     )
 
 
-def _label_column(features: Features) -> str:
-    found = ("label",) if "label" in features else _of_type(features, ClassLabel)
-    if len(found) != 1:
-        raise ValueError(f"Which column is the label? There are {', '.join(map(repr, features))}. Name label_column.")
-    return found[0]
-
-
-def _problem_type(label: Any, images: Sequence[str], choices_column: str | None) -> str:
+def _problem_type(rows: Dataset, column: str, images: Sequence[str], choices_column: str | None) -> str:
+    label = rows.features[column]
     if choices_column:
         return "multiple_choice"
-    if isinstance(label, List):
+    if isinstance(label, LISTS):
         return "multi_label_classification"
     if isinstance(label, Value) and label.dtype.startswith("float"):
+        values = {value for value in rows[column] if value is not None}
+        if all(value.is_integer() for value in values) and len(values) <= len(rows) / 2:
+            raise ValueError(
+                f"The column '{column}' holds whole numbers as fractions, such as {short(next(iter(values), None))}: "
+                "classes, with empty cells perhaps, or amounts? Cast it to int64, or name problem_type "
+                "(--problem-type): 'single_label_classification' or 'regression'."
+            )
         return "regression"
     return "image_pair" if len(images) == 2 else "single_label_classification"
 
@@ -160,42 +133,66 @@ def _problem_type(label: Any, images: Sequence[str], choices_column: str | None)
 def _label_names(rows: Dataset, column: str) -> tuple[str, ...]:
     """Those of a `ClassLabel`, or the distinct values: numbers by size, others by the alphabet."""
     feature = rows.features[column]
-    feature = feature.feature if isinstance(feature, List) else feature
+    several = isinstance(feature, LISTS)
+    feature = feature.feature if several else feature
     if isinstance(feature, ClassLabel):
         return tuple(feature.names)
-    values = {value for label in rows[column] for value in (label if isinstance(label, list) else [label])}
-    if len(values) < 2 or None in values:
+    if not isinstance(feature, Value):
         raise ValueError(
-            f"The column '{column}' holds {sorted(map(str, values))}; a task needs two labels or more, and one in "
-            "every row."
+            f"The column '{column}' holds {type(feature).__name__}, no labels. Name another label_column."
+        )
+    labels = [value for label in rows[column] for value in ((label or ()) if several else [label])]
+    values = {value for value in labels if value is not None}
+    if len(values) < 2:
+        raise ValueError(
+            f"The column '{column}' holds {sorted(map(str, set(labels)))}; a task needs two labels or more, and one "
+            "in every row."
+        )
+    if len(values) == len(labels) > 2 and not several:
+        raise ValueError(
+            f"The column '{column}' holds another label in every row, such as {short(labels[0])}; classes occur more "
+            "than once. Name another label_column, or problem_type='regression' for numbers."
         )
     return tuple(str(value) for value in sorted(values))
 
 
-def _encode_labels(rows: Dataset, spec: TaskSpec, split: str) -> Dataset:
-    """Labels as the ids of `spec.label_names`; a `ValueError` names the first row with a label that is not there."""
+def _number_of_choices(rows: Dataset, column: str | None) -> int:
+    """That of most rows; `look_at` names the others."""
+    counts = Counter(len(choices) for choices in rows[column] if isinstance(choices, list)) if column else Counter()
+    if not counts:
+        raise ValueError(f"The column {column!r} holds no lists of choices. Name choices_column (--choices-column).")
+    return counts.most_common(1)[0][0]
+
+
+def _encode_labels(rows: Dataset, spec: TaskSpec, split: str) -> tuple[Dataset, list[str]]:
+    """Labels as the ids of `spec.label_names`, and the rows with a label that is not there."""
     column, feature = spec.label_column, rows.features[spec.label_column]
     if spec.label_names is None or feature == spec.features[column]:
-        return rows
-    several, ids = isinstance(feature, List), {name: i for i, name in enumerate(spec.label_names)}
+        return rows, []
+    several, ids = isinstance(feature, LISTS), {name: i for i, name in enumerate(spec.label_names)}
     kind = feature.feature if several else feature
     text = kind.int2str if isinstance(kind, ClassLabel) else str
-    encoded = []
+    encoded: list[Any] = []
+    faults = []
     for row, label in enumerate(rows[column]):
-        names = [text(value) for value in (label if several else [label])]
+        if label is None:  # `look_at` says so
+            encoded.append(None)
+            continue
+        names = ["" if value is None else text(value) for value in (label if several else [label])]
         unknown = [name for name in names if name not in ids]
         if unknown:
-            raise ValueError(
-                f"Task '{spec.name}': row {row} of '{split}' has the label {unknown[0]!r} in '{column}'; label_names "
-                f"are {', '.join(spec.label_names)}."
+            known = ", ".join(spec.label_names)
+            faults.append(
+                f"row {row} of '{split}' has the label {short(unknown[0])} in '{column}'; label_names are {known}."
             )
-        encoded.append([ids[name] for name in names] if several else ids[names[0]])
-    return rows.remove_columns(column).add_column(column, encoded, feature=spec.features[column])
+        found = [ids.get(name, 0) for name in names]  # with a fault, nothing comes of it
+        encoded.append(found if several else found[0])
+    return rows.remove_columns(column).add_column(column, encoded, feature=spec.features[column]), faults
 
 
 def _most_frequent(labels: Sequence[Any]) -> float:
     """Share of the most frequent label, below 1."""
-    share = max(Counter(labels).values()) / len(labels)
+    share = max(Counter(label for label in labels if label is not None).values(), default=0) / len(labels)
     return share if share < 1 else 0.0
 
 
@@ -205,11 +202,3 @@ def _of_type(features: Features, kind: type) -> tuple[str, ...]:
 
 def _as_tuple(value: str | Sequence[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _check_columns(rows: Dataset, columns: Sequence[str]) -> None:
-    """Raises a `ValueError` for columns that are not there, with those that are."""
-    missing = [column for column in columns if column not in rows.column_names]
-    if missing:
-        found = ", ".join(map(repr, rows.column_names))
-        raise ValueError(f"There is no column {', '.join(map(repr, missing))}; found were {found}.")

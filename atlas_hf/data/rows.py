@@ -1,11 +1,9 @@
 """What a user passes to `predict`, as rows of the task's data set."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PIL import Image
-
+from atlas_hf.data.pixels import pixels
 from atlas_hf.tasks import TaskSpec
 
 
@@ -21,7 +19,7 @@ def example_rows(
     single = True
     if spec.image_columns:
         single = not isinstance(images, list)
-        columns |= _columns(spec, spec.image_columns, [images] if single else images, _opened)
+        columns |= _columns(spec, spec.image_columns, [images] if single else images)
     if spec.text_columns:
         single = not isinstance(texts, list)
         columns |= _columns(spec, spec.text_columns, [texts] if single else texts)
@@ -48,16 +46,24 @@ def _check_given(spec: TaskSpec, inputs: Mapping[str, Any]) -> None:
         )
 
 
-def _columns(
-    spec: TaskSpec, names: tuple[str, ...], values: list[Any], convert: Callable[[Any], Any] = lambda value: value
-) -> dict[str, list[Any]]:
+def _columns(spec: TaskSpec, names: tuple[str, ...], values: list[Any]) -> dict[str, list[Any]]:
     """Split values that are tuples, one item per column."""
     rows = [value if isinstance(value, tuple) else (value,) for value in values]
     if any(len(row) != len(names) for row in rows):
         raise ValueError(f"Task '{spec.name}' takes {len(names)} item(s) per example, as a tuple: {', '.join(names)}.")
-    return {name: [convert(row[i]) for row in rows] for i, name in enumerate(names)}
+    return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
 
-def _opened(image: Any) -> Any:
-    """The image of a path, as it lies in the file; an image as it is."""
-    return Image.open(image) if isinstance(image, (str, Path)) else image
+def without_format(rows: Any) -> Any:
+    """A `datasets.Dataset` that gives Python's own values, whatever format it is in; anything else as it is.
+
+    In the format of torch or numpy an image of a palette is numbers of colours. A transform of the user's own stays.
+    """
+    return rows if getattr(rows, "format", {"type": None})["type"] in (None, "custom") else rows.with_format(None)
+
+
+def opened(spec: TaskSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the images of their paths, bytes and arrays; of a batch at a time, as they may be many."""
+    return [
+        dict(row) | {name: pixels(row[name]) for name in spec.image_columns if row[name] is not None} for row in rows
+    ]

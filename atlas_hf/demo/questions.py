@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from atlas_hf.data import Encoder, example_rows
+from atlas_hf.data.pixels import UNREADABLE, pixels
 from atlas_hf.model.atlas_model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 
@@ -123,18 +124,25 @@ def notes(encoder: Encoder, given: Mapping[str, Any]) -> list[str]:
 
 
 def open_image(path: str) -> Image.Image:
-    """An image of a usual format and size, decoded. Raises a `ValueError` that a person understands."""
+    """An image of a usual format and size, upright. Raises a `ValueError` that a person understands."""
     try:
         image = Image.open(path, formats=FORMATS)
+    except UNREADABLE as error:
+        raise _no_image() from error
+    with image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(
                 f"The image has {image.width:,} x {image.height:,} pixels; at most {MAX_PIXELS // 10**6} million are "
                 "read. Make it smaller."
             )
-        image.load()
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"This file is no image that can be read ({', '.join(FORMATS)}).") from error
-    return image.convert("RGB")
+        try:
+            return pixels(image)
+        except ValueError as error:
+            raise _no_image() from error
+
+
+def _no_image() -> ValueError:
+    return ValueError(f"This file is no image that can be read ({', '.join(FORMATS)}).")
 
 
 def _short(text: str, name: str) -> str:

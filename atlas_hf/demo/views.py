@@ -8,8 +8,7 @@ from html import escape
 from statistics import mean
 from typing import Any
 
-from PIL import Image
-
+from atlas_hf.data.pixels import pixels
 from atlas_hf.demo import DIGITS_MODEL, pictures
 from atlas_hf.demo.comparison import METHODS, Result, average_over_time
 from atlas_hf.demo.places import Place
@@ -85,8 +84,7 @@ def asked(question: Question) -> str:
 
 def _thumbnail(path: str) -> str:
     """A small image as a data URI."""
-    with Image.open(path) as image:
-        small = image.convert("RGB")
+    small = pixels(path).copy()
     small.thumbnail((96, 96))
     file = io.BytesIO()
     small.save(file, "PNG")

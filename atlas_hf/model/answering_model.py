@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import ModelOutput
 
-from atlas_hf.data import AtlasCollator, Encoder, batches, example_rows
+from atlas_hf.data import AtlasCollator, Encoder, batches, example_rows, opened
 from atlas_hf.model.evaluation import evaluating
 from atlas_hf.model.task_model import TaskModel
 from atlas_hf.tasks import TaskSpec
@@ -168,7 +168,8 @@ class AnsweringModel(TaskModel):
         Any number of threads may ask, also while the model trains.
 
         Args:
-            images: a PIL image or path, a pair of them for a task about pairs, or a list of such.
+            images: a PIL image, path, a file's bytes, array or tensor (`atlas_hf.data.pixels.pixels`), a pair of them
+                for a task about pairs, or a list of such.
             texts: a string, a tuple of strings for a task with several text columns, or a list of such.
             choices: a list of strings, or a list of such lists, for a multiple-choice task.
             audio: a sound, `{"array": (samples,), "sampling_rate": Hz}`, or a list of such.
@@ -179,12 +180,13 @@ class AnsweringModel(TaskModel):
             For each example a list of `{"label": ..., "score": ...}`; for a single example that list alone.
         """
         collate = self.collator(task)
-        rows, single = example_rows(collate.spec, images, texts, choices, audio)
+        spec = collate.spec
+        rows, single = example_rows(spec, images, texts, choices, audio)
         scores: list[list[float]] = []
         with torch.no_grad(), evaluating(self) as twin:
-            for inputs in batches(rows, collate.inputs, batch_size, self.device):
+            for inputs in batches(rows, lambda given: collate.inputs(opened(spec, given)), batch_size, self.device):
                 scores.extend(twin.heads[task].scores(twin(task=task, **inputs).logits).tolist())
-        answers = [_ranked(collate.spec, row, values)[:top_k] for row, values in zip(rows, scores, strict=True)]
+        answers = [_ranked(spec, row, values)[:top_k] for row, values in zip(rows, scores, strict=True)]
         return answers[0] if single else answers
 
 

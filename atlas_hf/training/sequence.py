@@ -10,6 +10,7 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from atlas_hf import hub
+from atlas_hf.data.looking import look_at
 from atlas_hf.folder import CHECKPOINTS, DOWNSTREAM, UPSTREAM, Results, prepare, saying_what_is_safe
 from atlas_hf.model import AtlasModel
 from atlas_hf.report.card import write_card
@@ -65,7 +66,7 @@ def learn_sequence(
     tasks, upstream = [*stream, *downstream], [spec.name for spec, _ in stream]
     limit = max_experience if reuse else 0
     for spec, data in tasks:
-        _check_splits(spec, data)
+        _check_splits(spec, data, quiet=args.disable_tqdm or not main)
     repo_id = repository(model, args)
     settings, further = sequence_settings(model, args, limit)
     if main:
@@ -94,12 +95,11 @@ def learn_sequence(
     return results.to_dict()
 
 
-def _check_splits(spec: TaskSpec, data: Mapping[str, Dataset]) -> None:
+def _check_splits(spec: TaskSpec, data: Mapping[str, Dataset], quiet: bool) -> None:
     missing = [split for split in SPLITS if split not in data]
     if missing:
         raise ValueError(f"Task '{spec.name}' lacks the split(s) {missing}; it has {list(data)}. Give {SPLITS}.")
-    for split in SPLITS:
-        spec.check_dataset(data[split], split)
+    look_at(spec, {split: data[split] for split in SPLITS}, quiet=quiet)
 
 
 def keep(model: AtlasModel, task: str, results: Results, folder: Path) -> None:

@@ -13,6 +13,8 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traini
 from transformers.trainer_utils import EvalPrediction, IntervalStrategy, SchedulerType, TrainOutput
 from transformers.training_args import OptimizerNames
 
+from atlas_hf.data import without_format
+from atlas_hf.data.looking import look_at
 from atlas_hf.metrics.single import METRIC_FUNCTIONS
 from atlas_hf.training import refused
 from atlas_hf.training.arguments import AtlasTrainingArguments
@@ -51,9 +53,9 @@ class TaskTrainer(Trainer):
             if kwargs.get(name) is not None:
                 refuse(name, kwargs[name], reason)
         sets = eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}
-        self._check_data("train", train_dataset)
-        for name, dataset in sets.items():
-            self._check_data(f"validation {name}".rstrip(), dataset)
+        self._look_at(train_dataset, sets, quiet=args.disable_tqdm or args.process_index > 0)
+        sets = {name: without_format(rows) for name, rows in sets.items()}
+        train_dataset, eval_dataset = without_format(train_dataset), sets if "" not in sets else sets[""]
         self.further_metrics = kwargs.pop("compute_metrics", None)
         kwargs.setdefault("data_collator", model.collator(self.task))
         args = self._arguments(args, sets)
@@ -64,15 +66,18 @@ class TaskTrainer(Trainer):
         # ViLT and others take **kwargs, from which Trainer would conclude that they scale the loss themselves.
         self.model_accepts_loss_kwargs = False
 
-    def _check_data(self, split: str, dataset: Any) -> None:
-        if dataset is None:
-            return
-        if not isinstance(dataset, Dataset):
-            raise ValueError(
-                f"The split '{split}' is a {type(dataset).__name__}; give a datasets.Dataset: all rows are looked at "
-                "before training. Load it without streaming, or make one: Dataset.from_list, Dataset.from_generator."
-            )
-        self.spec.check_dataset(dataset, split)
+    def _look_at(self, train: Dataset | None, sets: Mapping[str, Dataset | None], quiet: bool) -> None:
+        """All that is given, before anything moves."""
+        given = {"train": train} | {f"validation {name}".rstrip(): rows for name, rows in sets.items()}
+        given = {split: rows for split, rows in given.items() if rows is not None}
+        for split, rows in given.items():
+            if not isinstance(rows, Dataset):
+                raise ValueError(
+                    f"The split '{split}' is a {type(rows).__name__}; give a datasets.Dataset: all rows are looked at "
+                    "before training. Load it without streaming, or make one: Dataset.from_list, "
+                    "Dataset.from_generator."
+                )
+        look_at(self.spec, given, quiet=quiet)
 
     def _arguments(self, given: TrainingArguments, sets: Mapping[str, Dataset | None]) -> AtlasTrainingArguments:
         """A copy that fits this task: by default its own metric, on the first set, decides which state is the best."""

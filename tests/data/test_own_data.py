@@ -190,7 +190,7 @@ def test_the_command_learns_one_own_task_and_then_another(pets, vilt_folder, tmp
     changed = ["--data", str(pets), "--image-column", "photo", "--label-column", "what", "--task", "pets"]
     assert main(["learn", *changed, *options]) == 2
     assert "a task needs two labels or more" in capsys.readouterr().err
-    assert main(["learn", "--data", str(pets), *columns, "--text-column", "animal", *options]) == 2
+    assert main(["learn", "--data", str(pets), *columns, "--text-column", "what", *options]) == 2
     assert "holds ['pets'] with another TaskSpec" in capsys.readouterr().err
     assert (output / "pets.yaml").read_text() == before
 
