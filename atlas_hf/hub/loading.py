@@ -19,7 +19,8 @@ from huggingface_hub.utils import validate_repo_id
 from torch import nn
 
 from atlas_hf.folder import INDEX, RESULTS, TASK_FILES, Index, file_sha256
-from atlas_hf.hub.errors import CorruptFileError, NoTasksError
+from atlas_hf.hub.checks import check_request
+from atlas_hf.hub.errors import CorruptFileError, HubUnavailableError, NoTasksError
 from atlas_hf.hub.retry import Retry, until_done
 
 if TYPE_CHECKING:
@@ -47,8 +48,15 @@ def download(
     Raises: `AccessError`, `NoTasksError`, `FolderError` (half a model of ours), `AtlasFormatError`, `ValueError`
     (unknown task), `CorruptFileError`, `HubUnavailableError`.
     """
-    where = {"endpoint": endpoint, "token": token, "cache_dir": cache_dir}
-    folder, index, names = until_done(lambda: _fetch(repo_id, revision, tasks, where), f"download {repo_id}", retry)
+    check_request(repo_id, revision, token)
+    where, what = {"endpoint": endpoint, "token": token, "cache_dir": cache_dir}, f"download {repo_id}"
+    try:
+        sha = until_done(lambda: _resolve(repo_id, revision, where), what, retry, first_contact=True)
+    except HubUnavailableError as error:
+        raise HubUnavailableError(
+            f"{error} A folder needs none, nor does what is in the cache already, with HF_HUB_OFFLINE=1."
+        ) from error
+    folder, index, names = until_done(lambda: _fetch(repo_id, sha, tasks, where), what, retry)
     for name in names:
         for file, digest in index.tasks[name].files.items():
             path = folder / name / file
@@ -61,10 +69,9 @@ def download(
 
 
 def _fetch(
-    repo_id: str, revision: str | None, tasks: Sequence[str] | None, where: dict[str, Any]
+    repo_id: str, sha: str, tasks: Sequence[str] | None, where: dict[str, Any]
 ) -> tuple[Path, Index, list[str]]:
     """Folder, index and names of the tasks, not yet checked."""
-    sha = _resolve(repo_id, revision, where)
     index = _fetch_index(repo_id, sha, where)
     names = index.closure(None if tasks is None else list(tasks))
     paths = [f"{name}/{file}" for name in names for file in TASK_FILES]

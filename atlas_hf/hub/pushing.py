@@ -14,6 +14,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
+from atlas_hf.hub.checks import check_request
 from atlas_hf.hub.errors import PushConflictError
 from atlas_hf.hub.folder import Finished, commit_files, finished_tasks
 from atlas_hf.hub.retry import Retry, until_done
@@ -48,8 +49,11 @@ def push(
     Raises: `AtlasFormatError`, `AccessError`, `PushConflictError` (another history, or others changed
     files that this push would write), `PushRejectedError`, `HubUnavailableError` (try again later).
     """
+    check_request(repo_id, revision, token)
     done = finished_tasks(folder)
-    repo_id = ensure_writable_repo(repo_id, private=private, token=token, endpoint=endpoint, retry=retry)
+    repo_id = ensure_writable_repo(
+        repo_id, private=private, token=token, endpoint=endpoint, retry=retry, first_contact=False
+    )
     target = Target(HfApi(endpoint=endpoint, token=token), repo_id, revision)
     pushed = []
     for number in range(1, len(done) + 1):
