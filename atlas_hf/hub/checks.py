@@ -2,11 +2,21 @@
 
 import re
 
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 # What git allows in the name of a branch or tag (git help check-ref-format), and so in a commit's sha.
 _REVISION = re.compile(r"(?!.*(\.\.|//|@\{))[^\x00-\x20\x7f~^:?*\[\\/.-][^\x00-\x20\x7f~^:?*\[\\]*(?<![/.])")
 _TOKEN = re.compile(r"[!-~]+")
+
+
+def is_repository(name: str) -> bool:
+    """Could this be the id of a repository on the Hub? It need not be there."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
 
 
 def check_request(repo_id: str, revision: str | None = None, token: str | bool | None = None) -> None:
