@@ -24,13 +24,13 @@ def run(options: Namespace) -> None:
     """Learn, or go on learning; print the results."""
     import torch
 
-    from atlas_hf import streams
+    from atlas_hf import hub, streams
     from atlas_hf.cli.own_tasks import own_tasks
     from atlas_hf.cli.stream_tasks import load_stream
     from atlas_hf.folder import INDEX, RESULTS, Results
     from atlas_hf.model import AtlasModel
     from atlas_hf.report.text import format_results
-    from atlas_hf.training import AtlasTrainingArguments, learn_sequence
+    from atlas_hf.training import AtlasTrainingArguments, learn_sequence, saying_what_to_do_without_the_hub
     from atlas_hf.tuner import AtlasConfig
 
     stream, is_own = streams.get(options.stream), bool(options.data or options.spec)
@@ -40,6 +40,9 @@ def run(options: Namespace) -> None:
     options, own, adapter, args = parser.parse_args_into_dataclasses(take_file(parser, options.argv))
     if options.push_to:
         args.push_to_hub, args.hub_model_id = True, options.push_to
+        if args.process_index == 0:  # before data and backbone, which may take long
+            with saying_what_to_do_without_the_hub(args):
+                hub.check_login(args.hub_token)
     torch.set_num_threads(options.threads or (torch.get_num_threads() if is_own else stream.THREADS))
     if not is_own:
         upstream, downstream, description = load_stream(stream, options)

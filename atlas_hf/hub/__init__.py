@@ -1,9 +1,12 @@
 """Between a folder of learned tasks and the Hub: one commit and one tag per task, exactly once; and back.
 
-Knows files, not models; may import `folder`. In the order of imports: `errors`, and what an error of the client means;
-`folder`, what of a folder belongs to which task; `retry`; `sizes`; `target`, a repository; `pushing` and `loading`.
+Knows files, not models; may import `folder`. In the order of imports: `checks`, what can be asked for; `backbones`;
+`errors`, and what one of the client means; `folder`, what of a folder belongs to which task; `retry`; `sizes`;
+`target`, a repository; `pushing` and `loading`.
 """
 
+from atlas_hf.hub.backbones import SHIPPED_BACKBONES, local_or_id
+from atlas_hf.hub.checks import is_repository
 from atlas_hf.hub.errors import (
     AccessError,
     CorruptFileError,
@@ -15,14 +18,14 @@ from atlas_hf.hub.errors import (
     PushRejectedError,
 )
 from atlas_hf.hub.folder import Finished, finished_tasks, snapshot
-from atlas_hf.hub.loading import SHIPPED_BACKBONES, download, is_repository, load_backbone, locate
+from atlas_hf.hub.loading import download, load_backbone, locate
 from atlas_hf.hub.pushing import FilledSpace, Pushed, fill_space, push
 from atlas_hf.hub.retry import Retry, until_done
-from atlas_hf.hub.target import ensure_writable_repo
+from atlas_hf.hub.target import check_login, ensure_writable_repo
 
 __all__ = [
     "SHIPPED_BACKBONES", "AccessError", "CorruptFileError", "FilledSpace", "Finished", "FolderError", "HubError",
-    "HubUnavailableError", "NoTasksError", "PushConflictError", "PushRejectedError", "Pushed", "Retry", "download",
-    "ensure_writable_repo", "fill_space", "finished_tasks", "is_repository", "load_backbone", "locate", "push",
-    "snapshot", "until_done",
+    "HubUnavailableError", "NoTasksError", "PushConflictError", "PushRejectedError", "Pushed", "Retry", "check_login",
+    "download", "ensure_writable_repo", "fill_space", "finished_tasks", "is_repository", "load_backbone",
+    "local_or_id", "locate", "push", "snapshot", "until_done",
 ]  # fmt: skip

@@ -7,27 +7,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import torch
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
-    HFValidationError,
     LocalEntryNotFoundError,
     RemoteEntryNotFoundError,
     RevisionResolutionError,
 )
-from huggingface_hub.utils import validate_repo_id
+from safetensors import SafetensorError
 from torch import nn
 
 from atlas_hf.folder import INDEX, RESULTS, TASK_FILES, Index, file_sha256
-from atlas_hf.hub.errors import CorruptFileError, NoTasksError
+from atlas_hf.hub.backbones import PICKLES, SHIPPED_BACKBONES, check_backbone_folder, local_or_id, no_safetensors
+from atlas_hf.hub.checks import check_request, is_repository
+from atlas_hf.hub.errors import CorruptFileError, HubUnavailableError, NoTasksError
 from atlas_hf.hub.retry import Retry, until_done
 from atlas_hf.hub.sizes import check_index_size, check_task_sizes, readable_backbone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Backbones that come with the package, by the id that atlas.json names.
-SHIPPED_BACKBONES = {"atlas-hf/digits-vilt": Path(__file__).parents[1] / "streams" / "digits" / "digits_vilt"}
+_SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 
 
 def download(
@@ -48,8 +49,15 @@ def download(
     Raises: `AccessError`, `NoTasksError`, `FolderError` (half a model of ours), `AtlasFormatError`, `ValueError`
     (unknown task), `CorruptFileError`, `HubUnavailableError`.
     """
-    where = {"endpoint": endpoint, "token": token, "cache_dir": cache_dir}
-    folder, index, names = until_done(lambda: _fetch(repo_id, revision, tasks, where), f"download {repo_id}", retry)
+    check_request(repo_id, revision, token)
+    where, what = {"endpoint": endpoint, "token": token, "cache_dir": cache_dir}, f"download {repo_id}"
+    try:
+        sha = until_done(lambda: _resolve(repo_id, revision, where), what, retry, first_contact=True)
+    except HubUnavailableError as error:
+        raise HubUnavailableError(
+            f"{error} A folder needs none, nor does what is in the cache already, with HF_HUB_OFFLINE=1."
+        ) from error
+    folder, index, names = until_done(lambda: _fetch(repo_id, sha, tasks, where), what, retry)
     for name in names:
         for file, digest in index.tasks[name].files.items():
             path = folder / name / file
@@ -62,10 +70,9 @@ def download(
 
 
 def _fetch(
-    repo_id: str, revision: str | None, tasks: Sequence[str] | None, where: dict[str, Any]
+    repo_id: str, sha: str, tasks: Sequence[str] | None, where: dict[str, Any]
 ) -> tuple[Path, Index, list[str]]:
     """Folder, index and names of the tasks, not yet checked."""
-    sha = _resolve(repo_id, revision, where)
     index = _fetch_index(repo_id, sha, where)
     names = index.closure(None if tasks is None else list(tasks))
     paths = [f"{name}/{file}" for name in names for file in TASK_FILES]
@@ -116,7 +123,13 @@ def locate(
     folder = Path(model_id)
     if not folder.is_dir():
         if not is_repository(str(model_id)):
-            raise ValueError(f"There is no folder {str(model_id)!r}, and it is no repository id ('owner/name').")
+            whole, _, inner = str(model_id).rpartition("/")
+            text = f"There is no folder {str(model_id)!r}, and it is no repository id ('owner/name')."
+            if "/" in whole and is_repository(whole):
+                text += (
+                    f" If {inner!r} is a folder of it: huggingface_hub.snapshot_download({whole!r}), then its path."
+                )
+            raise ValueError(text)
         try:
             folder = download(str(model_id), revision=revision, tasks=tasks and list(tasks), token=token)
         except NoTasksError:
@@ -124,29 +137,47 @@ def locate(
     return folder if (folder / INDEX).exists() else None
 
 
-def is_repository(name: str) -> bool:
-    """Could this be the id of a repository on the Hub? It need not be there."""
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
-
-
 def load_backbone(
     source: "PreTrainedModel | str | Path", revision: str | None, dtype: torch.dtype, token: str | bool | None
 ) -> "tuple[PreTrainedModel, Any, str | None]":
-    """The backbone, its processor (None if it has none), and the id to find it again. Nothing found there is run."""
+    """The backbone, its processor (None if it has none), and the id to find it again: of a folder, its absolute path.
+
+    Nothing found there is run. Raises a `ValueError` or `OSError` of a line for what cannot be loaded.
+    """
     from transformers import AutoModel  # takes seconds, and a push needs no model
 
     if isinstance(source, nn.Module):
         name = source.name_or_path or None
-        return source, _processor(name, None, token) if name else None, name
+        return source, _processor(name, None, token) if name else None, name and local_or_id(name)
     path = str(SHIPPED_BACKBONES.get(str(source), source))
     options = {"revision": revision, "token": token, "trust_remote_code": False}
-    with readable_backbone(path, revision, token):
-        backbone = AutoModel.from_pretrained(path, dtype=dtype, use_safetensors=True, **options)
-    return backbone, _processor(path, revision, token), str(source)
+    if Path(path).is_dir():
+        check_backbone_folder(Path(path))
+    else:
+        _check_backbone_repository(path, revision, token)
+    try:
+        with readable_backbone(path, revision, token):
+            backbone = AutoModel.from_pretrained(path, dtype=dtype, use_safetensors=True, **options)
+    except OSError as error:  # many lines, with advice that is wrong here
+        raise OSError(
+            f"The backbone {path!r} cannot be loaded: {str(error).strip().splitlines()[0]} Give a folder, or a "
+            "repository that can be reached, with a model of transformers."
+        ) from error
+    return backbone, _processor(path, revision, token), local_or_id(str(source))
+
+
+def _check_backbone_repository(repo_id: str, revision: str | None, token: str | bool | None) -> None:
+    """Raises a `ValueError` if it holds no safetensors: transformers would ask a service on the Hub to convert it."""
+    cached = (try_to_load_from_cache(repo_id, name, revision=revision) for name in _SAFETENSORS)
+    if any(isinstance(path, str) for path in cached):
+        return
+    try:
+        siblings = HfApi(token=token).model_info(repo_id, revision=revision, timeout=10.0).siblings or ()
+    except (httpx2.HTTPError, OSError):  # transformers says what is wrong, or has all in its cache
+        return
+    files = [sibling.rfilename for sibling in siblings]
+    if not any(file.endswith(".safetensors") for file in files):
+        raise no_safetensors(repo_id, [file for file in files if file.endswith(PICKLES)])
 
 
 def _processor(path: str, revision: str | None, token: str | bool | None) -> Any:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from atlas_hf.hub.errors import PushConflictError
+from atlas_hf.folder import INDEX, Index
+from atlas_hf.hub.checks import check_request, is_repository
+from atlas_hf.hub.errors import FolderError, PushConflictError
 from atlas_hf.hub.folder import Finished, commit_files, finished_tasks
 from atlas_hf.hub.retry import Retry, until_done
 from atlas_hf.hub.target import Target, ensure_writable_repo
@@ -48,14 +50,28 @@ def push(
     Raises: `AtlasFormatError`, `AccessError`, `PushConflictError` (another history, or others changed
     files that this push would write), `PushRejectedError`, `HubUnavailableError` (try again later).
     """
+    check_request(repo_id, revision, token)
     done = finished_tasks(folder)
-    repo_id = ensure_writable_repo(repo_id, private=private, token=token, endpoint=endpoint, retry=retry)
+    _check_backbone(Path(folder))
+    repo_id = ensure_writable_repo(
+        repo_id, private=private, token=token, endpoint=endpoint, retry=retry, first_contact=False
+    )
     target = Target(HfApi(endpoint=endpoint, token=token), repo_id, revision)
     pushed = []
     for number in range(1, len(done) + 1):
         push_one = _PushOne(target, Path(folder), done, number)
         pushed.append(until_done(push_one, f"push {done[number - 1].tag} to {repo_id}", retry))
     return pushed
+
+
+def _check_backbone(folder: Path) -> None:
+    """Others must be able to load it, and no path of this machine is published. Raises `FolderError`."""
+    base = Index.load(folder).base_model.id
+    if base is None or not is_repository(base):
+        raise FolderError(
+            f"{folder / INDEX} names the backbone {base!r}, a local folder, so nobody else could load these tasks. "
+            "Push the backbone to the Hub, and learn with it from there."
+        )
 
 
 class _PushOne:

@@ -13,9 +13,9 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile, RepoFolder
-from huggingface_hub.utils import validate_repo_id
 
 from atlas_hf.folder import CARD
+from atlas_hf.hub.checks import check_request, check_token
 from atlas_hf.hub.errors import AccessError, PushConflictError
 from atlas_hf.hub.retry import Retry, until_done
 
@@ -37,15 +37,17 @@ def ensure_writable_repo(
     endpoint: str | None = None,
     retry: Retry = Retry(),  # noqa: B008 (frozen)
     repo_type: str | None = None,
+    first_contact: bool = True,
 ) -> str:
     """Makes sure that `repo_id` exists and that the token may write to it; creates it if it is missing. Returns its
     full name: to one without a name space, the user's is added.
 
-    Call it before training, so that a bad token fails in the first second. Raises `AccessError`, `PushRejectedError`
-    or `HubUnavailableError`.
+    Call it before training, so that a bad token fails in the first second, and no network within 15 (False for
+    `first_contact` waits as long as `retry` says). Raises `AccessError`, `PushRejectedError` or `HubUnavailableError`,
+    and a `ValueError` for what can be no repository or token.
     """
+    check_request(repo_id, token=token)
     api = HfApi(endpoint=endpoint, token=token)
-    validate_repo_id(repo_id)
 
     def step() -> str:
         full = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
@@ -57,7 +59,15 @@ def ensure_writable_repo(
             api.auth_check(full, repo_type=repo_type, write=True)
         return full
 
-    return until_done(step, f"get write access to {repo_id}", retry)
+    return until_done(step, f"get write access to {repo_id}", retry, first_contact=first_contact)
+
+
+def check_login(token: str | bool | None = None, *, endpoint: str | None = None, retry: Retry = Retry()) -> None:  # noqa: B008
+    """Makes sure that the Hub answers and knows the token, before anything takes long. Raises as
+    `ensure_writable_repo`, within 15 s without a network.
+    """
+    check_token(token)
+    until_done(HfApi(endpoint=endpoint, token=token).whoami, "log in to the Hub", retry, first_contact=True)
 
 
 @dataclass(frozen=True)

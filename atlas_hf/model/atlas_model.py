@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from atlas_hf import hub
 from atlas_hf.folder import BaseModel, Index, TaskRecord, library_versions, tensor_bytes
-from atlas_hf.hub import is_repository, load_backbone, locate
+from atlas_hf.hub import is_repository, load_backbone, local_or_id, locate
 from atlas_hf.model import storage
 from atlas_hf.model.answering_model import AnsweringModel
 from atlas_hf.report.card import write_card
@@ -98,7 +98,7 @@ class AtlasModel(AnsweringModel):
     def check_pushable(self) -> None:
         """What is pushed names its backbone: raise a `ValueError` unless others can load that."""
         base = self.task_config.base_model_name_or_path
-        if base is None or Path(base).exists() or not is_repository(base):
+        if base is None or local_or_id(base) != base or not is_repository(base):
             raise ValueError(
                 f"Nobody else could load this model: the backbone {base!r} is a local folder. Push the backbone to "
                 "the Hub and load it from there (AtlasModel.from_pretrained('owner/backbone'))."
@@ -144,7 +144,8 @@ class AtlasModel(AnsweringModel):
         source = storage.backbone_id(base, folder == Path(model_id)) if backbone is None else backbone
         loaded, processor, _ = load_backbone(source, base.revision, getattr(torch, base.dtype), token)
         model = cls(loaded, processor, config).eval()
-        model.task_config.base_model_name_or_path, model.task_config.revision = base.id, base.revision
+        model.task_config.base_model_name_or_path = base.id and local_or_id(base.id)
+        model.task_config.revision = base.revision
         model.load_tasks(folder, tasks)
         if dtype is not None:
             storage.convert_backbone(model.get_base_model(), dtype)

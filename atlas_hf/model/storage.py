@@ -87,6 +87,11 @@ def backbone_id(base: BaseModel, is_local: bool) -> str:
         raise ValueError(f"{INDEX} does not say which backbone to load; pass backbone=...")
     if not is_local and not is_repository(base.id):
         raise AtlasFormatError(f"{INDEX} names the backbone {base.id!r}, which is no repository; pass backbone=...")
+    if not Path(base.id).is_dir() and not is_repository(base.id):
+        raise ValueError(
+            f"The backbone was loaded from the folder {base.id!r}, which is not there (any more). Pass backbone=..., "
+            "the place where it is now."
+        )
     return base.id
 
 

@@ -14,6 +14,7 @@ from peft import PeftModel
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from transformers import PreTrainedModel
 
+from atlas_hf.hub import local_or_id
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import (
     BASE,
@@ -47,6 +48,7 @@ class TaskModel(PeftModel):
         base_revision: str | None = None,
     ) -> None:
         base_id = base_id or getattr(backbone, "name_or_path", None) or None
+        base_id = base_id and local_or_id(base_id)
         nothing = AtlasConfig(target_modules=DUMMY_TARGET_MODULES, inference_mode=True)
         with warnings.catch_warnings():
             # PEFT reads a property that transformers 5 has renamed.

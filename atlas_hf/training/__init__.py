@@ -7,12 +7,13 @@ from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.learning import environment, mean_coefficients
 from atlas_hf.training.pruning import Pruned, prune_experience
 from atlas_hf.training.screening import most_useful
-from atlas_hf.training.sequence import learn_sequence, write_results
+from atlas_hf.training.sequence import learn_sequence, saying_what_to_do_without_the_hub, write_results
 from atlas_hf.training.stages import StageTable
 from atlas_hf.training.task_trainer import TaskTrainer, evaluate_task, score
 from atlas_hf.training.trainer import AtlasTrainer
 
 __all__ = [
     "AtlasTrainer", "AtlasTrainingArguments", "Pruned", "StageTable", "TaskTrainer", "environment", "evaluate_task",
-    "learn_sequence", "mean_coefficients", "most_useful", "prune_experience", "score", "write_results",
+    "learn_sequence", "mean_coefficients", "most_useful", "prune_experience", "saying_what_to_do_without_the_hub",
+    "score", "write_results",
 ]  # fmt: skip

@@ -1,6 +1,8 @@
 """To the Hub out of a trainer: Trainer's own methods for it, by way of `atlas_hf.hub` and this package's card."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,20 @@ def repository(model: AtlasModel, args: AtlasTrainingArguments) -> str | None:
     if not args.hub_model_id:
         raise ValueError("push_to_hub needs hub_model_id: the repository to push to, for example 'me/my-atlas'.")
     model.check_pushable()
-    return hub.ensure_writable_repo(args.hub_model_id, private=args.hub_private_repo, token=args.hub_token)
+    with saying_what_to_do_without_the_hub(args):
+        return hub.ensure_writable_repo(args.hub_model_id, private=args.hub_private_repo, token=args.hub_token)
+
+
+@contextmanager
+def saying_what_to_do_without_the_hub(args: AtlasTrainingArguments) -> Iterator[None]:
+    """Adds to a `HubUnavailableError` that comes before anything was learned how to learn nevertheless."""
+    try:
+        yield
+    except hub.HubUnavailableError as error:
+        raise hub.HubUnavailableError(
+            f"{error} Nothing was learned yet. To learn without the Hub, drop --push_to (push_to_hub=True), and push "
+            f"later: atlas-hf push FOLDER {args.hub_model_id}"
+        ) from error
 
 
 class PublishingTrainer(TaskTrainer):

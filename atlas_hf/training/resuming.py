@@ -9,9 +9,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
+from torch import Tensor
 
-from atlas_hf.folder import INDEX, RESULTS, AtlasFormatError, Index, Results
+from atlas_hf.folder import INDEX, RESULTS, WEIGHTS, AtlasFormatError, Index, Results, load_tensors
 from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
@@ -101,6 +103,32 @@ def fingerprint(args: AtlasTrainingArguments, config: AtlasConfig, *further: Any
 
 def _as_json(value: Any) -> Any:
     return sorted(value) if isinstance(value, (set, frozenset)) else str(value)
+
+
+def check_tasks_of_model(model: AtlasModel, folder: Path) -> None:
+    """The folder must hold every task of the model, with the same tensors, and begin with them: nothing else is saved
+    and scored with the rest. Raises a `ValueError` and writes nothing.
+    """
+    here, index = model.tasks, Index.load(folder).tasks if (folder / INDEX).is_file() else {}
+    remedy = (
+        "Give a model without tasks, AtlasModel.from_pretrained(BACKBONE): the tasks of a folder are loaded into it."
+    )
+    if here != list(index)[: len(here)]:
+        holds = f"the tasks {list(index)}" if index else "no tasks"
+        raise ValueError(
+            f"The model holds the tasks {here} already, but {folder} holds {holds}. {remedy} Or give the folder that "
+            "holds them, with a stream that begins with them."
+        )
+    tensors = {name: model.base_model.task_tensors(name) for name in here}
+    saved = {name: load_tensors(folder / name / WEIGHTS, tensors[name]) for name in here}
+    changed = [name for name in here if any(not equal(saved[name][key], tensors[name][key]) for key in saved[name])]
+    if changed:
+        raise ValueError(f"The tasks {changed} of the model are not those that {folder} holds. {remedy}")
+
+
+def equal(one: Tensor, other: Tensor) -> bool:
+    """The same values, wherever they are."""
+    return torch.equal(one.cpu(), other.detach().cpu())
 
 
 def resume(model: AtlasModel, folder: Path, stream: Stream, given: Results) -> Results:

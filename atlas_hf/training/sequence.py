@@ -2,7 +2,8 @@
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.learning import environment, learn_task
 from atlas_hf.training.publishing import repository
-from atlas_hf.training.resuming import Stream, resume, sequence_settings
+from atlas_hf.training.resuming import Stream, check_tasks_of_model, resume, sequence_settings
 from atlas_hf.training.screening import most_useful
 from atlas_hf.training.task_trainer import score
 
@@ -44,7 +45,7 @@ def learn_sequence(
     function goes on with the next task.
 
     Args:
-        model: without tasks; those of the folder are loaded into it.
+        model: without tasks, or with the first ones of the folder; the folder's others are loaded into it.
         stream: pairs of a `TaskSpec` and its splits `train`, `validation` and `test`.
         output_dir: where the tasks, `atlas.json`, `results.json`, the plots and the checkpoints go.
         downstream: tasks that each start from the model after `stream`, and do not reuse one another.
@@ -63,10 +64,11 @@ def learn_sequence(
         ValueError: bad data, or a folder with other tasks or settings. Nothing is lost: what was finished stays.
     """
     folder, main = Path(output_dir), args.process_index == 0
+    stream, downstream = list(stream), list(downstream)
     tasks, upstream = [*stream, *downstream], [spec.name for spec, _ in stream]
     limit = max_experience if reuse else 0
-    for spec, data in tasks:
-        _check_splits(spec, data, quiet=args.disable_tqdm or not main)
+    _check_stream(tasks, quiet=args.disable_tqdm or not main)
+    check_tasks_of_model(model, folder)
     repo_id = repository(model, args)
     settings, further = sequence_settings(model, args, limit)
     if main:
@@ -81,18 +83,42 @@ def learn_sequence(
         if spec.name in model.specs:
             continue
         with saying_what_is_safe(folder, f"Task '{spec.name}'", model.tasks):
-            experience = most_useful(model, spec, data["train"], limit, upstream[:position], args.seed)
-            result = learn_task(model, spec, data, experience, args, folder)
-            result.role = UPSTREAM if spec.name in upstream else DOWNSTREAM
-            scored = stream[: position + 1] if result.role == UPSTREAM else [(spec, data)]
-            scores = [score(model, known.name, split["test"], args) for known, split in scored]
-            results.add(result, scores)
-            model.metrics[spec.name] = {spec.metric: scores[-1], "random_baseline": spec.random_baseline}
+            with finished_or_forgotten(model, spec.name):
+                experience = most_useful(model, spec, data["train"], limit, upstream[:position], args.seed)
+                result = learn_task(model, spec, data, experience, args, folder)
+                result.role = UPSTREAM if spec.name in upstream else DOWNSTREAM
+                scored = stream[: position + 1] if result.role == UPSTREAM else [(spec, data)]
+                scores = [score(model, known.name, split["test"], args) for known, split in scored]
+                results.add(result, scores)
+                model.metrics[spec.name] = {spec.metric: scores[-1], "random_baseline": spec.random_baseline}
+                if main:
+                    keep(model, spec.name, results, folder)
             if main:
-                keep(model, spec.name, results, folder)
                 publish(folder, spec.name, repo_id, args)
     PartialState().wait_for_everyone()
     return results.to_dict()
+
+
+@contextmanager
+def finished_or_forgotten(model: AtlasModel, task: str) -> Iterator[None]:
+    """The model holds no half-learned task after an error or Ctrl-C, so that the next call can go on with it."""
+    try:
+        yield
+    except BaseException:
+        if task in model.tasks:
+            model.set_task(None)
+            model.delete_task(task)
+        raise
+
+
+def _check_stream(tasks: Stream, quiet: bool) -> None:
+    names = [spec.name for spec, _ in tasks]
+    if not names:
+        raise ValueError("The stream is empty; give at least one pair of a TaskSpec and its splits.")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"The tasks are {names}; each is learned once, so {twice} need other names.")
+    for spec, data in tasks:
+        _check_splits(spec, data, quiet)
 
 
 def _check_splits(spec: TaskSpec, data: Mapping[str, Dataset], quiet: bool) -> None:
