@@ -15,7 +15,6 @@ from huggingface_hub.errors import (
     RemoteEntryNotFoundError,
     RevisionResolutionError,
 )
-from safetensors import SafetensorError
 from torch import nn
 
 from atlas_hf.folder import INDEX, RESULTS, TASK_FILES, Index, file_sha256

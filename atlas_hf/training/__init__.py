@@ -6,8 +6,9 @@ May import `model`, `report`, `hub`, `data`, `folder`, `tuner`, `metrics` and `t
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.learning import environment, mean_coefficients
 from atlas_hf.training.pruning import Pruned, prune_experience
+from atlas_hf.training.publishing import saying_what_to_do_without_the_hub
 from atlas_hf.training.screening import most_useful
-from atlas_hf.training.sequence import learn_sequence, saying_what_to_do_without_the_hub, write_results
+from atlas_hf.training.sequence import learn_sequence, write_results
 from atlas_hf.training.stages import StageTable
 from atlas_hf.training.task_trainer import TaskTrainer, evaluate_task, score
 from atlas_hf.training.trainer import AtlasTrainer

@@ -55,7 +55,7 @@ class TaskTrainer(Trainer):
         sets = eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}
         self._look_at(train_dataset, sets, quiet=args.disable_tqdm or args.process_index > 0)
         sets = {name: without_format(rows) for name, rows in sets.items()}
-        train_dataset, eval_dataset = without_format(train_dataset), sets if "" not in sets else sets[""]
+        train_dataset, eval_dataset = without_format(train_dataset), sets.get("", sets)
         self.further_metrics = kwargs.pop("compute_metrics", None)
         kwargs.setdefault("data_collator", model.collator(self.task))
         args = self._arguments(args, sets)
