@@ -23,12 +23,12 @@ from atlas_hf.folder.files import (
     sync,
     write_json,
 )
-from atlas_hf.folder.index import BaseModel, Index, TaskRecord, library_versions
+from atlas_hf.folder.index import DTYPES, BaseModel, Index, TaskRecord, library_versions
 from atlas_hf.folder.results import DOWNSTREAM, FIGURES, UPSTREAM, Results, TaskResult
 from atlas_hf.folder.weights import check_task_folder, load_tensors, tensor_bytes
 
 __all__ = [
-    "CARD", "CHECKPOINTS", "CONFIG", "DOWNSTREAM", "FIGURES", "HISTORY", "INDEX", "MATRIX_PLOT", "RESULTS",
+    "CARD", "CHECKPOINTS", "CONFIG", "DOWNSTREAM", "DTYPES", "FIGURES", "HISTORY", "INDEX", "MATRIX_PLOT", "RESULTS",
     "REUSE_PLOT", "SPEC", "TASK_FILES", "UPSTREAM", "WEIGHTS", "AtlasFormatError", "BaseModel", "Index", "Results",
     "TaskRecord", "TaskResult", "check_task_folder", "file_sha256", "library_versions", "load_tensors", "prepare",
     "read_json", "replacing", "saying_what_is_safe", "sync", "tensor_bytes", "write_json",

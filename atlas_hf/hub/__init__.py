@@ -15,7 +15,7 @@ from atlas_hf.hub.errors import (
     PushRejectedError,
 )
 from atlas_hf.hub.folder import Finished, finished_tasks, snapshot
-from atlas_hf.hub.loading import SHIPPED_BACKBONES, download, is_repository, load_backbone, locate
+from atlas_hf.hub.loading import SHIPPED_BACKBONES, download, is_repository, load_backbone, locate, read_backbone
 from atlas_hf.hub.pushing import FilledSpace, Pushed, fill_space, push
 from atlas_hf.hub.retry import Retry, until_done
 from atlas_hf.hub.target import ensure_writable_repo
@@ -24,5 +24,5 @@ __all__ = [
     "SHIPPED_BACKBONES", "AccessError", "CorruptFileError", "FilledSpace", "Finished", "FolderError", "HubError",
     "HubUnavailableError", "NoTasksError", "PushConflictError", "PushRejectedError", "Pushed", "Retry", "download",
     "ensure_writable_repo", "fill_space", "finished_tasks", "is_repository", "load_backbone", "locate", "push",
-    "snapshot", "until_done",
+    "read_backbone", "snapshot", "until_done",
 ]  # fmt: skip

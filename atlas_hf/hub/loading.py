@@ -134,15 +134,23 @@ def load_backbone(
     source: "PreTrainedModel | str | Path", revision: str | None, dtype: torch.dtype, token: str | bool | None
 ) -> "tuple[PreTrainedModel, Any, str | None]":
     """The backbone, its processor (None if it has none), and the id to find it again. Nothing found there is run."""
-    from transformers import AutoModel  # takes seconds, and a push needs no model
-
     if isinstance(source, nn.Module):
         name = source.name_or_path or None
         return source, _processor(name, None, token) if name else None, name
-    path = str(SHIPPED_BACKBONES.get(str(source), source))
-    options = {"revision": revision, "token": token, "trust_remote_code": False}
-    backbone = AutoModel.from_pretrained(path, dtype=dtype, use_safetensors=True, **options)
-    return backbone, _processor(path, revision, token), str(source)
+    backbone = read_backbone(source, revision, dtype, token=token)
+    return backbone, _processor(_place(source), revision, token), str(source)
+
+
+def read_backbone(source: str | Path, revision: str | None, dtype: torch.dtype, **options: Any) -> "PreTrainedModel":
+    """The backbone alone. Nothing found there is run. `options` are transformers' own."""
+    from transformers import AutoModel  # takes seconds, and a push needs no model
+
+    options |= {"revision": revision, "trust_remote_code": False, "use_safetensors": True}
+    return AutoModel.from_pretrained(_place(source), dtype=dtype, **options)
+
+
+def _place(source: str | Path) -> str:
+    return str(SHIPPED_BACKBONES.get(str(source), source))
 
 
 def _processor(path: str, revision: str | None, token: str | bool | None) -> Any:
