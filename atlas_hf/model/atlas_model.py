@@ -172,7 +172,7 @@ class AtlasModel(AnsweringModel):
         model.task_config.base_model_name_or_path, model.task_config.revision = base.id, base.revision
         model.load_tasks(folder, tasks)
         if dtype is not None:
-            model._convert(dtype)
+            model._convert(dtype)  # noqa: SLF001 (its own)
         if config is None and model.tasks:
             last = deepcopy(model.peft_config[model.tasks[-1]])
             model.task_config = replace(
