@@ -22,7 +22,7 @@ from atlas_hf.folder.files import (
     sync,
     write_json,
 )
-from atlas_hf.folder.index import BaseModel, Index, TaskRecord, library_versions
+from atlas_hf.folder.index import DTYPES, BaseModel, Index, TaskRecord, library_versions
 from atlas_hf.folder.reading import (
     BACKBONE_HEADER,
     brief,
@@ -38,10 +38,10 @@ from atlas_hf.folder.results import DOWNSTREAM, FIGURES, UPSTREAM, Results, Task
 from atlas_hf.folder.weights import check_header, check_task_folder, load_tensors, read_tensors, tensor_bytes
 
 __all__ = [
-    "BACKBONE_HEADER", "CARD", "CHECKPOINTS", "CONFIG", "DOWNSTREAM", "FIGURES", "HISTORY", "INDEX", "MATRIX_PLOT",
-    "RESULTS", "REUSE_PLOT", "SPEC", "TASK_FILES", "UPSTREAM", "WEIGHTS", "AtlasFormatError", "BaseModel", "Index",
-    "Results", "TaskRecord", "TaskResult", "brief", "check_bytes", "check_header", "check_json", "check_size",
-    "check_task_folder", "check_types", "file_sha256", "library_versions", "limit_of", "load_tensors", "prepare",
-    "read_bytes", "read_json", "read_tensors", "replacing", "saying_what_is_safe", "sync", "tensor_bytes",
+    "BACKBONE_HEADER", "CARD", "CHECKPOINTS", "CONFIG", "DOWNSTREAM", "DTYPES", "FIGURES", "HISTORY", "INDEX",
+    "MATRIX_PLOT", "RESULTS", "REUSE_PLOT", "SPEC", "TASK_FILES", "UPSTREAM", "WEIGHTS", "AtlasFormatError",
+    "BaseModel", "Index", "Results", "TaskRecord", "TaskResult", "brief", "check_bytes", "check_header", "check_json",
+    "check_size", "check_task_folder", "check_types", "file_sha256", "library_versions", "limit_of", "load_tensors",
+    "prepare", "read_bytes", "read_json", "read_tensors", "replacing", "saying_what_is_safe", "sync", "tensor_bytes",
     "write_json",
 ]  # fmt: skip

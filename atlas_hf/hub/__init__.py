@@ -18,7 +18,7 @@ from atlas_hf.hub.errors import (
     PushRejectedError,
 )
 from atlas_hf.hub.folder import Finished, finished_tasks, snapshot
-from atlas_hf.hub.loading import download, load_backbone, locate
+from atlas_hf.hub.loading import download, load_backbone, locate, read_backbone
 from atlas_hf.hub.pushing import FilledSpace, Pushed, fill_space, push
 from atlas_hf.hub.retry import Retry, until_done
 from atlas_hf.hub.target import check_login, ensure_writable_repo
@@ -27,5 +27,5 @@ __all__ = [
     "SHIPPED_BACKBONES", "AccessError", "CorruptFileError", "FilledSpace", "Finished", "FolderError", "HubError",
     "HubUnavailableError", "NoTasksError", "PushConflictError", "PushRejectedError", "Pushed", "Retry", "check_login",
     "download", "ensure_writable_repo", "fill_space", "finished_tasks", "is_repository", "load_backbone",
-    "local_or_id", "locate", "push", "snapshot", "until_done",
+    "local_or_id", "locate", "push", "read_backbone", "snapshot", "until_done",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ And where a model comes from: a folder or repository of learned tasks, or a back
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,26 +144,42 @@ def load_backbone(
 
     Nothing found there is run. Raises a `ValueError` or `OSError` of a line for what cannot be loaded.
     """
-    from transformers import AutoModel  # takes seconds, and a push needs no model
-
     if isinstance(source, nn.Module):
         name = source.name_or_path or None
         return source, _processor(name, None, token) if name else None, name and local_or_id(name)
-    path = str(SHIPPED_BACKBONES.get(str(source), source))
-    options = {"revision": revision, "token": token, "trust_remote_code": False}
+    backbone = read_backbone(source, revision, dtype, token)
+    return backbone, _processor(_place(source), revision, token), local_or_id(str(source))
+
+
+def read_backbone(
+    source: str | Path,
+    revision: str | None,
+    dtype: torch.dtype,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+) -> "PreTrainedModel":
+    """The backbone alone, as `load_backbone` gives it; with `local_files_only` without a connection."""
+    from transformers import AutoModel  # takes seconds, and a push needs no model
+
+    path = _place(source)
+    options = {"revision": revision, "token": token, "local_files_only": local_files_only, "trust_remote_code": False}
     if Path(path).is_dir():
         check_backbone_folder(Path(path))
-    else:
+    elif not local_files_only:
         _check_backbone_repository(path, revision, token)
+    checked = nullcontext() if local_files_only else readable_backbone(path, revision, token)
     try:
-        with readable_backbone(path, revision, token):
-            backbone = AutoModel.from_pretrained(path, dtype=dtype, use_safetensors=True, **options)
+        with checked:
+            return AutoModel.from_pretrained(path, dtype=dtype, use_safetensors=True, **options)
     except OSError as error:  # many lines, with advice that is wrong here
         raise OSError(
             f"The backbone {path!r} cannot be loaded: {str(error).strip().splitlines()[0]} Give a folder, or a "
             "repository that can be reached, with a model of transformers."
         ) from error
-    return backbone, _processor(path, revision, token), local_or_id(str(source))
+
+
+def _place(source: str | Path) -> str:
+    return str(SHIPPED_BACKBONES.get(str(source), source))
 
 
 def _check_backbone_repository(repo_id: str, revision: str | None, token: str | bool | None) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,10 +13,11 @@ import torch
 from transformers import PreTrainedModel
 
 from atlas_hf import hub
-from atlas_hf.folder import BaseModel, Index, TaskRecord, library_versions, tensor_bytes
+from atlas_hf.folder import BaseModel, Index, TaskRecord, library_versions
 from atlas_hf.hub import is_repository, load_backbone, local_or_id, locate
 from atlas_hf.model import storage
 from atlas_hf.model.answering_model import AnsweringModel
+from atlas_hf.model.backbone import backbone_sha256, check_loads_again
 from atlas_hf.report.card import write_card
 from atlas_hf.tuner import AtlasConfig
 
@@ -33,30 +32,56 @@ class AtlasModel(AnsweringModel):
         backbone: any transformers encoder; it is frozen, and its linear modules are wrapped in place.
         processor: its processor, tokenizer or image processor; None if `predict` and the Trainer are not used.
         config: the defaults of every task (`AtlasConfig`: variant, width, sites ...).
-        base_id, base_revision: where the backbone can be loaded from; by default its own `name_or_path`.
+        base_id, base_revision: where the backbone can be loaded from; by default its own `name_or_path`, and `""` for
+            nowhere: it is then passed on loading (`from_pretrained(..., backbone=...)`).
 
     Attributes:
         metrics: what was measured of each task, by name.
     """
 
-    @cached_property
+    _learned_on: BaseModel | None = None  # the backbone of the tasks here, as it was told of when they were learned
+    _converted: str | None = None  # the digest that it has since `from_pretrained(..., dtype=...)`
+
+    @property
     def base_sha256(self) -> str:
-        """Digest of the backbone's parameters and buffers: their names (unwrapped), shapes and values."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.get_base_model().state_dict().items()):
-            if ".atlas_" not in name:
-                digest.update(f"{name.replace('.base_layer.', '.')} {tuple(tensor.shape)}".encode())
-                digest.update(tensor_bytes(tensor))
-        return digest.hexdigest()
+        """Digest of the backbone as it is now: 0.1 s for 22 million parameters, 0.3 s for ViLT's 111 million."""
+        return backbone_sha256(self.get_base_model())
+
+    def check_backbone(self, to_learn: bool = False) -> BaseModel:
+        """What `atlas.json` says of the backbone, once it is sure that what is said loads this backbone again.
+
+        Args:
+            to_learn: also refuse what only serves to answer: tasks on a backbone converted to another type.
+
+        Raises:
+            ValueError: the backbone is another than the one that the tasks were learned on (some weight was edited,
+                the embeddings were resized, it was cast), or, asked for the first time, it could not be loaded again.
+        """
+        base = BaseModel(
+            self.task_config.base_model_name_or_path, self.task_config.revision, self.base_sha256, self.base_dtype
+        )
+        then = self._learned_on if self.tasks else None
+        if then is None:
+            check_loads_again(self.get_base_model(), base)
+        elif base.sha256 == self._converted and not to_learn:
+            base = replace(base, sha256=then.sha256, dtype=then.dtype)
+        elif base.sha256 != then.sha256:
+            raise ValueError(
+                f"The backbone was changed after the tasks {self.tasks} were learned on it: sha256 "
+                f"{base.sha256[:12]}... in {base.dtype} now, {then.sha256[:12]}... in {then.dtype} then. They answer "
+                "otherwise now, and could not be loaded again. Load them from where they were saved last, and leave "
+                "the backbone and its type as they are."
+            )
+        self._learned_on = base
+        return base
 
     def index(self) -> Index:
         """What `atlas.json` says of this model, but for the digests of the files."""
-        config, records = self.task_config, {}
+        base, records = self.check_backbone(), {}
         for position, name in enumerate(self.tasks, start=1):
             own, sha256 = self.peft_config[name], self.base_model.reusable_sha256(name)
             metrics = dict(self.metrics.get(name, {}))
             records[name] = TaskRecord(position, own.experience, own.stage, sha256, {}, metrics)
-        base = BaseModel(config.base_model_name_or_path, config.revision, self.base_sha256, self.base_dtype)
         return Index(base, records, library_versions())
 
     def save_pretrained(  # type: ignore[override]  # a folder of tasks, not of one adapter
@@ -148,7 +173,7 @@ class AtlasModel(AnsweringModel):
         model.task_config.revision = base.revision
         model.load_tasks(folder, tasks)
         if dtype is not None:
-            storage.convert_backbone(model.get_base_model(), dtype)
+            model._convert(dtype)  # noqa: SLF001 (its own)
         if config is None and model.tasks:
             last = deepcopy(model.peft_config[model.tasks[-1]])
             model.task_config = replace(
@@ -156,9 +181,18 @@ class AtlasModel(AnsweringModel):
             )
         return model.eval()
 
+    def _convert(self, dtype: torch.dtype) -> None:
+        """Let the tasks answer on the backbone in another type; they were learned in the one that it has."""
+        storage.convert_backbone(self.get_base_model(), dtype)
+        self._converted = self.base_sha256
+
     def load_tasks(self, folder: str | Path, tasks: Sequence[str] | None = None) -> None:
         """Add tasks from a folder that `save_pretrained` wrote, with what they reuse; none if any file is wrong."""
         folder, index = Path(folder), Index.load(folder)
         wanted = index.closure(None if tasks is None else list(tasks))
-        storage.check_backbone(self.base_sha256, index.base_model)
+        found = self.base_sha256
+        if self._learned_on is not None and found == self._converted:
+            found = self._learned_on.sha256
+        storage.check_backbone(found, index.base_model)
         storage.load_tasks(self, index, folder, [name for name in wanted if name not in self.tasks])
+        self._learned_on = index.base_model

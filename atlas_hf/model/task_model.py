@@ -15,6 +15,8 @@ from peft.utils.constants import DUMMY_TARGET_MODULES
 from transformers import PreTrainedModel
 
 from atlas_hf.hub import local_or_id
+from atlas_hf.model.backbone import check_plain
+from atlas_hf.model.finished import check_finished, check_may_be_loaded_over, check_may_learn
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import (
     BASE,
@@ -26,7 +28,6 @@ from atlas_hf.tuner import (
     count_by_part,
     head_arguments,
     pooled_size,
-    reused_by,
 )
 
 
@@ -47,7 +48,8 @@ class TaskModel(PeftModel):
         base_id: str | None = None,
         base_revision: str | None = None,
     ) -> None:
-        base_id = base_id or getattr(backbone, "name_or_path", None) or None
+        check_plain(backbone)
+        base_id = (getattr(backbone, "name_or_path", None) if base_id is None else base_id) or None
         base_id = base_id and local_or_id(base_id)
         nothing = AtlasConfig(target_modules=DUMMY_TARGET_MODULES, inference_mode=True)
         with warnings.catch_warnings():
@@ -57,13 +59,17 @@ class TaskModel(PeftModel):
         self.task_config = config or AtlasConfig()
         self.task_config.base_model_name_or_path = base_id
         self.task_config.revision = base_revision
-        self.base_dtype = str(backbone.dtype).removeprefix("torch.")
         self.processor = processor
         self.metrics: dict[str, dict[str, float]] = {}
 
     def get_base_model(self) -> PreTrainedModel:
         """The backbone, with its wrapped modules."""
         return self.base_model.model
+
+    @property
+    def base_dtype(self) -> str:
+        """The type that the backbone is in now, as `atlas.json` names it."""
+        return str(self.get_base_model().dtype).removeprefix("torch.")
 
     @property
     def heads(self) -> Mapping[str, Head]:
@@ -112,7 +118,7 @@ class TaskModel(PeftModel):
             raise ValueError(f"There is a task {spec.name!r} already; there are {self.tasks}. Choose another name.")
         reused = list(self.finished if experience is None else experience)
         self._check_known(*reused)
-        self._check_finished(spec.name, reused)
+        check_finished(spec.name, reused, self.peft_config)
         own: dict[str, Any] = {
             "experience": reused,
             "stage": "experience" if reused else "expansion",
@@ -133,34 +139,13 @@ class TaskModel(PeftModel):
         """The tasks that are learned to their end, in the order of learning; not what came by PEFT's `add_adapter`."""
         return [name for name in self.specs if self.peft_config[name].stage == "complete"]
 
-    def _check_finished(self, task: str, reused: Sequence[str]) -> None:
-        """A task that others reuse can learn no more, so it has to be finished before."""
-        unfinished = {name: stage for name in reused if (stage := self.peft_config[name].stage) != "complete"}
-        if unfinished:
-            raise ValueError(
-                f"Task '{task}' cannot learn on {list(unfinished)}, not finished yet ({unfinished}): they could never "
-                "learn any more. Train them first, or leave them out of `experience`; if they are as they should be, "
-                "say so: set_stage(name, 'complete')."
-            )
-
     def check_may_learn(self, task: str, relearn: bool = False) -> None:
         """Raise a `ValueError` unless a task may learn: none reuses it, it is not finished, what it reuses is.
 
         With `relearn` it may be finished.
         """
-        users = reused_by(task, self.peft_config)
-        if users:
-            raise ValueError(
-                f"Task '{task}' cannot learn on: {users} reuse its adapter, and would change with it. Add a new task "
-                "that reuses it instead."
-            )
-        if self.peft_config[task].stage == "complete" and not relearn:
-            raise ValueError(
-                f"Task '{task}' is finished, and stays as it is. To learn it again, from its present state, say so: "
-                f"AtlasTrainer(..., relearn=True) or set_stage('{task}', stage, relearn=True). Or add a new task that "
-                "reuses it."
-            )
-        self._check_finished(task, self.peft_config[task].experience)
+        self._check_known(task)
+        check_may_learn(task, self.peft_config, relearn)
 
     def _check_known(self, *names: str) -> None:
         unknown = [name for name in names if name == BASE or name not in self.peft_config]
@@ -224,13 +209,7 @@ class TaskModel(PeftModel):
     def load_adapter(self, model_id: str | PathLike[str], adapter_name: str, *args: Any, **kwargs: Any) -> Any:
         """As PEFT's, but never over a task that is finished or that others reuse."""
         if adapter_name in self.tasks:
-            users = reused_by(adapter_name, self.peft_config)
-            if users or self.peft_config[adapter_name].stage == "complete":
-                why = f"{users} reuse it" if users else "it is finished"
-                raise ValueError(
-                    f"There is a task {adapter_name!r} already, and {why}: its weights stay. Load the adapter under "
-                    "another name, or into another model."
-                )
+            check_may_be_loaded_over(adapter_name, self.peft_config)
         return super().load_adapter(model_id, adapter_name, *args, **kwargs)
 
     def drop_experience(self, task: str, names: Sequence[str]) -> None:

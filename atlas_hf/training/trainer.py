@@ -80,6 +80,7 @@ class AtlasTrainer(PublishingTrainer):
         self.stage: str | None = None
         self.stage_metrics: dict[str, dict[str, float]] = {}
         self.opened: list[str] = []
+        self._base_sha256: str | None = None  # of the backbone, which no stage changes, while `train` runs
         self._again = False  # is a finished task learned once more?
         self._began = self.seconds = 0.0  # what `train` counts its seconds from, and to
         super().__init__(model, args, task, train_dataset, eval_dataset, **kwargs)
@@ -127,13 +128,14 @@ class AtlasTrainer(PublishingTrainer):
         Raises:
             FloatingPointError: the loss is NaN or infinite.
             ValueError: the checkpoint is another task's, or there is none, or no `train_dataset`, or the task may not
-                learn (`AtlasModel.check_may_learn`). Nothing has moved then.
+                learn (`AtlasModel.check_may_learn`, `check_backbone`). Nothing has moved then.
         """
         if trial is not None:
             refuse("trial", trial, refused.METHODS["hyperparameter_search"])
         if self.train_dataset is None:
             raise ValueError("Training needs a train_dataset; pass one to the trainer.")
         self.model.check_may_learn(self.task, self.relearn)
+        self._base_sha256 = self.model.check_backbone(to_learn=True).sha256
         self._again = self._config.stage == "complete"
         stages, checkpoint = self.stages, None
         if resume_from_checkpoint:
@@ -148,7 +150,7 @@ class AtlasTrainer(PublishingTrainer):
             checkpoint = None
         self.seconds = time.perf_counter() - self._began
         self.model.set_stage(self.task, "complete")
-        self.stage, self.args = None, self.task_args
+        self.stage, self.args, self._base_sha256 = None, self.task_args, None
         if self.args.push_to_hub:
             self.publish()
         metrics = {f"{stage}/{name}": value for stage, m in self.stage_metrics.items() for name, value in m.items()}
@@ -246,7 +248,7 @@ class AtlasTrainer(PublishingTrainer):
     @property
     def fingerprint(self) -> str:
         """Of all that decides what the task comes to, but for the examples, of which only the number counts."""
-        further = self.model.base_sha256, asdict(self.spec), len(self.train_dataset)
+        further = self._base_sha256 or self.model.base_sha256, asdict(self.spec), len(self.train_dataset)
         return fingerprint(self.task_args, self._config, *further)
 
     def last_checkpoint(self) -> Path | None:

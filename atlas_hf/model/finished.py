@@ -1,0 +1,43 @@
+"""What is finished stays finished: which tasks may learn, and which weights may be loaded over."""
+
+from collections.abc import Mapping, Sequence
+
+from atlas_hf.tuner import AtlasConfig, reused_by
+
+
+def check_finished(task: str, reused: Sequence[str], configs: Mapping[str, AtlasConfig]) -> None:
+    """Raise a `ValueError` unless what a task reuses is finished: a task that others reuse can learn no more."""
+    unfinished = {name: stage for name in reused if (stage := configs[name].stage) != "complete"}
+    if unfinished:
+        raise ValueError(
+            f"Task '{task}' cannot learn on {list(unfinished)}, not finished yet ({unfinished}): they could never "
+            "learn any more. Train them first, or leave them out of `experience`; if they are as they should be, "
+            "say so: set_stage(name, 'complete')."
+        )
+
+
+def check_may_learn(task: str, configs: Mapping[str, AtlasConfig], relearn: bool) -> None:
+    """Raise a `ValueError` unless a task may learn, see `TaskModel.check_may_learn`."""
+    if users := reused_by(task, configs):
+        raise ValueError(
+            f"Task '{task}' cannot learn on: {users} reuse its adapter, and would change with it. Add a new task "
+            "that reuses it instead."
+        )
+    if configs[task].stage == "complete" and not relearn:
+        raise ValueError(
+            f"Task '{task}' is finished, and stays as it is. To learn it again, from its present state, say so: "
+            f"AtlasTrainer(..., relearn=True) or set_stage('{task}', stage, relearn=True). Or add a new task that "
+            "reuses it."
+        )
+    check_finished(task, configs[task].experience, configs)
+
+
+def check_may_be_loaded_over(task: str, configs: Mapping[str, AtlasConfig]) -> None:
+    """Raise a `ValueError` if other weights would take the place of a task's that is finished or reused."""
+    users = reused_by(task, configs)
+    if users or configs[task].stage == "complete":
+        why = f"{users} reuse it" if users else "it is finished"
+        raise ValueError(
+            f"There is a task {task!r} already, and {why}: its weights stay. Load the adapter under another name, or "
+            "into another model."
+        )
