@@ -112,7 +112,7 @@ def _trained(weights: Sequence[Tensor], needed: Sequence[bool]) -> dict[int, sli
 
 def _to_up(hidden: Tensor, alpha: Tensor, rows: Tensor, trained: Iterable[slice]) -> list[Tensor]:
     """The gradients of the up weights that train. A comprehension in `backward` would keep dynamo from its `del`."""
-    return [_product(hidden[:, :, own] * alpha[:, :, own], rows) for own in trained]
+    return [_product(hidden[:, :, own] * alpha[:, :, own].to(hidden.dtype), rows) for own in trained]
 
 
 def _product(narrowed: Tensor, rows: Tensor) -> Tensor:
