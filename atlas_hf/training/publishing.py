@@ -51,7 +51,7 @@ class PublishingTrainer(TaskTrainer):
     """What is pushed are finished tasks, one commit and one tag each, and never a checkpoint."""
 
     model: AtlasModel
-    hub_model_id: str | None
+    hub_model_id: str | None  # type: ignore[assignment]  # Trainer sets it later, too
 
     @property
     def _model_folder(self) -> Path:

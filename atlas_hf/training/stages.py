@@ -16,6 +16,7 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from transformers.trainer_utils import TrainOutput
 
 from atlas_hf.folder import tensor_bytes
 from atlas_hf.model import AtlasModel
@@ -71,7 +72,7 @@ def name_curves(callbacks: Sequence[TrainerCallback], where: Callable[[], str]) 
     Other callbacks and `log_history` see the keys of Trainer: `loss`, `eval_accuracy`.
     """
     for callback in callbacks:
-        if isinstance(callback, tuple(INTEGRATION_TO_CALLBACK.values())) and hasattr(callback, "on_log"):
+        if isinstance(callback, tuple(INTEGRATION_TO_CALLBACK.values())) and "on_log" not in vars(callback):
             callback.on_log = _naming(callback.on_log, where)  # type: ignore[method-assign]
 
 
@@ -110,6 +111,19 @@ def stage_table(model: AtlasModel, task: str, stages: Sequence[str], stage: str,
     total = sum(parameter.numel() for parameter in model.parameters())
     rows.append(f"  {'all':<30}{len(trained):>8,}{sum(trained.values()):>12,}  of {total:,}")
     return "\n".join(rows)
+
+
+def stage_summary(output: TrainOutput, state: TrainerState, args: TrainingArguments, metric: str) -> dict[str, float]:
+    """What a stage came to: time, steps, the best value, and the task's own `metric` of the state that had it."""
+    names = ("train_runtime", "train_samples_per_second")
+    summary = {name: float(output.metrics[name]) for name in names if name in output.metrics}
+    summary["steps"] = output.global_step
+    if state.best_metric is not None:
+        own, best = f"eval_{metric}", str(args.metric_for_best_model).removeprefix("eval_")
+        log = [entry for entry in state.log_history if entry["step"] == state.best_global_step]
+        summary |= {f"best_{metric}": float(entry[own]) for entry in log if own in entry}
+        summary[f"best_{best}"] = float(state.best_metric)
+    return summary
 
 
 @contextmanager

@@ -149,7 +149,10 @@ class TaskTrainer(Trainer):
         """
         self.model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.model_wrapped = self.model
-        vars(self.model).pop("_is_accelerate_prepared", None)
+        own = vars(self.model)
+        if getattr(own.get("forward"), "__func__", None) is type(self.model).forward:  # instead of its wrapper
+            del own["forward"]
+        own.pop("_is_accelerate_prepared", None)
         self.accelerator._models.clear()  # noqa: SLF001 (see above; Trainer reads it too)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:

@@ -27,6 +27,7 @@ from atlas_hf.training.stages import (
     begin_stage,
     changing_only,
     name_curves,
+    stage_summary,
     stage_table,
 )
 from atlas_hf.tuner import AtlasConfig
@@ -88,7 +89,7 @@ class AtlasTrainer(PublishingTrainer):
         if not self.args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(StageProgress(lambda: f"{self.task}, {self.stage}"))
-        name_curves(self.callback_handler.callbacks, lambda: "/".join(filter(None, [self.task, self.stage])))
+        name_curves(self.callback_handler.callbacks, self._where)
         self.task_args = self.args
 
     @property
@@ -103,6 +104,9 @@ class AtlasTrainer(PublishingTrainer):
     @property
     def _config(self) -> AtlasConfig:
         return self.model.peft_config[self.task]
+
+    def _where(self) -> str:
+        return "/".join(filter(None, [self.task, self.stage]))
 
     def stage_table(self) -> str:
         """What the current stage trains, as text."""
@@ -177,7 +181,7 @@ class AtlasTrainer(PublishingTrainer):
                 output = self._end_again(checkpoint)
             else:
                 output = super().train(str(checkpoint.path) if checkpoint else None, **kwargs)
-        self.stage_metrics[stage] = self._summary(output)
+        self.stage_metrics[stage] = stage_summary(output, self.state, self.args, self.spec.metric)
         return output
 
     def _enter(self, stage: str) -> None:
@@ -193,17 +197,8 @@ class AtlasTrainer(PublishingTrainer):
         if self.args.early_stopping_patience is not None:
             self.add_callback(StagePatience(self.args.early_stopping_patience))
         begin_stage(self.callback_handler.callbacks)
+        name_curves(self.callback_handler.callbacks, self._where)  # those that were added since
         set_seed(self.args.seed)
-
-    def _summary(self, output: TrainOutput) -> dict[str, float]:
-        names = ("train_runtime", "train_samples_per_second")
-        summary = {name: float(output.metrics[name]) for name in names if name in output.metrics}
-        if self.state.best_metric is not None:  # and the task's own metric of the same state
-            own = f"eval_{self.spec.metric}"
-            log = (entry for entry in self.state.log_history if entry["step"] == self.state.best_global_step)
-            summary |= {f"best_{self.spec.metric}": float(entry[own]) for entry in log if own in entry}
-            summary[f"best_{self.args.metric_for_best_model.removeprefix('eval_')}"] = float(self.state.best_metric)
-        return summary | {"steps": output.global_step}
 
     # Trainer's hooks -----------------------------------------------------------------------------------------------
 

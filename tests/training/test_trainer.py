@@ -303,9 +303,8 @@ def test_tensorboard_gets_the_curves(model, args, tmp_path, monkeypatch):
     assert {"train/has-b/experience/loss", "eval/has-b/expansion/accuracy"} <= tags
 
 
-def test_bf16_leaves_no_wrapper_behind(model, args):
-    args.bf16 = True
-    trainer_of(model, args).train()
+def test_bf16_leaves_no_wrapper_behind(model, tmp_path):
+    trainer_of(model, quick(tmp_path, bf16=True)).train()
     assert "forward" not in vars(model)
     batch = model.collator("has-b").inputs([{"text": "a b"}])
     assert model(task="has-b", **batch).logits.dtype == torch.float32
