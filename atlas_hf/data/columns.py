@@ -105,7 +105,7 @@ def _is_the_answer(values: Sequence[str | None], labels: Sequence[Any], options:
 
 
 def _key(value: Any) -> Hashable:
-    return tuple(value) if isinstance(value, list) else value
+    return value if isinstance(value, Hashable) else repr(value)
 
 
 def label_to_learn(features: Features) -> str:

@@ -52,6 +52,8 @@ def _read(place: str, images: Sequence[str], texts: Sequence[str]) -> Mapping[st
         rows = load_dataset("csv", data_files=files, converters=dict.fromkeys(texts, _cell) or None)
     except (DatasetNotFoundError, FileNotFoundError) as error:
         raise ValueError(f"There are no data in {place!r}: {error} Give a folder, or the id of a data set.") from error
+    except ValueError as error:
+        raise ValueError(f"There is nothing to read in {place!r}: {error} Give files with rows.") from error
     except DatasetGenerationError as error:
         raise ValueError(
             f"The data in {place!r} cannot be read as a table: {_cause(error)} Give a CSV in UTF-8, separated by "

@@ -39,7 +39,7 @@ def pets(tmp_path):
 def test_a_folder_of_images_with_a_csv(pets):
     spec, data = own_task(str(pets), "pets", label_column="animal")
     expected = TaskSpec(
-        "pets", "single_label_classification", ("photo",), ("what",), label_column="animal",
+        "pets", "single_label_classification", ("photo",), label_column="animal",
         label_names=("cat", "dog"), random_baseline=0.5,
     )  # fmt: skip
     assert spec == expected
@@ -131,7 +131,8 @@ def test_bad_data(pets, tmp_path):
     fails("There is no column 'kind'; found were", image_columns="photo", label_column="kind")
     fails("Which column is the label.*'photo', 'what', 'animal'. Name label_column", image_columns=["photo"])
     (pets / "photos" / "3.png").unlink()
-    fails("Row 3 of animals.csv names the image 'photos/3.png': no file", image_columns="photo", label_column="animal")
+    missing = r"row 3 of 'train' has an image in 'photo' that is not there: no file .*3\.png. Put it there, or mend"
+    fails(missing, image_columns="photo", label_column="animal")
     fails("The split 'train' holds no rows", Dataset.from_dict({"text": [], "label": []}))
     one = Dataset.from_dict({"text": ["a", "b"], "label": ["x", "x"]})
     fails(r"The column 'label' holds \['x'\]; a task needs two labels or more", one)
