@@ -7,7 +7,7 @@ from typing import Any
 
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
-from atlas_hf.tuner.backbones import TARGET_MODULES, backbone_of
+from atlas_hf.tuner.backbones import TARGET_MODULES, backbone_of, position_limit
 from atlas_hf.tuner.config import BASE, AtlasConfig, AtlasPeftType
 from atlas_hf.tuner.draws import global_draws, one_seed, own_draws
 from atlas_hf.tuner.heads import Head, build_head, head_arguments
@@ -21,7 +21,8 @@ from atlas_hf.tuner.stages import PARTS, REUSED, STAGES, count_by_part, part_and
 __all__ = [
     "BASE", "PARTS", "REUSED", "ROUTE", "STAGES", "TARGET_MODULES", "AtlasConfig", "AtlasLayer", "AtlasPeftType",
     "AtlasTuner", "Head", "Mixture", "Route", "backbone_of", "build_head", "count_by_part", "global_draws",
-    "head_arguments", "one_seed", "own_draws", "part_and_task", "pool", "pool_runs", "pooled_size", "routed",
+    "head_arguments", "one_seed", "own_draws", "part_and_task", "pool", "pool_runs", "pooled_size",
+    "position_limit", "routed",
 ]  # fmt: skip
 
 # As PEFT's own `register_peft_method` does for the methods of its closed enum.
