@@ -78,7 +78,7 @@ def position_limit(model: nn.Module) -> int | None:
     The size of the table of positions beside that of words. Where the positions begin after that of padding (RoBERTa
     and its kin), or the table has rows at its start that no token takes (BART's), it holds fewer than it has rows.
     """
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
     limit = getattr(config, "max_position_embeddings", None)
     for table in _position_tables(model, getattr(config, "vocab_size", None)):
