@@ -21,10 +21,10 @@ FROM_PRETRAINED = {
     "ephemeral_gpu_offload": Foreign((False,), "an adapter is small and lies where its backbone lies"),
     "low_cpu_mem_usage": Foreign((True, False), ""),  # tasks are always loaded so
     "key_mapping": Foreign((None,), "a file's keys have to be those that save_pretrained wrote"),
-    "torch_dtype": Foreign((None,), "write dtype=..."),
+    "torch_dtype": Foreign((None,), "here it is called dtype"),
     "device_map": Foreign((None,), "load the backbone with it, and give that: from_pretrained(backbone, folder)"),
     "trust_remote_code": Foreign((False, None), "no code of a repository is run; load the backbone yourself"),
-    "use_auth_token": Foreign((None,), "write token=..."),
+    "use_auth_token": Foreign((None,), "here it is called token"),
     "cache_dir": Foreign((None,), _FOLDER_OF_HUB),
     "local_files_only": Foreign((False,), "set HF_HUB_OFFLINE=1 before Python starts"),
     "force_download": Foreign((False,), "every file is checked by its sha256, so there is no need"),
@@ -52,4 +52,5 @@ def refuse(method: str, given: Mapping[str, Any], known: Mapping[str, Foreign]) 
         if name not in known:
             raise TypeError(f"{method}() got an unexpected keyword argument {name!r}")
         if not any(value is idle or value == idle for idle in known[name].idle):
-            raise ValueError(f"{method}({name}={value!r}) is not for an AtlasModel: {known[name].reason}.")
+            # The value may be a secret.
+            raise ValueError(f"{method}({name}=...) is not for an AtlasModel: {known[name].reason}. Leave it out.")
