@@ -205,7 +205,9 @@ class AtlasModel(AnsweringModel):
             )
         return atlas.to(torch_device).eval()
 
-    def load_adapter(self, model_id: str | Path, adapter_name: str, *args: Any, **kwargs: Any) -> Any:
+    def load_adapter(  # type: ignore[override]  # PEFT's arguments, passed on
+        self, model_id: str | Path, adapter_name: str, *args: Any, **kwargs: Any
+    ) -> Any:
         """PEFT's, for one task from the folder that is its own: `load_adapter(folder, "vqa", subfolder="vqa")`.
 
         With the `task.json` that is there it can be asked and saved; without, it is an adapter alone. What it reuses

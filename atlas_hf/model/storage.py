@@ -146,7 +146,7 @@ def spec_beside(
         if not path.is_file():
             return None
     else:
-        options = {name: where.get(name) for name in ("token", "cache_dir")}
+        options: dict[str, Any] = {name: where.get(name) for name in ("token", "cache_dir")}
         try:
             path = Path(hf_hub_download(str(model_id), SPEC, subfolder=subfolder, revision=revision, **options))
         except EntryNotFoundError:
