@@ -12,6 +12,7 @@ from transformers import AutoModel, BertConfig, BertModel
 from transformers.models.bert.modeling_bert import BertSelfAttention, BertSelfOutput
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer
+from atlas_hf.demo.questions import notes
 from atlas_hf.model import evaluating
 from shared.comparing import state, tensor_digests
 from shared.every_kind import learn
@@ -110,6 +111,18 @@ def test_b7_vilt_draws_its_patches_in_a_thread_without_moving_the_training_on(vi
         torch.manual_seed(3)
         assert [torch.rand(3).tolist() for _ in range(2000)] == numbers
         assert list(answers) == [expected] * 20
+
+
+def test_long_texts_are_cut_while_another_thread_looks_at_whole_ones(dropping):
+    long = "a b c d e f " * 20
+
+    def ask(number):
+        if number % 2:
+            return len(dropping.preprocessor.encode_texts([[long]])["input_ids"][0])
+        return len(notes(dropping.preprocessor, {"texts": [long]}))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(ask, range(200))) == [1, 24] * 100
 
 
 @pytest.mark.parametrize("ask", ["predict", "coefficients"])
