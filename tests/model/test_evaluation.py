@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
-from transformers import AutoModel, BertConfig, BertModel
+from transformers import AutoModel, BertConfig, BertModel, ViTMAEConfig, ViTMAEModel
 from transformers.models.bert.modeling_bert import BertSelfAttention, BertSelfOutput
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer
 from atlas_hf.demo.questions import notes
@@ -48,8 +50,8 @@ def trained(model, folder, experience=("one",), **arguments):
     """A third task, and what every step saw."""
     torch.manual_seed(1)
     model.add_task(text_spec("three"), experience=experience)
-    data = text_data("a", 64)
-    trainer = AtlasTrainer(model, quick(folder, num_train_epochs=3, **arguments), "three", data, text_data("a", 16, 1))
+    data = text_data("a", 32)
+    trainer = AtlasTrainer(model, quick(folder, num_train_epochs=2, **arguments), "three", data, text_data("a", 16, 1))
     trainer.train()
     seconds = ("runtime", "per_second")
     return [{k: v for k, v in entry.items() if not k.endswith(seconds)} for entry in trainer.state.log_history]
@@ -111,6 +113,37 @@ def test_b7_vilt_draws_its_patches_in_a_thread_without_moving_the_training_on(vi
         torch.manual_seed(3)
         assert [torch.rand(3).tolist() for _ in range(2000)] == numbers
         assert list(answers) == [expected] * 20
+
+
+def test_a_backbone_that_nobody_knows_may_draw_anywhere():
+    """ViT-MAE hides patches at random, in evaluation too."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    torch.manual_seed(0)
+    backbone = ViTMAEModel(ViTMAEConfig(image_size=16, patch_size=4, **sizes))
+    images = ViTImageProcessorPil(size={"height": 16, "width": 16})
+    model = AtlasModel(backbone, images, AtlasConfig(r=4, target_modules="all-linear", pooling="mean"))
+    learn(model, "one", {"image_columns": ["image"], "text_columns": []})
+    half = Image.new("RGB", (16, 16), "red")
+    half.paste("blue", (0, 0, 8, 16))
+    drawn = torch.get_rng_state()
+    answers = [model.train(mode).predict("one", half) for mode in (True, False, True)]
+    assert answers[0] == answers[1] == answers[2] and torch.equal(torch.get_rng_state(), drawn)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interrupt_among_the_draws_leaves_no_trace(vilt, error):
+    def interrupt(*_):
+        raise error
+
+    learn(vilt, "one", {"image_columns": ["image"], "text_columns": []})
+    hook = vilt.get_base_model().embeddings.dropout.register_forward_hook(interrupt)
+    with pytest.raises(error):
+        vilt.predict("one", picture())
+    hook.remove()
+    torch.manual_seed(0)
+    first = torch.rand(3)
+    assert not torch.equal(torch.rand(3), first) and torch.overrides._get_current_function_mode() is None
+    assert vilt.predict("one", picture()) == vilt.predict("one", picture())
 
 
 def test_long_texts_are_cut_while_another_thread_looks_at_whole_ones(dropping):
