@@ -191,6 +191,14 @@ def test_a_twin_holds_the_models_own_tensors_and_sees_what_is_replaced(dropping)
         assert torch.equal(twin.get_base_model().get_input_embeddings().weight, weight.weight * 2)
 
 
+def test_an_answer_in_training_sees_weights_that_were_written_without_notice(dropping):
+    dropping.train()
+    first = dropping.predict("one", texts="a b")
+    site = next(iter(dropping.base_model.sites.values()))
+    site.atlas_up["one"].weight.data.mul_(3)  # torch does not count this
+    assert dropping.predict("one", texts="a b") != first and len(site.packs) == 0
+
+
 def test_a_forward_of_a_modules_own_is_called_on_the_copy(dropping):
     """As accelerate puts them on modules that it moves between devices."""
     expected = dropping.predict("one", texts="a b")
