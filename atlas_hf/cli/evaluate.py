@@ -21,7 +21,7 @@ def run(options: Namespace) -> None:
     from atlas_hf.model import AtlasModel
     from atlas_hf.training import AtlasTrainingArguments, evaluate_task
 
-    model = AtlasModel.from_pretrained(options.model, options.revision, options.tasks)
+    model = AtlasModel.from_pretrained(options.model, revision=options.revision, tasks=options.tasks)
     folder = learned_folder(options.model, options.revision)
     about = Results.load(folder).description
     args = AtlasTrainingArguments(output_dir=".", report_to="none")

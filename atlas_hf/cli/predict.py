@@ -22,7 +22,7 @@ def run(options: Namespace) -> None:
     """A line per answer."""
     from atlas_hf.model import AtlasModel
 
-    model = AtlasModel.from_pretrained(options.model, options.revision, [options.task])
+    model = AtlasModel.from_pretrained(options.model, revision=options.revision, tasks=[options.task])
     images, texts = (tuple(value) if value else None for value in (options.images, options.text))
     for answer in model.predict(options.task, images, texts, options.choices, top_k=options.top_k):
         print(f"{answer['score']:.4f}  {answer['label']}")

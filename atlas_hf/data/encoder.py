@@ -1,6 +1,7 @@
 """Texts, images and sounds to the inputs of a backbone."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -42,6 +43,15 @@ class Encoder:
         if self.feature_extractor is not None:  # a speech processor's tokenizer is that of the decoder
             return None
         return getattr(self.processor, "tokenizer", self.processor if hasattr(self.processor, "vocab_size") else None)
+
+    @cached_property
+    def uncut(self) -> Any:
+        """A tokenizer of its own, to ask what a whole text is made of.
+
+        A fast tokenizer keeps the length to cut at as a setting: a call without one, in another thread, would have
+        `encode_texts` leave its texts uncut.
+        """
+        return deepcopy(self.tokenizer)
 
     @property
     def image_processor(self) -> Any:

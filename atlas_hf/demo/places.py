@@ -62,7 +62,7 @@ class Place:
             return AtlasModel.from_pretrained(self.folder, tasks=[task.name for task in self.tasks[:after]])
         revision = self.commit if after is None else self.tasks[after - 1].tag
         commit = hub.download(self.id, revision=revision, token=self.token, retry=BRIEF).name
-        return AtlasModel.from_pretrained(self.id, commit, token=self.token)
+        return AtlasModel.from_pretrained(self.id, revision=commit, token=self.token)
 
 
 def home(model_id: str = DIGITS_MODEL_ID, revision: str | None = None) -> Place:

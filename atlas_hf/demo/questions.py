@@ -109,10 +109,10 @@ def _coefficients(model: AtlasModel, task: str, given: Mapping[str, Any]) -> dic
 
 def notes(encoder: Encoder, given: Mapping[str, Any]) -> list[str]:
     """What the model will not read of a text: what is beyond its length, and words that it does not know."""
-    texts, tokenizer = [*given.get("texts", ()), *given.get("choices", ())], encoder.tokenizer
+    texts = [*given.get("texts", ()), *given.get("choices", ())]
     if not texts:
         return []
-    found = []
+    found, tokenizer = [], encoder.uncut
     length = max(len(tokenizer(text).input_ids) for text in texts)
     if encoder.max_length and length > encoder.max_length:
         found.append(f"The text has {length} tokens; the model reads the first {encoder.max_length}.")

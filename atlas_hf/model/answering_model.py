@@ -15,7 +15,19 @@ from atlas_hf.data import AtlasCollator, Encoder, batches, example_rows, opened
 from atlas_hf.model.evaluation import evaluating
 from atlas_hf.model.task_model import TaskModel
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner import BASE, ROUTE, Head, Mixture, Route, backbone_of, own_draws, pool, pool_runs, routed
+from atlas_hf.tuner import (
+    BASE,
+    ROUTE,
+    Head,
+    Mixture,
+    Route,
+    backbone_of,
+    own_draws,
+    pool,
+    pool_runs,
+    position_limit,
+    routed,
+)
 
 
 @dataclass
@@ -141,10 +153,7 @@ class AnsweringModel(TaskModel):
         if self.processor is None:
             raise ValueError("This AtlasModel has no processor; pass processor=AutoProcessor.from_pretrained(...).")
         backbone = self.get_base_model()
-        limits = [
-            getattr(backbone.config.get_text_config(), "max_position_embeddings", None),
-            getattr(Encoder(self.processor).tokenizer, "model_max_length", None),
-        ]
+        limits = position_limit(backbone), getattr(Encoder(self.processor).tokenizer, "model_max_length", None)
         known = [limit for limit in limits if limit is not None and limit < 1_000_000]
         return Encoder(self.processor, min(known, default=None), backbone_of(backbone).fixed_length)
 

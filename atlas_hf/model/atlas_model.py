@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from atlas_hf import hub
@@ -18,8 +19,9 @@ from atlas_hf.hub import is_repository, load_backbone, local_or_id, locate
 from atlas_hf.model import storage
 from atlas_hf.model.answering_model import AnsweringModel
 from atlas_hf.model.backbone import backbone_sha256, check_loads_again
+from atlas_hf.model.foreign_arguments import FROM_PRETRAINED, PUSH_TO_HUB, SAVE_PRETRAINED, refuse
 from atlas_hf.report.card import write_card
-from atlas_hf.tuner import AtlasConfig
+from atlas_hf.tuner import AtlasConfig, head_arguments
 
 
 class AtlasModel(AnsweringModel):
@@ -85,7 +87,19 @@ class AtlasModel(AnsweringModel):
         return Index(base, records, library_versions())
 
     def save_pretrained(  # type: ignore[override]  # a folder of tasks, not of one adapter
-        self, save_directory: str | Path, tasks: Sequence[str] | None = None, **_: Any
+        self,
+        save_directory: str | Path,
+        safe_serialization: bool = True,
+        selected_adapters: Sequence[str] | None = None,
+        save_embedding_layers: str | bool = "auto",
+        is_main_process: bool = True,
+        *,
+        tasks: Sequence[str] | None = None,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        **others: Any,
     ) -> None:
         """Write each task to its own folder, and `atlas.json` last, so that a reader never meets half a state.
 
@@ -93,16 +107,39 @@ class AtlasModel(AnsweringModel):
 
         Args:
             tasks: write only these; the others are in the folder already. By default all.
+            selected_adapters: PEFT's word for `tasks`.
+            is_main_process: False writes nothing: another process does.
+            push_to_hub, repo_id, private, token: afterwards call the method `push_to_hub`, by default with the name
+                of the folder.
+            others: the rest of PEFT's and transformers' arguments can only say what is done anyway, as can
+                `safe_serialization` and `save_embedding_layers` (the backbone is not saved).
 
         Raises:
-            ValueError: what could not be loaded again; nothing is written then.
+            ValueError: what could not be loaded again, or is not done here; nothing is written then.
         """
+        refuse("save_pretrained", others, SAVE_PRETRAINED)
+        if safe_serialization is not True or save_embedding_layers not in ("auto", False):
+            raise ValueError(
+                f"safe_serialization is {safe_serialization!r} and save_embedding_layers {save_embedding_layers!r}; "
+                "tasks are written as safetensors, without the backbone. Leave both out; write tasks=[...] by keyword."
+            )
+        if tasks is not None and selected_adapters is not None:
+            raise ValueError("selected_adapters is PEFT's word for tasks. Give one of both.")
+        tasks = selected_adapters if tasks is None else tasks
+        if push_to_hub:
+            self.check_pushable()
+        elif (repo_id, private, token) != (None, None, None):
+            raise ValueError("repo_id, private and token go with push_to_hub=True.")
+        if not is_main_process:
+            return
         names = self.tasks if tasks is None else list(tasks)
         self._check_known(*names)
         storage.save_tasks(self, self.index(), Path(save_directory), names)
+        if push_to_hub:
+            self.push_to_hub(repo_id or Path(save_directory).resolve().name, private=private, token=token)
 
     def push_to_hub(  # type: ignore[override]  # a commit per task, not one
-        self, repo_id: str, *, private: bool | None = None, token: str | bool | None = None
+        self, repo_id: str, *, private: bool | None = None, token: str | bool | None = None, **others: Any
     ) -> list[hub.Pushed]:
         """Bring every learned task to the Hub: one commit and one tag (`task-01-<name>`) each, exactly once.
 
@@ -110,9 +147,11 @@ class AtlasModel(AnsweringModel):
         `learn_sequence` instead (`atlas-hf push`, or `AtlasTrainingArguments(push_to_hub=True)`).
 
         Raises:
-            ValueError: the backbone is a local folder.
+            ValueError: the backbone is a local folder, or one of `others`, transformers' further arguments, asks for
+                what is not done here.
             HubError: see `atlas_hf.hub.push`.
         """
+        refuse("push_to_hub", others, PUSH_TO_HUB)
         self.check_pushable()
         repo_id = hub.ensure_writable_repo(repo_id, private=private, token=token)
         with TemporaryDirectory() as folder:
@@ -135,20 +174,26 @@ class AtlasModel(AnsweringModel):
     @classmethod
     def from_pretrained(  # type: ignore[override]  # brings its backbone
         cls,
-        model_id: str | Path,
+        model: PreTrainedModel | str | Path | None = None,
+        model_id: str | Path | None = None,
+        *,
         revision: str | None = None,
         tasks: Sequence[str] | None = None,
-        *,
         backbone: PreTrainedModel | str | Path | None = None,
         config: AtlasConfig | None = None,
         dtype: torch.dtype | None = None,
         token: str | bool | None = None,
+        torch_device: torch.device | str | None = None,
+        **others: Any,
     ) -> AtlasModel:
         """Load learned tasks with their backbone, or begin on a bare backbone.
 
+        `from_pretrained("folder")`, or in PEFT's order, with a backbone, `from_pretrained(backbone, "folder")`.
+
         Args:
-            model_id: a folder or Hub repository that `save_pretrained` or `push_to_hub` wrote, or a backbone (folder,
-                Hub id, or one that the package ships: `"atlas-hf/digits-vilt"`).
+            model: a folder or Hub repository that `save_pretrained` or `push_to_hub` wrote, or a backbone (folder,
+                Hub id, one that the package ships: `"atlas-hf/digits-vilt"`, or a model).
+            model_id: the folder or repository of tasks, if `model` is the backbone.
             revision: a commit, branch or tag; `"task-02-vqa"` is the model as it was after its second task.
             tasks: load only these and what they reuse; by default all.
             backbone: instead of the one named in `atlas.json`: a model, or where to load one. Its weights must be
@@ -156,30 +201,50 @@ class AtlasModel(AnsweringModel):
             config: defaults of the tasks to be learned; by default those of the last task learned.
             dtype: what to convert the backbone to; by default it stays in the type it was trained with.
             token: for private repositories.
+            torch_device: where to put the model; by default the backbone stays where it is.
+            others: the rest of PEFT's and transformers' arguments can only say what is done anyway.
 
         Raises:
             AtlasFormatError: a file is missing, altered, or not safetensors.
-            ValueError: unknown task, or a backbone other than the one trained on.
+            ValueError: unknown task, a backbone other than the one trained on, or an argument that is not for this.
         """
-        folder = locate(model_id, revision, tasks, token)
-        if folder is None:
-            loaded, processor, base_id = load_backbone(backbone or model_id, revision, dtype or torch.float32, token)
-            return cls(loaded, processor, config, base_id, revision).eval()
+        refuse("from_pretrained", others, FROM_PRETRAINED)
+        source, backbone = _told_apart(model, model_id, backbone)
+        folder = None if source is None else locate(source, revision, tasks, token)
+        if source is None or folder is None:
+            bare: Any = source if backbone is None else backbone
+            loaded, processor, base_id = load_backbone(bare, revision, dtype or torch.float32, token)
+            return cls(loaded, processor, config, base_id, revision).to(torch_device).eval()
         base = Index.load(folder).base_model
-        source = storage.backbone_id(base, folder == Path(model_id)) if backbone is None else backbone
-        loaded, processor, _ = load_backbone(source, base.revision, getattr(torch, base.dtype), token)
-        model = cls(loaded, processor, config).eval()
-        model.task_config.base_model_name_or_path = base.id and local_or_id(base.id)
-        model.task_config.revision = base.revision
-        model.load_tasks(folder, tasks)
+        where = storage.backbone_id(base, folder == Path(source)) if backbone is None else backbone
+        loaded, processor, _ = load_backbone(where, base.revision, getattr(torch, base.dtype), token)
+        atlas = cls(loaded, processor, config).eval()
+        atlas.task_config.base_model_name_or_path = base.id and local_or_id(base.id)
+        atlas.task_config.revision = base.revision
+        atlas.load_tasks(folder, tasks)
         if dtype is not None:
-            model._convert(dtype)  # noqa: SLF001 (its own)
-        if config is None and model.tasks:
-            last = deepcopy(model.peft_config[model.tasks[-1]])
-            model.task_config = replace(
+            atlas._convert(dtype)  # noqa: SLF001 (its own)
+        if config is None and atlas.tasks:
+            last = deepcopy(atlas.peft_config[atlas.tasks[-1]])
+            atlas.task_config = replace(
                 last, experience=[], experience_sha256={}, head=None, stage="expansion", inference_mode=False
             )
-        return model.eval()
+        return atlas.to(torch_device).eval()
+
+    def load_adapter(  # type: ignore[override]  # PEFT's arguments, passed on
+        self, model_id: str | Path, adapter_name: str, *args: Any, **kwargs: Any
+    ) -> Any:
+        """PEFT's, for one task from the folder that is its own: `load_adapter(folder, "vqa", subfolder="vqa")`.
+
+        With the `task.json` that is there it can be asked and saved; without, it is an adapter alone. What it reuses
+        has to be here. `load_tasks` also looks whether the backbone is the one that it was learned on.
+        """
+        spec = storage.spec_beside(model_id, adapter_name, **kwargs)
+        loaded = super().load_adapter(model_id, adapter_name, *args, **kwargs)
+        config = self.peft_config[adapter_name]
+        if spec is not None and config.head == head_arguments(spec, self.pooled_size):
+            config.spec = spec
+        return loaded
 
     def _convert(self, dtype: torch.dtype) -> None:
         """Let the tasks answer on the backbone in another type; they were learned in the one that it has."""
@@ -196,3 +261,25 @@ class AtlasModel(AnsweringModel):
         storage.check_backbone(found, index.base_model)
         storage.load_tasks(self, index, folder, [name for name in wanted if name not in self.tasks])
         self._learned_on = index.base_model
+
+
+def _told_apart(
+    model: PreTrainedModel | str | Path | None,
+    model_id: str | Path | None,
+    backbone: PreTrainedModel | str | Path | None,
+) -> tuple[str | Path | None, PreTrainedModel | str | Path | None]:
+    """What `from_pretrained` was given: where the tasks (or the bare backbone) are, and the backbone to take."""
+    if isinstance(model_id, nn.Module):
+        raise TypeError("The backbone comes first: from_pretrained(backbone, 'folder').")
+    if isinstance(model, nn.Module):
+        if backbone is not None:
+            raise TypeError("There are two backbones: the first argument, and backbone=. Give one of both.")
+        return model_id, model
+    if model is not None and model_id is not None:
+        raise TypeError(
+            f"{str(model)!r} and {str(model_id)!r} were given. Write revision=, tasks= or backbone= by its name, or "
+            "give the backbone as a loaded model first: from_pretrained(backbone, 'folder')."
+        )
+    if model is None and model_id is None:
+        raise TypeError("Nothing to load: give a folder, a repository id, or a backbone.")
+    return model_id if model is None else model, backbone

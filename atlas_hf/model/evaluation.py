@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from atlas_hf.tuner import AtlasLayer, one_seed
+from atlas_hf.tuner import AtlasLayer, PackCache, one_seed
 
 Model = TypeVar("Model", bound=nn.Module)
 # What computes the same in training and in evaluation, if it is of this class and not of one derived from it.
@@ -50,25 +50,35 @@ def _copied(module: Any, copies: dict[int, nn.Module]) -> Any:
     """A module's copy, with copies of its children; itself if that makes no difference. Fills `copies`, by id."""
     if type(module) in _ALIKE or module is None:
         return module
+    if isinstance(module, AtlasLayer):
+        return _copied_site(module, copies)
     if id(module) in copies:
         return copies[id(module)]
-    children = module._modules  # noqa: SLF001
-    if isinstance(module, AtlasLayer):  # which computes the same, and holds the adapters of all tasks
-        base = _copied(module.base_layer, copies)
-        if base is module.base_layer:
-            return module
-        children = {**children, "base_layer": base}
-    copies[id(module)] = copy = object.__new__(type(module))
-    state = vars(module) | {"training": False}
+    copy = copies[id(module)] = object.__new__(type(module))
+    state = vars(copy)
+    state.update(vars(module), training=False)
+    state["_modules"] = {name: _copied(child, copies) for name, child in tuple(module._modules.items())}  # noqa: SLF001
     if "_original_forward" in state:  # accelerate has put mixed precision around it, for the training
         state["forward"] = state["_original_forward"]
-    vars(copy).update(state)
-    if not isinstance(module, AtlasLayer):
-        children = {name: _copied(child, copies) for name, child in dict(children).items()}
-    vars(copy)["_modules"] = children
     if "_compiled_call_impl" in state:
         knows_sites = not any(isinstance(module, AtlasLayer) for module in copies.values())
-        vars(copy)["_compiled_call_impl"] = partial(_compiled, module, copy) if knows_sites else None
+        state["_compiled_call_impl"] = partial(_compiled, module, copy) if knows_sites else None
+    return copy
+
+
+def _copied_site(site: AtlasLayer, copies: dict[int, nn.Module]) -> AtlasLayer:
+    """Adapters compute the same in both modes, and are many: only what they stand on is copied.
+
+    While a site trains, its weights may be written in ways that its packs do not notice, so the copy packs anew.
+    """
+    base = _copied(site.base_layer, copies)
+    if base is site.base_layer and not site.training:
+        return site
+    copy = copies[id(site)] = object.__new__(type(site))
+    children = {**site._modules, "base_layer": base}  # noqa: SLF001
+    vars(copy).update(vars(site), training=False, _modules=children)
+    if site.training:
+        vars(copy)["packs"] = PackCache()
     return copy
 
 

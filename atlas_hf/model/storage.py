@@ -9,8 +9,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from torch import nn
 
 from atlas_hf.folder import (
@@ -152,6 +155,26 @@ def _read_config(folder: Path, name: str, record: TaskRecord, in_features: int) 
         raise AtlasFormatError(f"{name}/{CONFIG} has modules_to_save, which no task of an AtlasModel has.")
     config.spec, config.inference_mode = spec, True
     return config
+
+
+def spec_beside(
+    model_id: str | Path, name: str, subfolder: str | None = None, revision: str | None = None, **where: Any
+) -> TaskSpec | None:
+    """What the task is whose adapter PEFT loads from there under this name; None if plain PEFT saved it."""
+    if (folder := Path(model_id)).is_dir():
+        path = folder / (subfolder or "") / SPEC
+        if not path.is_file():
+            return None
+    else:
+        options: dict[str, Any] = {name: where.get(name) for name in ("token", "cache_dir")}
+        try:
+            path = Path(hf_hub_download(str(model_id), SPEC, subfolder=subfolder, revision=revision, **options))
+        except EntryNotFoundError:
+            return None
+    try:
+        return replace(TaskSpec.from_dict(read_json(path)), name=name)
+    except (TypeError, ValueError) as error:
+        raise AtlasFormatError(f"{path} is not a record of atlas_hf: {error}") from error
 
 
 def _forget(model: TaskModel, names: Sequence[str], active: str, training: bool, trainable: bool) -> None:

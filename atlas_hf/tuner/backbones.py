@@ -58,6 +58,7 @@ BACKBONES: dict[str, Backbone] = {
 UNKNOWN = Backbone(mask="found", windows=True, draws="anything")
 TARGET_MODULES = {name: known.target_modules for name, known in BACKBONES.items() if known.target_modules}
 _HEADS = ("num_attention_heads", "n_heads", "num_heads", "encoder_attention_heads")
+_POSITIONS = ("position_embeddings", "position_embedding", "embed_positions")
 # XLNet and BertGeneration generate too, but what AutoModel loads of them sees both sides of a token.
 _GENERATES = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - {*MODEL_FOR_MASKED_LM_MAPPING_NAMES, "bert-generation", "xlnet"}
 _REASON = (
@@ -69,6 +70,28 @@ _REASON = (
 def backbone_of(model: nn.Module) -> Backbone:
     """What is known of a model by the `model_type` of its configuration; `UNKNOWN` if there is nothing."""
     return BACKBONES.get(str(getattr(getattr(model, "config", None), "model_type", None)), UNKNOWN)
+
+
+def position_limit(model: nn.Module) -> int | None:
+    """How many tokens of a text a model has positions for, or was made for; None if there is no end, or no text.
+
+    The size of the table of positions beside that of words. Where the positions begin after that of padding (RoBERTa
+    and its kin), or the table has rows at its start that no token takes (BART's), it holds fewer than it has rows.
+    """
+    config: Any = getattr(model, "config", None)
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    limit = getattr(config, "max_position_embeddings", None)
+    for table in _position_tables(model, getattr(config, "vocab_size", None)):
+        rows = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+        return rows if limit is None else min(rows, limit)
+    return None if getattr(config, "relative_attention", False) else limit  # DeBERTa, of any length; rotary positions
+
+
+def _position_tables(model: nn.Module, vocab_size: int | None) -> Iterator[nn.Embedding]:
+    for module in model.modules():
+        tables = {name: child for name, child in module.named_children() if isinstance(child, nn.Embedding)}
+        if any(table.num_embeddings == vocab_size for table in tables.values()):
+            yield from (tables[name] for name in _POSITIONS if name in tables)
 
 
 def attention_heads(model_config: Mapping[str, Any]) -> int:

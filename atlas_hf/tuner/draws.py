@@ -26,6 +26,7 @@ class OwnDraws(TorchFunctionMode):
         super().__init__()
         self.generators: dict[torch.device, torch.Generator] = {}
 
+    @torch.compiler.disable  # of every shape that it is called with, it would make a graph
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in _DRAWS and kwargs.get("generator") is None:

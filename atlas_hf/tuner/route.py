@@ -88,7 +88,7 @@ def unroute_checkpoints(modules: Iterable[Any]) -> None:
     """Give the layers of these modules back what `route_checkpoints` took from them."""
     for module in modules:
         checkpoint = getattr(module, "_gradient_checkpointing_func", None)
-        if getattr(checkpoint, "func", None) is checkpoint_routed:
+        if isinstance(checkpoint, partial) and checkpoint.func is checkpoint_routed:
             module._gradient_checkpointing_func = checkpoint.args[0]  # noqa: SLF001
 
 

@@ -7,11 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
-from transformers import AutoModel, BertConfig, BertModel
+from transformers import AutoModel, BertConfig, BertModel, ViTMAEConfig, ViTMAEModel
 from transformers.models.bert.modeling_bert import BertSelfAttention, BertSelfOutput
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer
+from atlas_hf.demo.questions import notes
 from atlas_hf.model import evaluating
 from shared.comparing import state, tensor_digests
 from shared.every_kind import learn
@@ -47,8 +50,8 @@ def trained(model, folder, experience=("one",), **arguments):
     """A third task, and what every step saw."""
     torch.manual_seed(1)
     model.add_task(text_spec("three"), experience=experience)
-    data = text_data("a", 64)
-    trainer = AtlasTrainer(model, quick(folder, num_train_epochs=3, **arguments), "three", data, text_data("a", 16, 1))
+    data = text_data("a", 32)
+    trainer = AtlasTrainer(model, quick(folder, num_train_epochs=2, **arguments), "three", data, text_data("a", 16, 1))
     trainer.train()
     seconds = ("runtime", "per_second")
     return [{k: v for k, v in entry.items() if not k.endswith(seconds)} for entry in trainer.state.log_history]
@@ -112,6 +115,49 @@ def test_b7_vilt_draws_its_patches_in_a_thread_without_moving_the_training_on(vi
         assert list(answers) == [expected] * 20
 
 
+def test_a_backbone_that_nobody_knows_may_draw_anywhere():
+    """ViT-MAE hides patches at random, in evaluation too."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    torch.manual_seed(0)
+    backbone = ViTMAEModel(ViTMAEConfig(image_size=16, patch_size=4, **sizes))
+    images = ViTImageProcessorPil(size={"height": 16, "width": 16})
+    model = AtlasModel(backbone, images, AtlasConfig(r=4, target_modules="all-linear", pooling="mean"))
+    learn(model, "one", {"image_columns": ["image"], "text_columns": []})
+    half = Image.new("RGB", (16, 16), "red")
+    half.paste("blue", (0, 0, 8, 16))
+    drawn = torch.get_rng_state()
+    answers = [model.train(mode).predict("one", half) for mode in (True, False, True)]
+    assert answers[0] == answers[1] == answers[2] and torch.equal(torch.get_rng_state(), drawn)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interrupt_among_the_draws_leaves_no_trace(vilt, error):
+    def interrupt(*_):
+        raise error
+
+    learn(vilt, "one", {"image_columns": ["image"], "text_columns": []})
+    hook = vilt.get_base_model().embeddings.dropout.register_forward_hook(interrupt)
+    with pytest.raises(error):
+        vilt.predict("one", picture())
+    hook.remove()
+    torch.manual_seed(0)
+    first = torch.rand(3)
+    assert not torch.equal(torch.rand(3), first) and torch.overrides._get_current_function_mode() is None
+    assert vilt.predict("one", picture()) == vilt.predict("one", picture())
+
+
+def test_long_texts_are_cut_while_another_thread_looks_at_whole_ones(dropping):
+    long = "a b c d e f " * 20
+
+    def ask(number):
+        if number % 2:
+            return len(dropping.preprocessor.encode_texts([[long]])["input_ids"][0])
+        return len(notes(dropping.preprocessor, {"texts": [long]}))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(ask, range(200))) == [1, 24] * 100
+
+
 @pytest.mark.parametrize("ask", ["predict", "coefficients"])
 def test_an_answer_changes_nothing_of_a_model_in_any_mode(dropping, ask):
     inputs = dropping.preprocessor.encode_texts([["a b"], ["c"]])
@@ -143,6 +189,14 @@ def test_a_twin_holds_the_models_own_tensors_and_sees_what_is_replaced(dropping)
     dropping.get_base_model().set_input_embeddings(nn.Embedding.from_pretrained(weight.weight.detach() * 2))
     with evaluating(dropping) as twin:
         assert torch.equal(twin.get_base_model().get_input_embeddings().weight, weight.weight * 2)
+
+
+def test_an_answer_in_training_sees_weights_that_were_written_without_notice(dropping):
+    dropping.train()
+    first = dropping.predict("one", texts="a b")
+    site = next(iter(dropping.base_model.sites.values()))
+    site.atlas_up["one"].weight.data.mul_(3)  # torch does not count this
+    assert dropping.predict("one", texts="a b") != first and len(site.packs) == 0
 
 
 def test_a_forward_of_a_modules_own_is_called_on_the_copy(dropping):

@@ -89,12 +89,38 @@ def test_add_adapter_makes_a_task_without_a_spec(learned, inputs, tmp_path):
     assert AtlasModel.from_pretrained(tmp_path).tasks == ["one", "two"]
 
 
-def test_load_adapter_brings_weights_and_head(learned, inputs, bert_folder, tmp_path):
-    learned.save_pretrained(tmp_path)
+@pytest.mark.parametrize("name", ["two", "mine"])
+def test_c7_load_adapter_of_a_subfolder_answers(learned, inputs, bert_folder, tmp_path, name):
+    learned.save_pretrained(tmp_path / "first")
     model = AtlasModel.from_pretrained(bert_folder)
-    model.load_adapter(tmp_path, "two", subfolder="two", torch_device="cpu")
+    model.load_adapter(tmp_path / "first", name, subfolder="two", torch_device="cpu")
+    assert model.tasks == [name] == list(model.specs) and model.spec(name).name == name
+    assert torch.equal(seeded(model, name, **inputs), seeded(learned, "two", **inputs))
+    assert model.predict(name, texts="a b") == learned.predict("two", texts="a b")
+    model.save_pretrained(tmp_path / "second")
+    assert AtlasModel.from_pretrained(tmp_path / "second").predict(name, texts="a b") == model.predict(
+        name, texts="a b"
+    )
+
+
+def test_load_adapter_without_the_tasks_record_brings_weights_and_head(learned, inputs, bert_folder, tmp_path):
+    learned.save_pretrained(tmp_path)
+    (tmp_path / "two" / "task.json").unlink()
+    model = AtlasModel.from_pretrained(bert_folder)
+    model.load_adapter(tmp_path / "two", "two", torch_device="cpu")
     assert model.tasks == ["two"] and not model.specs
     assert torch.equal(seeded(model, "two", **inputs), seeded(learned, "two", **inputs))
+    (tmp_path / "one" / "task.json").write_text("[]")
+    with Unchanged(model), pytest.raises(ValueError, match="holds a list, not an object. Restore the file"):
+        model.load_adapter(tmp_path, "one", subfolder="one")
+
+
+def test_no_task_or_adapter_has_the_name_of_the_bare_backbone(learned):
+    with Unchanged(learned):
+        with pytest.raises(ValueError, match=f"{BASE}"):
+            learned.add_task(text_spec(BASE))
+        with pytest.raises(ValueError, match=f"{BASE}"):
+            learned.add_adapter(BASE, AtlasConfig(r=2))
 
 
 def test_specs_are_read_only(learned):
