@@ -51,7 +51,8 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _in_fields(record: Any) -> Fault | None:
-    return _first((name, getattr(record, name), kind) for name, kind in _hints(type(record)).items())
+    own: Any = type(record)
+    return _first((name, getattr(record, name), kind) for name, kind in _hints(own).items())
 
 
 def _first(items: Any) -> Fault | None:
