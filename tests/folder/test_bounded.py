@@ -315,7 +315,7 @@ def mutate(values, data):
 
 
 @pytest.mark.parametrize("name", [RESULTS, INDEX, f"{TASK}/{SPEC}", f"{TASK}/{CONFIG}"])
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_whatever_a_file_holds_it_is_shown_or_refused(example, name, data):
     """`info` and `card` of changed files: another exception than these is a fault."""
@@ -331,7 +331,7 @@ def test_whatever_a_file_holds_it_is_shown_or_refused(example, name, data):
     assert said and "\x1b" not in said
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_whatever_a_mark_holds_it_is_read_or_refused(tmp_path, data):
     Checkpoint(tmp_path).mark(Progress("same", True, ["a"], {"expansion": {"loss": 1.0}}, 1.5))
