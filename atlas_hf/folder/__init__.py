@@ -35,6 +35,7 @@ from atlas_hf.folder.reading import (
 )
 from atlas_hf.folder.records import check_types
 from atlas_hf.folder.results import DOWNSTREAM, FIGURES, UPSTREAM, Results, TaskResult
+from atlas_hf.folder.spec import read_spec
 from atlas_hf.folder.weights import check_header, check_task_folder, load_tensors, read_tensors, tensor_bytes
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "MATRIX_PLOT", "RESULTS", "REUSE_PLOT", "SPEC", "TASK_FILES", "UPSTREAM", "WEIGHTS", "AtlasFormatError",
     "BaseModel", "Index", "Results", "TaskRecord", "TaskResult", "brief", "check_bytes", "check_header", "check_json",
     "check_size", "check_task_folder", "check_types", "file_sha256", "library_versions", "limit_of", "load_tensors",
-    "prepare", "read_bytes", "read_json", "read_tensors", "replacing", "saying_what_is_safe", "sync", "tensor_bytes",
+    "prepare", "read_bytes", "read_json", "read_spec", "read_tensors", "replacing", "saying_what_is_safe", "sync",
+    "tensor_bytes",
     "write_json",
 ]  # fmt: skip

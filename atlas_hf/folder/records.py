@@ -31,8 +31,8 @@ _PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {
 def check_types(record: Any, where: str) -> None:
     """Raise an `AtlasFormatError` that names the first field of a dataclass that is not of its annotated type.
 
-    A whole number is good for a float; `dict`, `list`, dataclasses, typed dicts and unions of these are looked into,
-    `Any` and further keys of a typed dict are not.
+    A whole number is good for a float. Lists, dicts, tuples of any length, dataclasses, typed dicts and unions of
+    these are looked into; `Any` and further keys of a typed dict are not.
 
     Args:
         record: a dataclass whose fields hold what JSON gave.
@@ -51,7 +51,8 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _in_fields(record: Any) -> Fault | None:
-    return _first((name, getattr(record, name), kind) for name, kind in _hints(type(record)).items())
+    own: Any = type(record)
+    return _first((name, getattr(record, name), kind) for name, kind in _hints(own).items())
 
 
 def _first(items: Any) -> Fault | None:
@@ -72,7 +73,7 @@ def _fault(value: Any, kind: Any) -> Fault | None:
         faults = [_fault(value, part) for part in parts]
         nearest = max(filter(None, faults), key=lambda fault: len(fault[0]))
         return None if None in faults else (*nearest[:2], f"{nearest[2]} or null" if not nearest[0] else nearest[2])
-    if origin in (list, Sequence) and isinstance(value, list):
+    if origin in (list, Sequence, tuple) and isinstance(value, tuple if origin is tuple else list):
         return _first((place, one, parts[0]) for place, one in enumerate(value))
     if origin in (dict, Mapping) and isinstance(value, dict):
         return _first((key, key, parts[0]) for key in value) or _first((k, one, parts[1]) for k, one in value.items())
@@ -81,7 +82,7 @@ def _fault(value: Any, kind: Any) -> Fault | None:
     if is_typeddict(kind) and isinstance(value, dict):
         lacks = (("." + name, None, "given") for name in sorted(kind.__required_keys__ - value.keys()))
         return next(lacks, None) or _first((k, value[k], part) for k, part in _hints(kind).items() if k in value)
-    return "", value, "a list" if origin in (list, Sequence) else "an object"
+    return "", value, "a list" if origin in (list, Sequence, tuple) else "an object"
 
 
 def _can_be_written(text: str) -> bool:

@@ -31,12 +31,12 @@ from atlas_hf.folder import (
     file_sha256,
     load_tensors,
     read_json,
+    read_spec,
     replacing,
     write_json,
 )
 from atlas_hf.hub import is_repository
 from atlas_hf.model.task_model import TaskModel
-from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig, head_arguments
 
 
@@ -142,7 +142,7 @@ def _load_task(model: TaskModel, folder: Path, name: str, record: TaskRecord) ->
 def _read_config(folder: Path, name: str, record: TaskRecord, in_features: int) -> AtlasConfig:
     """A task's settings from its two files, which must agree with one another and with `atlas.json`."""
     try:
-        spec = TaskSpec.from_dict(read_json(folder / name / SPEC))
+        spec = read_spec(folder / name)
         config = AtlasConfig(**read_json(folder / name / CONFIG))
         config.check_patterns()
     except (TypeError, ValueError) as error:

@@ -16,14 +16,12 @@ from atlas_hf.folder import (
     CONFIG,
     DOWNSTREAM,
     INDEX,
-    SPEC,
-    AtlasFormatError,
     Index,
     Results,
     TaskRecord,
     TaskResult,
-    brief,
     read_json,
+    read_spec,
 )
 from atlas_hf.hub import SHIPPED_BACKBONES, is_repository
 from atlas_hf.report.printable import mapping, md, public, real
@@ -186,10 +184,7 @@ def read_source(folder: Path, state: Path, repo_id: str | None) -> Source:
 
 def _read_task(folder: Path, position: int, name: str, record: TaskRecord, result: TaskResult | None) -> CardTask:
     path = folder / name
-    try:
-        spec = TaskSpec.from_dict(read_json(path / SPEC))
-    except (TypeError, ValueError) as error:
-        raise AtlasFormatError(f"{name}/{SPEC} is not one of atlas_hf: {brief(error)}") from error
+    spec = read_spec(path)
     # Not what is there beside them, such as a card: writing a card must not change what it says.
     size = sum((path / file).stat().st_size for file in record.files if (path / file).is_file())
     return CardTask(position, name, record, spec, read_json(path / CONFIG), result, size)

@@ -25,15 +25,14 @@ def format_results(results: Results) -> str:
     ]  # fmt: skip
     header = ["task", "chance", *counted, "parameters", "time"]
     parts += ["\nParameters added per task", table(header, rows), "\nMean coefficient of each adapter"]
-    parts.append("\n".join(f"{task.name}: {_listed(task.mean_by_member, '.3f')}" for task in tasks))
+    parts.append("\n".join(_plain(f"{task.name}: {_listed(task.mean_by_member, '.3f')}") for task in tasks))
     return "\n".join(parts)
 
 
 def format_info(index: Index, results: Results) -> str:
     """What a folder holds, with the results if there are any."""
     base = index.base_model
-    name = "".join(letter if letter.isprintable() else "?" for letter in str(base.id))  # it may come from anybody
-    lines = [f"Backbone: {name} ({base.dtype}, sha256 {base.sha256[:12]}...)"]
+    lines = [f"Backbone: {_plain(base.id)} ({base.dtype}, sha256 {_plain(base.sha256[:12])}...)"]
     rows = [
         [record.position, name, record.stage, ", ".join(record.experience) or "-", _listed(record.metrics, ".4f")]
         for name, record in index.tasks.items()
@@ -44,7 +43,7 @@ def format_info(index: Index, results: Results) -> str:
 
 def table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
     """Columns as wide as they need to be, separated by two spaces."""
-    cells = [[str(cell) for cell in row] for row in [header, *rows]]
+    cells = [[_plain(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells)
 
@@ -53,6 +52,12 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]], words: int = 
     """A Markdown table; the columns after the first `words` hold numbers, and are right-aligned."""
     lines = [header, [*["---"] * words, *["---:"] * (len(header) - words)], *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _plain(value: Any) -> str:
+    """Anything as one line: what a stranger wrote into a file must not move the cursor of a terminal."""
+    text = str(value)
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _listed(numbers: dict[str, float], form: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 from huggingface_hub import constants, hf_hub_download
 
 from atlas_hf.folder import TASK_FILES, AtlasFormatError
+from atlas_hf.folder.reading import LIMITS, Limit
 from atlas_hf.hub import (
     AccessError,
     CorruptFileError,
@@ -166,3 +167,22 @@ def test_atlas_json_that_is_too_large_or_no_json(hub, tmp_path):
     hub.foreign_commit(REPO, {"atlas.json": b"{" * (2**24 + 1)})
     with pytest.raises(AtlasFormatError, match="atlas.json has 16,777,217 bytes; more than 16,777,216 are not read"):
         fetch(hub, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [
+        ("vqa/task.json", 16),
+        ("vqa/adapter_config.json", 16),
+        ("results.json", 24),
+        ("vqa/adapter_model.safetensors", 32),
+    ],
+)
+def test_c13_files_that_are_too_large_are_not_fetched(hub, folder, tmp_path, monkeypatch, path, limit):
+    monkeypatch.setitem(LIMITS, "adapter_model.safetensors", Limit(32 * 2**20))
+    send(hub, folder)
+    hub.foreign_commit(REPO, {path: bytes(limit * 2**20 + 1)})
+    hub.clear()
+    with pytest.raises(AtlasFormatError, match=f"{REPO}/{path} has .* bytes; more than .* are not read"):
+        fetch(hub, tmp_path / "cache")
+    assert {entry.path.rpartition("/")[2] for entry in hub.requests("GET .*/resolve/")} <= {"atlas.json"}

@@ -128,11 +128,15 @@ def test_snapshot_of_a_task_learned_anew_is_not_used(hub, folder):
     assert_exactly_once(hub)
 
 
-def test_positions_must_count(folder):
+@pytest.mark.parametrize(
+    ("position", "error"),
+    [(3, "task 'snli' is number 2, not 3"), ("2", "tasks.snli.position is '2', not a whole number")],
+)
+def test_positions_must_count(folder, position, error):
     atlas = json.loads((folder / "atlas.json").read_text())
-    atlas["tasks"]["snli"]["position"] = "2"
+    atlas["tasks"]["snli"]["position"] = position
     (folder / "atlas.json").write_text(json.dumps(atlas))
-    with pytest.raises(AtlasFormatError, match="task 'snli' is number 2, not '2'"):
+    with pytest.raises(AtlasFormatError, match=error):
         finished_tasks(folder)
 
 
