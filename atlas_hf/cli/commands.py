@@ -29,12 +29,13 @@ COMMANDS = {
     "demo": "Show a model in the browser: ask it, see what it reuses, see that it forgets nothing.",
     "push-space": "Make a Space of the demo on the Hub, for a model that was pushed.",
 }
+GOES_ON = ("learn", "push", "benchmark", "push-space")  # where they stopped, when they are run again
 # The orders of each of `atlas_hf.streams.STREAMS`, which takes long to import.
 STREAMS = {"digits": ("multi-first", "mono-first"), "climb": ("multi-first", "mono-first")}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; 0, or 2 with one line on standard error where the input is at fault."""
+    """Run a command; 0, or with one line on standard error 2 where the input is at fault, 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
@@ -49,6 +50,10 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"atlas-hf {name}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        kept = "what is done is kept, and the same command goes on from there" if name in GOES_ON else "stopped"
+        print(f"\natlas-hf {name}: interrupted; {kept}", file=sys.stderr)
+        return 130
     return 0
 
 

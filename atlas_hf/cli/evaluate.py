@@ -10,7 +10,7 @@ parser = command_parser("evaluate", HELP)
 parser.add_argument("model", help="folder or Hub repository")
 parser.add_argument("--tasks", nargs="+", help="by default all")
 parser.add_argument("--revision", help="commit, branch or tag, for a repository")
-parser.add_argument("--sources", nargs="+", metavar="TASK=PLACE", help="as they were for learn, if local folders")
+parser.add_argument("--sources", nargs="+", metavar="TASK=PLACE", help="where the data are, if not where they were")
 parse = parser.parse_args
 
 
@@ -23,9 +23,9 @@ def run(options: Namespace) -> None:
 
     model = AtlasModel.from_pretrained(options.model, revision=options.revision, tasks=options.tasks)
     folder = learned_folder(options.model, options.revision)
-    about = Results.load(folder).description
+    results = Results.load(folder)
     args = AtlasTrainingArguments(output_dir=".", report_to="none")
     for name in options.tasks or model.tasks:
-        spec, data = scored_on(folder, about, name, options.sources)
+        spec, data = scored_on(folder, results, name, options.sources)
         metrics = evaluate_task(model, name, data, args)
         print(f"{name}: {spec.metric} {metrics[spec.metric]:.4f}  loss {metrics['loss']:.4f}", flush=True)

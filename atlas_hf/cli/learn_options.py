@@ -5,6 +5,7 @@
 import re
 from argparse import Namespace, RawDescriptionHelpFormatter
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,9 +129,10 @@ def take_file(parser: Any, argv: list[str]) -> list[str]:
     values = {str(name).replace("-", "_"): value for name, value in lines.items()}
     known = {one.name for group in parser.dataclass_types for one in fields(group)}
     if unknown := [name for name in values if name not in known]:
+        meant = [close for name in unknown for close in get_close_matches(name, known, n=1)]
         raise ValueError(
             f"{argv[0]} has {', '.join(map(repr, unknown))}, no option of atlas-hf learn; `atlas-hf learn --help` "
-            "lists them."
+            "lists them." + (f" Did you mean {', '.join(meant)}?" if meant else "")
         )
     options = []
     for name, value in values.items():

@@ -12,6 +12,7 @@ from datasets import DatasetDict
 from atlas_hf.cli.learn_options import OwnDataArguments, read_yaml
 from atlas_hf.data.own_data import own_task
 from atlas_hf.folder import INDEX, Index, check_size
+from atlas_hf.hub import check_data_set, is_repository
 from atlas_hf.tasks import TaskSpec, check_task_name
 
 Loaded = tuple[TaskSpec, DatasetDict]
@@ -28,6 +29,7 @@ class OwnTask:
 
     def load(self) -> Loaded:
         """The task with its data, checked as `own_task` checks them."""
+        _check_place(self.data)
         return own_task(self.data, self.spec.name, spec=self.spec, seed=self.seed)
 
     def to_yaml(self) -> str:
@@ -81,6 +83,7 @@ def _asked_for(options: OwnDataArguments, seed: int) -> tuple[OwnTask, Loaded]:
         "text_columns": options.text_column and [column for column in options.text_column if column],
     }
     columns |= {key: getattr(options, key) for key in ("label_column", "choices_column", "problem_type")}
+    _check_place(options.data)
     loaded = own_task(options.data, name, seed=seed, **columns)
     return OwnTask(loaded[0], _absolute(options.data), seed), loaded
 
@@ -98,6 +101,12 @@ def _again(folder: Path, name: str) -> Loaded:
 def spec_path(folder: Path, name: str) -> Path:
     """Where a folder keeps what an own task is: beside the tasks, and not for the Hub, as it names a local place."""
     return folder / f"{name}.yaml"
+
+
+def _check_place(place: str) -> None:
+    """Data of the Hub can be had, or a `HubError` says so: `datasets` tries for minutes without a network."""
+    if not Path(place).exists() and is_repository(place):
+        check_data_set(place)
 
 
 def _absolute(place: str) -> str:

@@ -26,7 +26,7 @@ parser.add_argument("folder", type=Path, help="what `atlas-hf learn` wrote")
 parser.add_argument("--tasks", nargs="+", required=True)
 parser.add_argument("--threshold", type=float, default=0.01, help="drop what adds a smaller share; default 0.01")
 parser.add_argument("--output", type=Path, required=True, help="a new folder")
-parser.add_argument("--sources", nargs="+", metavar="TASK=PLACE", help="as they were for learn, if local folders")
+parser.add_argument("--sources", nargs="+", metavar="TASK=PLACE", help="where the data are, if not where they were")
 
 
 def parse(argv: list[str]) -> Namespace:
@@ -56,7 +56,7 @@ def run(options: Namespace) -> None:
     if alone := [name for name in names if name not in reusing]:
         raise ValueError(f"{alone} reuse no other task, so there is nothing to prune; those that do are {reusing}.")
     results = Results.load(folder)
-    data = {name: scored_on(folder, results.description, name, options.sources)[1] for name in names}
+    data = {name: scored_on(folder, results, name, options.sources)[1] for name in names}
     model = AtlasModel.from_pretrained(folder)
     for name in names:
         _prune(model, results, name, data[name], options.threshold)

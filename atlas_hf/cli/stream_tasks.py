@@ -1,6 +1,7 @@
 """Tasks of the built-in streams, to learn from, and the tasks of a learned folder, to score on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from datasets import Dataset, DatasetDict
 
 from atlas_hf import streams
 from atlas_hf.cli.own_tasks import OwnTask, spec_path
-from atlas_hf.folder import INDEX
+from atlas_hf.folder import INDEX, Results
 from atlas_hf.hub import locate
 from atlas_hf.tasks import TaskSpec
 
@@ -46,24 +47,40 @@ def learned_folder(model_id: str, revision: str | None) -> Path:
     return folder
 
 
-def scored_on(
-    folder: Path, about: Mapping[str, Any], name: str, sources: Sequence[str] | None
-) -> tuple[TaskSpec, Dataset]:
-    """The test data of a task: its own, if it was learned from `--data` and is still where it was, or the stream's.
+def scored_on(folder: Path, results: Results, name: str, sources: Sequence[str] | None) -> tuple[TaskSpec, Dataset]:
+    """The test data of a task: its own, if it was learned from `--data`, or the stream's.
 
-    `about` is the description in the folder's `results.json`; `sources` are `TASK=PLACE` ..., for tasks that are not
-    read from the Hub. Raises a `ValueError` if the task's data are not known.
+    `results` are the folder's; `sources` are `TASK=PLACE` ..., for data that are elsewhere than the folder says, or
+    not read from the Hub. Raises a `ValueError` if the task's data are not known, gone or changed.
     """
-    own = spec_path(folder, name)
+    about, own = results.description, spec_path(folder, name)
     if own.is_file():
-        spec, data = OwnTask.read(own).load()
-        return spec, data["test"]
+        return _own_data(own, results, _read_sources(sources).get(name))
     if about.get("stream") not in streams.STREAMS:
-        raise ValueError(f"Task '{name}' was not learned from a built-in stream; use AtlasTrainer.evaluate.")
+        raise ValueError(
+            f"The data of task '{name}' are not known here: it was not learned from a built-in stream, and there is "
+            f"no {own}, which atlas-hf learn --data writes and does not push. Use evaluate_task of atlas_hf.training."
+        )
     elsewhere = about.get("sources", {}) | _read_sources(sources, about["stream"])
     settings = {size: about[size] for size in ("validation_size", "test_size")} | _stream_options(elsewhere)
     stream = streams.get(about["stream"])
     spec, data = stream.load_task(name, train_size=1, seed=about["stream_seed"], **settings)
+    return spec, data["test"]
+
+
+def _own_data(path: Path, results: Results, place: str | None) -> tuple[TaskSpec, Dataset]:
+    """The test rows of an own task, whose file is `path`, if its data are those that it was learned from."""
+    task = OwnTask.read(path)
+    task, remedy = replace(task, data=place or task.data), f"--sources {task.spec.name}=PLACE says where they are now."
+    if Path(task.data).is_absolute() and not Path(task.data).exists():
+        raise ValueError(f"The data of task '{task.spec.name}' are no longer at {task.data}. {remedy}")
+    spec, data = task.load()
+    then = [record.train_examples for record in results.tasks if record.name == spec.name]
+    if then and then != [len(data["train"])]:
+        raise ValueError(
+            f"The data of task '{spec.name}' at {task.data} have changed: {len(data['train'])} rows to train on, "
+            f"where it was learned from {then[0]}. Rows that it knows could be among the others. {remedy}"
+        )
     return spec, data["test"]
 
 
@@ -72,11 +89,11 @@ def _stream_options(sources: Mapping[str, str]) -> dict[str, Any]:
     return {"sources": dict(sources)} if sources else {}
 
 
-def _read_sources(items: Sequence[str] | None, stream: str) -> dict[str, str]:
+def _read_sources(items: Sequence[str] | None, stream: str | None = None) -> dict[str, str]:
     """`TASK=PLACE` ... as a dict; a `ValueError` for anything else, or a stream that is not from the Hub."""
     items = items or ()
     pairs = [item.partition("=") for item in items]
-    if any(not (name and place) for name, _, place in pairs) or (pairs and stream != "climb"):
+    if any(not (name and place) for name, _, place in pairs) or (pairs and stream not in (None, "climb")):
         raise ValueError(
             f"--sources is {' '.join(items)}; give TASK=PLACE, a task of the stream 'climb' and a Hub id or folder."
         )

@@ -95,10 +95,11 @@ def visit(start: Place, model_id: str, revision: str = "", token: str = "") -> P
         return start
     if "/" not in model_id or not hub.is_repository(model_id) or Path(model_id).exists():
         raise ValueError(f"{model_id!r} is no repository of the Hub. Write it as owner/name, such as me/digits-atlas.")
+    hub.check_request(model_id, wanted, token or None)
     own = model_id == start.id
     rights = start.token if own else token or False
     if not own:
-        hub.until_done(lambda: HfApi(token=rights).auth_check(model_id), f"read {model_id}", BRIEF)
+        hub.until_done(lambda: HfApi(token=rights).auth_check(model_id), f"read {model_id}", BRIEF, first_contact=True)
     return _on_hub(model_id, wanted, rights)
 
 

@@ -6,7 +6,7 @@ Knows files, not models; may import `folder`. In the order of imports: `checks`,
 """
 
 from atlas_hf.hub.backbones import SHIPPED_BACKBONES, local_or_id
-from atlas_hf.hub.checks import is_repository
+from atlas_hf.hub.checks import check_request, is_repository
 from atlas_hf.hub.errors import (
     AccessError,
     CorruptFileError,
@@ -21,11 +21,12 @@ from atlas_hf.hub.folder import Finished, finished_tasks, snapshot
 from atlas_hf.hub.loading import download, load_backbone, locate, read_backbone
 from atlas_hf.hub.pushing import FilledSpace, Pushed, fill_space, push
 from atlas_hf.hub.retry import Retry, until_done
-from atlas_hf.hub.target import check_login, ensure_writable_repo
+from atlas_hf.hub.target import check_data_set, check_login, ensure_writable_repo
 
 __all__ = [
     "SHIPPED_BACKBONES", "AccessError", "CorruptFileError", "FilledSpace", "Finished", "FolderError", "HubError",
-    "HubUnavailableError", "NoTasksError", "PushConflictError", "PushRejectedError", "Pushed", "Retry", "check_login",
-    "download", "ensure_writable_repo", "fill_space", "finished_tasks", "is_repository", "load_backbone",
-    "local_or_id", "locate", "push", "read_backbone", "snapshot", "until_done",
+    "HubUnavailableError", "NoTasksError", "PushConflictError", "PushRejectedError", "Pushed", "Retry",
+    "check_data_set", "check_login", "check_request", "download", "ensure_writable_repo", "fill_space",
+    "finished_tasks", "is_repository", "load_backbone", "local_or_id", "locate", "push", "read_backbone", "snapshot",
+    "until_done",
 ]  # fmt: skip

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.constants import is_offline_mode
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from atlas_hf.folder import CARD
 from atlas_hf.hub.checks import check_request, check_token
-from atlas_hf.hub.errors import AccessError, PushConflictError
+from atlas_hf.hub.errors import AccessError, HubUnavailableError, PushConflictError
 from atlas_hf.hub.retry import Retry, until_done
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,21 @@ def check_login(token: str | bool | None = None, *, endpoint: str | None = None,
     """
     check_token(token)
     until_done(HfApi(endpoint=endpoint, token=token).whoami, "log in to the Hub", retry, first_contact=True)
+
+
+def check_data_set(repo_id: str, *, endpoint: str | None = None, retry: Retry = Retry(tries=2)) -> None:  # noqa: B008
+    """Makes sure that the Hub answers and has this data set; offline, its cache is all that counts. Raises as
+    `check_login`.
+    """
+    if is_offline_mode():
+        return
+    try:
+        what = f"look up the data set {repo_id}"
+        until_done(lambda: HfApi(endpoint=endpoint).dataset_info(repo_id), what, retry, first_contact=True)
+    except HubUnavailableError as error:
+        raise HubUnavailableError(
+            f"{error} A folder needs none, nor does what is in the cache already, with HF_HUB_OFFLINE=1."
+        ) from error
 
 
 @dataclass(frozen=True)

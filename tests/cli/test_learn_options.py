@@ -129,6 +129,7 @@ def test_what_the_line_says_counts(tmp_path):
     ("text", "error"),
     [
         ("nonsense: 1\noutput: x\n", r"run.yaml has 'nonsense', no option of atlas-hf learn; `atlas-hf learn --help`"),
+        ("learning_rat: 1\noutptu: x\n", "lists them. Did you mean learning_rate, output?"),
         ("[", "run.yaml is no YAML: "),
         ("", "run.yaml holds no `option: value` lines"),
         ("- output\n", "run.yaml holds no `option: value` lines"),

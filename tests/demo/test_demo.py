@@ -281,6 +281,25 @@ def test_the_machines_own_private_model_is_shown_to_all(server):
     assert [task.name for task in visit(place, SECRET, "task-01-entailment").tasks] == ["entailment"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        (
+            (MODEL, "a\0b", ""),
+            "The revision 'a.x00b' is empty or has a character that cannot be in one. Give a branch",
+        ),
+        ((MODEL, "two words", ""), "The revision 'two words' is empty or has a character that cannot be in one"),
+        ((MODEL, "", "hf_a\nb"), "The token is empty or has a character that cannot be in one, such as a space or a"),
+        ((MODEL, "", "hf_é"), "The token is empty or has a character that cannot be in one"),
+    ],
+)
+def test_c10_what_can_be_no_revision_or_token_is_told_as_that(server, demo, asked, text):
+    server.clear()
+    with pytest.raises(Mistake, match=text) as error:
+        demo.open(*asked)
+    assert not server.requests() and "hf_" not in str(error.value)
+
+
 def test_a_hub_that_is_down(server, demo):
     server.fault(".*", 503, times=99)
     with pytest.raises(Mistake, match="The Hub cannot be reached, or does not answer. The model that is open stays."):

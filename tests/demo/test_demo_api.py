@@ -76,6 +76,14 @@ def test_a_repository_at_a_revision(client, served):
         ({"task": "text-class", "text": "one", "model": "user/nothing"}, "There is no public repository user/nothing"),
         ({"task": "text-class", "text": "one", "model": SECRET}, "if it is private, give a token that reads it"),
         ({"task": "text-class", "text": "one", "model": OTHER}, f"{OTHER} is no model of atlas_hf"),
+        (
+            {"task": "text-class", "text": "one", "model": MODEL, "revision": "a\0"},
+            "a character that cannot be in one",
+        ),
+        (
+            {"task": "text-class", "text": "one", "model": MODEL, "token": "hf_\na"},
+            "a character that cannot be in one",
+        ),
         ({"task": "text-class", "text": "one", "model": MODEL, "revision": "v9"}, f"{MODEL} has no such revision"),
         ({"task": "text-class", "text": "one", "model": "/etc"}, "'/etc' is no repository of the Hub"),
         ({"task": "text-class", "text": "one", "after": 9}, "The model has 8 tasks; choose one of 1 to that, not 9."),
