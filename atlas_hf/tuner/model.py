@@ -47,7 +47,9 @@ class AtlasTuner(BaseTuner):
         self.atlas_head = nn.ModuleDict()
         # Looked up in every training step, where a walk through the modules of all tasks would take long.
         self.sites: dict[str, AtlasLayer] = {}
-        paths = [path for path, _ in model.named_parameters()]
+        # What an earlier `get_peft_model` put into the model is no part of it: PEFT warns of that, and goes on.
+        inside = (f".{self.prefix}", ".modules_to_save.")
+        paths = [path for path, _ in model.named_parameters() if not any(part in path for part in inside)]
         self._base_parts = {part for path in paths for part in path.split(".")} | {"base_model", "model"}
         self._checkpointed = [module for module in model.modules() if hasattr(module, "gradient_checkpointing")]
         self._statistics = [module for module in model.modules() if isinstance(module, _BatchNorm)]

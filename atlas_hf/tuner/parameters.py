@@ -1,7 +1,7 @@
 """What every task owns at a site, where it starts, and what of it trains."""
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -41,10 +41,9 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         self.may_train: set[str] = set()
 
     @property
-    def frozen_peft_weight_names(self) -> dict[str, tuple[str, ...]]:  # type: ignore[override]  # PEFT: an attribute
+    def frozen_peft_weight_names(self) -> Mapping[str, tuple[str, ...]]:  # type: ignore[override]  # an attribute
         """What stays frozen of each task that may train, by its stage now: PEFT asks whenever it lets one train."""
-        names = self.may_train & self.atlas_config.keys()
-        return {name: STAGES[self.atlas_config[name].stage].frozen for name in names}
+        return _Frozen(self)
 
     def update_layer(self, adapter_name: str, config: AtlasConfig) -> None:
         """Add a task's parameters. Raises `ValueError` if `num_heads` does not divide this site's width."""
@@ -178,6 +177,24 @@ class TaskParameters(nn.Module, BaseTunerLayer):
     def unmerge(self) -> None:
         """As PEFT's of what was not merged."""
         warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
+
+
+class _Frozen(Mapping[str, tuple[str, ...]]):
+    """A view, so that what PEFT holds of it knows no task that was deleted since."""
+
+    def __init__(self, site: TaskParameters) -> None:
+        self._site = site
+
+    def __getitem__(self, task: str) -> tuple[str, ...]:
+        if task not in self._site.may_train:
+            raise KeyError(task)
+        return STAGES[self._site.atlas_config[task].stage].frozen
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._site.may_train & self._site.atlas_config.keys())
+
+    def __len__(self) -> int:
+        return len(self._site.may_train & self._site.atlas_config.keys())
 
 
 def slots(task: str, sites: Mapping[str, TaskParameters], heads: nn.ModuleDict) -> dict[str, tuple[nn.Module, str]]:

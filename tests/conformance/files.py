@@ -36,11 +36,38 @@ CASES: dict[str, dict[str, list[Any]]] = {
         "PEFT_SEQ_CLS_MODELS_TO_TEST": [name for name in MODELS if name.endswith("Classification")],
     },
 }
-# Tests of something else than a tuner in general, by a pattern of their names.
-LEFT_OUT: dict[str, str] = {}
-# Tests that do not apply.
+# Errors that end a test because it does what does not apply, by their words.
+NOT_APPLICABLE: dict[str, str] = {
+    "An ATLAS adapter cannot be merged": "merges, and an ATLAS adapter's coefficients depend on the input",
+    "a site must be a linear module": "adapts a module that is not linear, and ATLAS adapts linear ones only",
+    "is a causal decoder. ATLAS needs an encoder": "adapts a causal decoder, and ATLAS needs an encoder",
+    "has an encoder and a decoder. ATLAS needs": "adapts an encoder with its decoder, and ATLAS needs an encoder",
+    "LocalEntryNotFoundError": "needs a model or a file from the Hub, and the run has no network",
+    "OfflineModeIsEnabled": "needs a model or a file from the Hub, and the run has no network",
+    "We couldn't connect to": "needs a model or a file from the Hub, and the run has no network",
+    "Hotswapping only supports LORA": "PEFT swaps the weights of LoRA only",
+    "is not compatible with the `PeftMixedModel`": "PEFT has a closed list of what its mixed model takes",
+}
+# Tests that do not apply, by their names.
+_INSIDE = "reads LoRA's own attributes (lora_A, r, scaling), parameter names or counts"
+_NO_SUM = "adds adapters up (add_weighted_adapter), which no method but LoRA and its kin has"
 SKIPPED: dict[str, str] = {
     r"test_disable_adapters\[.*reference": (
         "the reference variant weights x itself, as the released code does: no identity at the start"
     ),
+    r"weighted_adapter|modules_to_save_merging_adapters": _NO_SUM,
+    r"TestLayerRepr|test_loading_adapter_preserves_custom|test_multiple_active_adapters_forward": _INSIDE,
+    r"TestRequiresGrad::test_requires_grad_(lora|modules_to_save|follows_inference_mode_modules)": _INSIDE,
+    r"TestDynamicDispatch": "registers layers of the user's own with LoRA",
+    r"test_default_target_modules_(list_of_str|str)": "puts default sites into LoRA's own table",
+    r"TestHotSwapping": "PEFT swaps the weights of LoRA only",
+    r"TestLoraInitialization|TestCordaInitialization|TestEvaInitialization": "how LoRA's own weights start",
+    r"TestScaling|TestRankAndAlphaPattern": "LoRA's own scaling, ranks and alphas",
+    r"test_(module_type|adapter_model_type|peft_types|nb_params)_|test_model_status_with_modules_to_save": _INSIDE,
+    r"TestTunerStateDictKeyPrefixes": _INSIDE,
+    r"test_get_modules_tied": "finds tied embeddings, which no linear site is",
+    r"TestBaseModelRevision|test_from_pretrained_cache_dir_remote": (
+        "needs a model of another revision from the Hub, and the run has no network"
+    ),
+    r"test_custom_models_dont_have_transformers_tag": "PEFT's card has tags for PEFT's own methods only",
 }
