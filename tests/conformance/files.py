@@ -45,6 +45,7 @@ NOT_APPLICABLE: dict[str, str] = {
     "LocalEntryNotFoundError": "needs a model or a file from the Hub, and the run has no network",
     "OfflineModeIsEnabled": "needs a model or a file from the Hub, and the run has no network",
     "We couldn't connect to": "needs a model or a file from the Hub, and the run has no network",
+    "Can't find 'adapter_config.json' at 'peft-internal-testing": "needs a file from the Hub, and there is no network",
     "Hotswapping only supports LORA": "PEFT swaps the weights of LoRA only",
     "is not compatible with the `PeftMixedModel`": "PEFT has a closed list of what its mixed model takes",
 }
