@@ -56,7 +56,9 @@ class AtlasTuner(BaseTuner):
         self.atlas_head = nn.ModuleDict()
         # Looked up in every training step, where a walk through the modules of all tasks would take long.
         self.sites: dict[str, AtlasLayer] = {}
-        paths = [path for path, _ in model.named_parameters()]
+        # What an earlier `get_peft_model` put into the model is no part of it: PEFT warns of that, and goes on.
+        inside = (f".{self.prefix}", ".modules_to_save.")
+        paths = [path for path, _ in model.named_parameters() if not any(part in path for part in inside)]
         self._base_parts = {part for path in paths for part in path.split(".")} | {"base_model", "model"}
         self._checkpointed = [module for module in model.modules() if hasattr(module, "gradient_checkpointing")]
         self._statistics = [module for module in model.modules() if isinstance(module, _BatchNorm)]
@@ -116,8 +118,16 @@ class AtlasTuner(BaseTuner):
             trains = adapter_name in self.active_adapters and not config.inference_mode
             head.requires_grad_(trains and self._head_trains(adapter_name))
             self.atlas_head[adapter_name] = head.to(place)
+        for reused in config.experience:
+            self._freeze(reused)
         if not config.inference_mode:
             self._warn_of_finished([adapter_name])
+
+    def _freeze(self, task: str) -> None:
+        for site in self.sites_of(task).values():
+            site.let_train(task, False)
+        if task in self.atlas_head:
+            self.atlas_head[task].requires_grad_(False)
 
     @contextmanager
     def _heads_as_they_are(self) -> Iterator[None]:

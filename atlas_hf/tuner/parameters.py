@@ -39,10 +39,9 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         self.merged_adapters = []
 
     @property
-    def frozen_peft_weight_names(self) -> dict[str, tuple[str, ...]]:  # type: ignore[override]  # PEFT: an attribute
+    def frozen_peft_weight_names(self) -> Mapping[str, tuple[str, ...]]:  # type: ignore[override]  # an attribute
         """What stays frozen of each task, by its stage now: PEFT asks whenever it lets one train."""
-        trained = {name: trained_parts(name, self.atlas_config) for name in self.atlas_config}
-        return {name: tuple(part for part in PARTS if part not in parts) for name, parts in trained.items()}
+        return _Frozen(self)
 
     def update_layer(self, adapter_name: str, config: AtlasConfig) -> None:
         """Add a task's parameters. Raises `ValueError` if `num_heads` does not divide this site's width."""
@@ -62,7 +61,7 @@ class TaskParameters(nn.Module, BaseTunerLayer):
             nn.init.zeros_(up.bias)
         self._move_adapter_to_device_of_base_layer(adapter_name)
         # Those that were here before stay as they are, as PEFT has it since 0.21.
-        self._let_train(adapter_name, adapter_name in self.active_adapters and not config.inference_mode)
+        self.let_train(adapter_name, adapter_name in self.active_adapters and not config.inference_mode)
 
     def _first_queries(self, config: AtlasConfig) -> Tensor:
         """Where the queries over the experience start, (K, Q, D); see `AtlasConfig.init_queries`."""
@@ -139,7 +138,7 @@ class TaskParameters(nn.Module, BaseTunerLayer):
                 tensor.requires_grad_(owner in trained)
         self._active_adapter = names
 
-    def _let_train(self, task: str, trains: bool) -> None:
+    def let_train(self, task: str, trains: bool) -> None:
         """Make what a task's stage trains trainable, or nothing of it."""
         trained = trained_parts(task, self.atlas_config) if trains else ()
         for part in self.adapter_layer_names:
@@ -189,6 +188,23 @@ class TaskParameters(nn.Module, BaseTunerLayer):
     def unmerge(self) -> None:
         """As PEFT's of what was not merged."""
         warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
+
+
+class _Frozen(Mapping[str, tuple[str, ...]]):
+    """A view, so that what PEFT holds of it knows no task that was deleted since."""
+
+    def __init__(self, site: TaskParameters) -> None:
+        self._configs = site.atlas_config
+
+    def __getitem__(self, task: str) -> tuple[str, ...]:
+        trained = trained_parts(task, self._configs)
+        return tuple(part for part in PARTS if part not in trained)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._configs)
+
+    def __len__(self) -> int:
+        return len(self._configs)
 
 
 def slots(task: str, sites: Mapping[str, TaskParameters], heads: nn.ModuleDict) -> dict[str, tuple[nn.Module, str]]:

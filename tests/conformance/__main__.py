@@ -13,9 +13,10 @@ import tarfile
 from importlib.metadata import version
 from pathlib import Path
 
+from files import FILES
+
 HERE = Path(__file__).parent
 CACHE = HERE.parent.parent / ".conformance"
-FILES = ("test_custom_models.py", "test_feature_extraction_models.py")
 
 
 def fetch(release: str) -> Path:

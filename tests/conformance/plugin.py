@@ -2,82 +2,129 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import Any
 
+import peft
 import pytest
-import torch
-from transformers import (
-    BertConfig,
-    BertModel,
-    DebertaV2Config,
-    DebertaV2Model,
-    RobertaConfig,
-    RobertaModel,
-)
+import stand_ins
+from _pytest.mark.structures import ParameterSet
+from files import CASES, FILES, NOT_APPLICABLE, SKIPPED
+from huggingface_hub.errors import OfflineModeIsEnabled
+from peft import LoraConfig, PeftConfig
 
 from atlas_hf import AtlasConfig
 
-SIZES = {
-    "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 5, "num_attention_heads": 4, "intermediate_size": 37,
-}  # fmt: skip
-MODELS = {
-    "tiny-bert": lambda: BertModel(BertConfig(**SIZES)),
-    "tiny-roberta": lambda: RobertaModel(RobertaConfig(**SIZES)),
-    "tiny-deberta-v2": lambda: DebertaV2Model(DebertaV2Config(**SIZES)),
-}
-FOLDER = TemporaryDirectory()
-
-
-def model_folders() -> list[str]:
-    folders = []
-    for name, build in MODELS.items():
-        torch.manual_seed(0)
-        folders.append(str(Path(FOLDER.name) / name))
-        build().save_pretrained(folders[-1])
-    return folders
+stand_ins.load_from_here()
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
-    """The lists by which PEFT's tests are parametrised are replaced before the tests are made from them."""
-    if module_path.stem not in ("test_custom_models", "test_feature_extraction_models"):
+    """What PEFT's tests are parametrised by is replaced before the tests are made from it."""
+    if module_path.name not in FILES:  # pytest asks for every file beside those that are run
         return
+    import_module("tests.testing_utils").hub_online_once = lambda _: nullcontext()
     module = import_module(f"tests.{module_path.stem}")
-    if module_path.stem == "test_feature_extraction_models":
-        module.ALL_CONFIGS[:] = [(AtlasConfig, {"task_type": "FEATURE_EXTRACTION", "target_modules": None, "r": 4})]
-        module.PEFT_FEATURE_EXTRACTION_MODELS_TO_TEST[:] = model_folders()
-    if module_path.stem == "test_custom_models":
-        cases = {
-            "one linear": {"target_modules": ["lin0"]},
-            "two linears": {"target_modules": ["lin0", "lin1"]},
-            "a pattern": {"target_modules": r".*lin\d"},
-            "channel weighting": {"target_modules": ["lin0"], "weighting": "channel", "num_queries": 3},
-            "reference": {"target_modules": ["lin0"], "variant": "reference"},
-        }
-        module.TEST_CASES[:] = [
-            (f"ATLAS {name}", "MLP", AtlasConfig, {"r": 4} | kwargs) for name, kwargs in cases.items()
-        ]
+    for name, rows in CASES.get(module_path.stem, {}).items():
+        getattr(module, name)[:] = rows
+    for function in _tests(module):
+        for mark in getattr(function, "pytestmark", []):
+            if mark.name == "parametrize" and isinstance(mark.args[1], (list, tuple)):
+                found = [kept for row in mark.args[1] for kept in _row(row)]
+                if len(found) != len(mark.args[1]):
+                    mark.kwargs.pop("ids", None)
+                object.__setattr__(mark, "args", (mark.args[0], found))  # frozen, and some lists are tuples
+    if hasattr(module, "LoraConfig"):
+        module.LoraConfig = stand_ins.AsLora
+
+
+def _tests(module: ModuleType) -> list[Any]:
+    owners = [module, *(value for value in vars(module).values() if inspect.isclass(value))]
+    return [value for owner in owners for name, value in vars(owner).items() if name.startswith("test_")]
+
+
+def _row(row: Any) -> list[Any]:
+    """A row of parameters: as it is, with ATLAS for LoRA, or none if it is of another method or LoRA's own."""
+    values = row.values if isinstance(row, ParameterSet) else row if isinstance(row, tuple) else (row,)
+    if not any(_is_config(value) for value in values) or any(_is_atlas(value) for value in values):
+        return [row]
+    if any(_is_config(value) and not _is_lora(value) for value in values):
+        return []
+    try:
+        found = tuple(_value(value) for value in values)
+    except stand_ins.LoraOnlyError:
+        return []
+    if isinstance(row, ParameterSet):
+        return [row._replace(values=found)]
+    return [found if isinstance(row, tuple) else found[0]]
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, LoraConfig):
+        return stand_ins.as_atlas(value)
+    if value is LoraConfig:
+        return AtlasConfig
+    return stand_ins.translated(value) if isinstance(value, dict) else value
+
+
+def _is_config(value: Any) -> bool:
+    return isinstance(value, PeftConfig) or (inspect.isclass(value) and issubclass(value, PeftConfig))
+
+
+def _is_atlas(value: Any) -> bool:
+    return isinstance(value, AtlasConfig) or value is AtlasConfig
+
+
+def _is_lora(value: Any) -> bool:
+    return type(value) is LoraConfig or value is LoraConfig
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Only the tests that were given an `AtlasConfig`."""
-    mine = [item for item in items if AtlasConfig in getattr(getattr(item, "callspec", None), "params", {}).values()]
+    """Only the tests that were given an `AtlasConfig`, or name LoRA's for want of a method in general."""
+    mine = [item for item in items if _concerns_a_tuner(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in mine])
     items[:] = mine
     for item in mine:
-        if item.originalname == "test_disable_adapters" and item.callspec.params["config_kwargs"].get("variant"):
-            reason = "the reference variant weights x itself, as the released code does: no identity at the start"
-            item.add_marker(pytest.mark.skip(reason=reason))
+        for pattern, reason in SKIPPED.items():
+            if re.search(pattern, item.nodeid):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _concerns_a_tuner(item: Any) -> bool:
+    values = getattr(getattr(item, "callspec", None), "params", {}).values()
+    if any(_is_config(value) for value in values):
+        return any(_is_atlas(value) for value in values)
+    source = inspect.getsource(item.function) + (inspect.getsource(item.cls) if item.cls else "")
+    others = [name for name in vars(peft) if name.endswith("Config") and name not in ("LoraConfig", "PeftConfig")]
+    return "LoraConfig" in source and not any(name in inspect.getsource(item.function) for name in others)
+
+
+@contextmanager
+def _what_does_not_apply() -> Iterator[None]:
+    """A test is skipped at the place where it does what does not apply: what it checked before counts as run."""
+    try:
+        yield
+    except (NotImplementedError, ValueError, OSError, OfflineModeIsEnabled) as error:
+        for words, reason in NOT_APPLICABLE.items():
+            if words in f"{type(error).__name__}: {error}":
+                pytest.skip(reason)
+        raise
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
-    """A test that merges is skipped at the place where it does: what it checked before then counts as run."""
-    try:
+    """Around each test."""
+    with _what_does_not_apply():
         return (yield)
-    except NotImplementedError as error:
-        if "An ATLAS adapter cannot be merged" not in str(error):
-            raise
-        pytest.skip("merges, and an ATLAS adapter cannot be merged: its coefficients depend on the input")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: Any, request: Any) -> Iterator[None]:
+    """Around what each test is given."""
+    with _what_does_not_apply():
+        return (yield)

@@ -197,3 +197,32 @@ def test_wrong_names_lengths_and_targets_in_pefts_words():
     assert list(model.peft_config) == ["a", "b"] and model.active_adapters == ["a"]
     with pytest.warns(UserWarning, match="Already unmerged. Nothing to do."):
         model.unmerge_adapter()
+
+
+def test_a_second_get_peft_model_on_the_same_model_warns_and_works():
+    model = layers()
+    get_peft_model(model, on("one"))
+    with pytest.warns(UserWarning, match="You are trying to modify a model with PEFT for a second time"):
+        again = get_peft_model(model, on("one"))
+    assert trains(again, "default") == {True}
+
+
+def test_a_deleted_adapter_leaves_nothing_behind():
+    model = get_peft_model(layers(), on("one"))
+    site = model.base_model.model.one
+    frozen = site.frozen_peft_weight_names
+    assert frozen["default"] == ("atlas_experience_query",) and list(frozen) == ["default"] and len(frozen) == 1
+    model.delete_adapter("default")
+    assert "default" not in frozen and "default" not in site.atlas_config
+
+
+def test_what_somebody_froze_or_opened_stays_so_when_an_adapter_is_loaded(tmp_path):
+    get_peft_model(layers(), on("one")).save_pretrained(tmp_path)
+    model = get_peft_model(layers(), on("one"))
+    site = model.base_model.model.one
+    site.base_layer.weight.requires_grad_(True)
+    site.atlas_down["default"].weight.requires_grad_(False)
+    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    model.load_adapter(tmp_path, "other")
+    after = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    assert {name: after[name] for name in before} == before and trains(model, "other") == {False}
