@@ -120,9 +120,7 @@ def check_tasks_of_model(model: AtlasModel, folder: Path) -> None:
             "holds them, with a stream that begins with them."
         )
     tensors = {name: model.base_model.task_tensors(name) for name in here}
-    saved = {
-        name: load_tensors(folder / name / WEIGHTS, tensors[name], index[name].files[WEIGHTS]) for name in here
-    }
+    saved = {name: load_tensors(folder / name / WEIGHTS, tensors[name], index[name].files[WEIGHTS]) for name in here}
     changed = [name for name in here if any(not equal(saved[name][key], tensors[name][key]) for key in saved[name])]
     if changed:
         raise ValueError(f"The tasks {changed} of the model are not those that {folder} holds. {remedy}")
