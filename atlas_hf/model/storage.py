@@ -37,6 +37,7 @@ from atlas_hf.folder import (
 )
 from atlas_hf.hub import is_repository
 from atlas_hf.model.task_model import TaskModel
+from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig, head_arguments
 
 
@@ -171,10 +172,7 @@ def spec_beside(
             path = Path(hf_hub_download(str(model_id), SPEC, subfolder=subfolder, revision=revision, **options))
         except EntryNotFoundError:
             return None
-    try:
-        return replace(TaskSpec.from_dict(read_json(path)), name=name)
-    except (TypeError, ValueError) as error:
-        raise AtlasFormatError(f"{path} is not a record of atlas_hf: {error}") from error
+    return replace(read_spec(path.parent), name=name)
 
 
 def _forget(model: TaskModel, names: Sequence[str], active: str, training: bool, trainable: bool) -> None:
