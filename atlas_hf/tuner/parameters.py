@@ -132,20 +132,27 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
         active = () if inference_mode else self.atlas_config.keys() & set(names)
         trained = {(name, part) for name in active for part in trained_parts(name, self.atlas_config)}
-        for owner, tensor in self._owned():
-            if tensor.requires_grad != (owner in trained) and tensor.is_leaf:
-                tensor.requires_grad_(owner in trained)
+        for owner, tensor in self._training():
+            if owner not in trained and tensor.is_leaf:
+                tensor.requires_grad_(False)
+        for part in self.adapter_layer_names:
+            for name in (name for name in active if (name, part) in trained and name in getattr(self, part)):
+                value = getattr(self, part)[name]
+                for tensor in value.parameters() if isinstance(value, nn.Module) else [value]:
+                    tensor.requires_grad_(tensor.requires_grad or tensor.is_leaf)
         self._active_adapter = names
 
-    def _owned(self) -> Iterator[tuple[tuple[str, str], Tensor]]:
-        """Every parameter of every task here, by task and part; quickly, for there may be thousands."""
+    def _training(self) -> Iterator[tuple[tuple[str, str], Tensor]]:
+        """What requires a gradient here, by task and part; quickly, for there may be thousands that do not."""
         for part in self.adapter_layer_names:
             owner = getattr(self, part)
             for name, tensor in owner._parameters.items():  # noqa: SLF001
-                yield (name, part), tensor
+                if tensor.requires_grad:
+                    yield (name, part), tensor
             for name, module in owner._modules.items():  # noqa: SLF001
                 for tensor in module._parameters.values():  # noqa: SLF001
-                    yield (name, part), tensor
+                    if tensor.requires_grad:
+                        yield (name, part), tensor
 
     def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
         found, dtype = self._get_base_layer_device_and_dtype(self.get_base_layer())
