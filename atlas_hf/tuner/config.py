@@ -207,7 +207,7 @@ def _as_set(names: list[str] | set[str] | str | None) -> set[str] | str | None:
 
 def reused_by(task: str, configs: Mapping[str, AtlasConfig]) -> list[str]:
     """The tasks that reuse a task; a task reuses those that were there before it."""
-    later = takewhile(lambda name: name != task, reversed(configs))  # none of the newest, which is the one to train
+    later = takewhile(lambda name: name != task, reversed([*configs]))  # none of the newest, which is the one to train
     return [name for name in later if task in configs[name].experience][::-1]
 
 

@@ -132,10 +132,11 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         """As PEFT's: what trains follows from who is active, in which stage, and from nothing that was before."""
         names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
         active = () if inference_mode else self.atlas_config.keys() & set(names)
-        trained = {(name, part) for name in active for part in trained_parts(name, self.atlas_config)}
-        for owner, tensor in self._owned():
-            if tensor.requires_grad != (owner in trained) and tensor.is_leaf:
-                tensor.requires_grad_(owner in trained)
+        for task, tensor in self._training():
+            if task not in active and tensor.is_leaf:
+                tensor.requires_grad_(False)
+        for task in active:
+            self.let_train(task, True)
         self._active_adapter = names
 
     def let_train(self, task: str, trains: bool) -> None:
@@ -143,17 +144,21 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         trained = trained_parts(task, self.atlas_config) if trains else ()
         for part in self.adapter_layer_names:
             if task in (owner := getattr(self, part)):
-                owner[task].requires_grad_(part in trained)
+                value = owner[task]
+                for tensor in value.parameters() if isinstance(value, nn.Module) else [value]:
+                    if tensor.is_leaf:
+                        tensor.requires_grad_(part in trained)
 
-    def _owned(self) -> Iterator[tuple[tuple[str, str], Tensor]]:
-        """Every parameter of every task here, by task and part; quickly, for there may be thousands."""
-        for part in self.adapter_layer_names:
-            owner = getattr(self, part)
+    def _training(self) -> Iterator[tuple[str, Tensor]]:
+        """What requires a gradient here, with its task; quickly, for there may be thousands that do not."""
+        for owner in (getattr(self, part) for part in self.adapter_layer_names):
             for name, tensor in owner._parameters.items():  # noqa: SLF001
-                yield (name, part), tensor
+                if tensor.requires_grad:
+                    yield name, tensor
             for name, module in owner._modules.items():  # noqa: SLF001
                 for tensor in module._parameters.values():  # noqa: SLF001
-                    yield (name, part), tensor
+                    if tensor.requires_grad:
+                        yield name, tensor
 
     def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
         found, dtype = self._get_base_layer_device_and_dtype(self.get_base_layer())

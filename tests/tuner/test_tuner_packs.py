@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import torch
+from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 
 from atlas_hf import AtlasConfig, AtlasModel
@@ -176,7 +177,9 @@ def test_loading_other_weights_into_the_same_model(bert_folder, tmp_path, model,
     other.save_adapter("two", tmp_path)
     tensors = load_file(tmp_path / "two" / "adapter_model.safetensors")
     assert tensors
-    model.load_adapter(str(tmp_path / "two"), "two")
+    with pytest.raises(ValueError, match=r"a task 'two' already, and \['three'\] reuse it: its weights stay"):
+        model.load_adapter(str(tmp_path / "two"), "two")
+    set_peft_model_state_dict(model, tensors, adapter_name="two")
     after = ask(model, "three", inputs)
     assert not torch.equal(after, before) and torch.equal(after, afresh(model, "three", inputs))
 
