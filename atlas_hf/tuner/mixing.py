@@ -81,12 +81,15 @@ def runs_of(names: Sequence[str], known: Sequence[str], inputs: Iterable[Any]) -
 @contextmanager
 def mixed_copies(model: nn.Module, names: Sequence[str] | None) -> Iterator[None]:
     """Within the block, PEFT's copies of other modules (`modules_to_save`) take each row to its adapter's, too."""
-    wrapped = [] if names is None else [m for m in model.modules() if isinstance(m, AuxiliaryTrainingWrapper)]
     with ExitStack() as hooks:
-        for module in wrapped:
-            hooks.enter_context(module.register_forward_pre_hook(partial(_name_rows, names), with_kwargs=True))
+        for module in model.modules() if names is not None else ():
+            if isinstance(module, AuxiliaryTrainingWrapper):
+                hook = partial(_name_rows, names)
+                hooks.enter_context(module.register_forward_pre_hook(hook, with_kwargs=True))
         yield
 
 
-def _name_rows(names: Sequence[str], _: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _name_rows(
+    names: Sequence[str] | None, _: nn.Module, args: Any, kwargs: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
     return args, kwargs | {"adapter_names": names}

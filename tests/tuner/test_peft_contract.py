@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, inject_adapter_in_model
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
@@ -226,3 +226,12 @@ def test_what_somebody_froze_or_opened_stays_so_when_an_adapter_is_loaded(tmp_pa
     model.load_adapter(tmp_path, "other")
     after = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     assert {name: after[name] for name in before} == before and trains(model, "other") == {False}
+
+
+def test_adapters_are_injected_where_a_state_dict_has_them():
+    model = inject_adapter_in_model(on("one", modules_to_save=["three"]), layers())
+    state = get_peft_model_state_dict(model)
+    assert {key.partition(".")[0] for key in state} == {"one", "three"}
+    sites = {key: value for key, value in state.items() if ".atlas_" in key}
+    again = inject_adapter_in_model(on("one"), layers(), state_dict=sites)
+    assert get_peft_model_state_dict(again).keys() == sites.keys()
