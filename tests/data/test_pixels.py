@@ -107,7 +107,7 @@ def test_b3_training_predict_command_and_demo_see_the_same_pixels(kind, model, a
     for way in ways:
         assert torch.equal(asked(lambda way=way: model.predict("one", way)), expected), type(way)
 
-    monkeypatch.setattr(AtlasModel, "from_pretrained", lambda *_: model)
+    monkeypatch.setattr(AtlasModel, "from_pretrained", lambda *_, **__: model)
     assert torch.equal(asked(lambda: main(["predict", "folder", "--task", "one", "--images", str(path)])), expected)
     if kind in DEMO:
         given = Question("one", (str(path),)).arguments(model.spec("one"))
