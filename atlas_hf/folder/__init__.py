@@ -9,27 +9,42 @@ from atlas_hf.folder.files import (
     CHECKPOINTS,
     CONFIG,
     HISTORY,
+    HOME,
     INDEX,
+    MARK,
     MATRIX_PLOT,
+    REPORT_FILES,
     RESULTS,
     REUSE_PLOT,
+    ROOT_FILES,
     SPEC,
     TASK_FILES,
     WEIGHTS,
     AtlasFormatError,
+    creating,
     file_sha256,
+    kind,
     read_json,
-    replacing,
+    refuse_links,
     sync,
     write_json,
 )
 from atlas_hf.folder.index import BaseModel, Index, TaskRecord, library_versions
+from atlas_hf.folder.ownership import (
+    EditedError,
+    Owned,
+    copy_tasks,
+    history_name,
+    paths_of_a_run,
+)
 from atlas_hf.folder.results import DOWNSTREAM, FIGURES, UPSTREAM, Results, TaskResult
 from atlas_hf.folder.weights import check_task_folder, load_tensors, tensor_bytes
 
 __all__ = [
-    "CARD", "CHECKPOINTS", "CONFIG", "DOWNSTREAM", "FIGURES", "HISTORY", "INDEX", "MATRIX_PLOT", "RESULTS",
-    "REUSE_PLOT", "SPEC", "TASK_FILES", "UPSTREAM", "WEIGHTS", "AtlasFormatError", "BaseModel", "Index", "Results",
-    "TaskRecord", "TaskResult", "check_task_folder", "file_sha256", "library_versions", "load_tensors", "prepare",
-    "read_json", "replacing", "saying_what_is_safe", "sync", "tensor_bytes", "write_json",
+    "CARD", "CHECKPOINTS", "CONFIG", "DOWNSTREAM", "FIGURES", "HISTORY", "HOME", "INDEX", "MARK", "MATRIX_PLOT",
+    "REPORT_FILES", "RESULTS", "REUSE_PLOT", "ROOT_FILES", "SPEC", "TASK_FILES", "UPSTREAM", "WEIGHTS", "AtlasFormatError",
+    "BaseModel", "EditedError", "Index", "Owned", "Results", "TaskRecord", "TaskResult", "check_task_folder",
+    "copy_tasks", "creating", "file_sha256", "history_name", "kind", "library_versions", "load_tensors",
+    "paths_of_a_run", "prepare", "read_json", "refuse_links", "saying_what_is_safe", "sync",
+    "tensor_bytes", "write_json",
 ]  # fmt: skip

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from atlas_hf.folder.files import RESULTS, AtlasFormatError, read_json, write_json
+from atlas_hf.folder.files import RESULTS, AtlasFormatError, read_json, refuse_links
 from atlas_hf.folder.index import FORMAT_VERSION
+from atlas_hf.folder.ownership import Owned
 from atlas_hf.metrics import continual
 
 UPSTREAM, DOWNSTREAM = "upstream", "downstream"
@@ -122,11 +123,12 @@ class Results:
 
     def save(self, folder: Path) -> None:
         """Write `results.json`, whole or not at all."""
-        write_json(folder / RESULTS, self.to_dict())
+        Owned(folder).write_json(folder / RESULTS, self.to_dict())
 
     @classmethod
     def load(cls, folder: Path) -> Results:
         """Read `results.json`; of a folder without one, empty results. `AtlasFormatError` for another outline."""
+        refuse_links(folder / RESULTS, folder)
         if not (folder / RESULTS).is_file():
             return cls()
         values = read_json(folder / RESULTS)

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from atlas_hf.folder.files import INDEX, WEIGHTS, AtlasFormatError, file_sha256
+from atlas_hf.folder.files import INDEX, WEIGHTS, AtlasFormatError, file_sha256, refuse_links
 from atlas_hf.folder.index import TaskRecord
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
@@ -17,6 +17,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 def check_task_folder(folder: Path, name: str, record: TaskRecord) -> None:
     """Every file of a task is there, is what was written, and its weights can be read."""
     task = folder / name
+    refuse_links(task, folder)
     pickles = sorted(p.name for p in task.glob("*") if p.suffix in _PICKLES) if task.is_dir() else []
     if pickles:
         raise AtlasFormatError(
@@ -24,6 +25,7 @@ def check_task_folder(folder: Path, name: str, record: TaskRecord) -> None:
             f"Only {WEIGHTS} is. Save the task again with atlas_hf."
         )
     for file, expected in record.files.items():
+        refuse_links(task / file, folder)
         if not (task / file).is_file():
             raise AtlasFormatError(f"Task '{name}' lacks {file}. Restore it from where the folder came from.")
         if file == WEIGHTS:
