@@ -48,7 +48,7 @@ class Owned:
     def edited(self, path: Path) -> bool:
         """Is it a file of ours that is no longer as we wrote it?"""
         digests = self.list.names().get(self._name(path, "file"))
-        return bool(digests) and self.owns(path) and file_sha256(path) not in digests
+        return bool(digests) and self.owns(path) and ("edited" in digests or file_sha256(path) not in digests)
 
     def check(self, paths: Iterable[Path]) -> None:
         """Raise a `ValueError` that lists what is at these paths, or on the way to them, and is not ours."""
@@ -124,7 +124,10 @@ class Owned:
     def _put_folder(self, temporary: Path, path: Path, as_edited: Sequence[str]) -> None:
         files = {path / file.name: file for file in sorted(temporary.iterdir())}
         for place in files:
-            self._check_replaceable(place)
+            self.check([place])
+            digests = self.list.names().get(self._name(place, "file"))
+            if digests and kind(place) == "file" and file_sha256(place) not in digests:
+                self._check_replaceable(place)
         before = [place for place in (path.iterdir() if path.is_dir() else ()) if kind(place) == "file"]
         self._record([path, *path.parents], files, as_edited)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -192,13 +195,14 @@ class Owned:
                     new[self._name(folder, "folder")] = list[str]()
             for place, source in files.items():
                 name = self._name(place, "file")
-                new[name] = ["edited"] if place.name in as_edited else _digests(place, source, names.get(name, []))
+                new[name] = _digests(place, source, names.get(name, []))
+                new[name] += ["edited"] if place.name in as_edited else []
             if any(names.get(name) != digests for name, digests in new.items()):
                 self.list.save(names | new)
 
 
 def _digests(place: Path, source: Path, known: Sequence[str]) -> list[str]:
-    """For the list, of a file that is about to take a place: for what people edit, also of the one that it replaces."""
+    """Of a file that is about to take a place; for what people edit, also of the one that it replaces."""
     if not is_edited_by_people(place):
         return []
     new, old = file_sha256(source), file_sha256(place) if kind(place) == "file" else None

@@ -153,5 +153,7 @@ def _remove(owned: Owned, path: Path) -> None:
     if not _is_ours(owned, path):
         return
     files = [file for file in Checkpoint(path).written() if kind(file) == "file" and file.is_relative_to(path)]
-    owned.take_in([path, *{parent for file in files for parent in file.parents if parent.is_relative_to(path)}, *files])
+    folders = {parent for file in files for parent in file.parents if parent.is_relative_to(path)}
+    on_the_way = [place for place in path.parents if place != owned.folder and place.is_relative_to(owned.folder)]
+    owned.take_in([path, *folders, *files, *(on_the_way if not owned.owns(path) else ())])
     owned.remove(path)

@@ -22,8 +22,9 @@ TEMPLATE = Path(__file__).with_name("report.md")
 
 
 def write_report(output: Path) -> Path:
-    """Write everything into the folder of the cells; the path of `report.md`. Raises `CellError` if there are none, and
-    a `ValueError` if files of others are in the way.
+    """Write everything into the folder of the cells; the path of `report.md`.
+
+    Raises `CellError` if there are none, and a `ValueError` if files of others are in the way.
     """
     path, results = output / TEMPLATE.name, Results(read_cells(output))
     found, settings = claims(results), results.cells[0].settings
