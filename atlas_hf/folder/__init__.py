@@ -43,8 +43,8 @@ from atlas_hf.folder.weights import check_task_folder, load_tensors, tensor_byte
 __all__ = [
     "CARD", "CHECKPOINTS", "CONFIG", "DOWNSTREAM", "FIGURES", "HISTORY", "HOME", "INDEX", "MARK", "MATRIX_PLOT",
     "REPORT_FILES", "RESULTS", "REUSE_PLOT", "ROOT_FILES", "SPEC", "TASK_FILES", "UPSTREAM", "WEIGHTS",
-    "AtlasFormatError", "BaseModel", "EditedError", "Index", "Owned", "Results", "TaskRecord", "TaskResult", "check_task_folder",
-    "copy_tasks", "creating", "file_sha256", "history_name", "kind", "library_versions", "load_tensors",
-    "paths_of_a_run", "prepare", "read_json", "refuse_links", "saying_what_is_safe", "sync",
+    "AtlasFormatError", "BaseModel", "EditedError", "Index", "Owned", "Results", "TaskRecord", "TaskResult",
+    "check_task_folder", "copy_tasks", "creating", "file_sha256", "history_name", "kind", "library_versions",
+    "load_tensors", "paths_of_a_run", "prepare", "read_json", "refuse_links", "saying_what_is_safe", "sync",
     "tensor_bytes", "write_json",
 ]  # fmt: skip

@@ -74,7 +74,7 @@ def refuse_links(path: Path, root: Path) -> None:
 
 def _of_the_cache(link: Path, root: Path) -> bool:
     snapshots = root.resolve().parent
-    target = link.resolve()
+    target = Path(os.path.realpath(link))  # which, unlike `resolve`, bears a link to itself
     return snapshots.name == "snapshots" and target.parent == snapshots.parent / "blobs" and target.is_file()
 
 
