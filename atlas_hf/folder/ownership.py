@@ -47,7 +47,7 @@ class Owned:
 
     def edited(self, path: Path) -> bool:
         """Is it a file of ours that is no longer as we wrote it?"""
-        digests = self.list.names().get(self._name(path, "file"))
+        digests = self.list.names().get(self._name(path, "file"), [])
         return bool(digests) and self.owns(path) and ("edited" in digests or file_sha256(path) not in digests)
 
     def check(self, paths: Iterable[Path]) -> None:
