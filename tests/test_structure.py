@@ -39,3 +39,22 @@ def test_no_code_path_asks_for_a_task_name():
                 if isinstance(constant, ast.Constant)
             }
             assert not names & compared, path
+
+
+# `Path.write_text` goes to a temporary path that `folder` gave, which the name of the variable says.
+REPLACING = {"rmtree", "unlink", "rotate_checkpoints", "rmdir", "removedirs", "copytree", "move"}
+
+
+def test_only_the_folder_room_removes():
+    """And files are written in one form, to a temporary path that it gave."""
+    for path in FILES:
+        if "folder" in path.relative_to(ROOT).parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, (ast.Attribute, ast.Name)):
+                name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
+                assert name not in REPLACING, f"{path}:{node.lineno} {name}"
+                if name in ("write_text", "write_bytes"):
+                    assert ast.unparse(node.func.value) == "temporary", f"{path}:{node.lineno} {name}"
+                if name == "savefig":
+                    assert ast.unparse(node.args[0]) == "temporary", f"{path}:{node.lineno} {name}"

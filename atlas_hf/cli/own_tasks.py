@@ -11,7 +11,7 @@ from datasets import DatasetDict
 
 from atlas_hf.cli.learn_options import OwnDataArguments, read_yaml
 from atlas_hf.data.own_data import own_task
-from atlas_hf.folder import INDEX, Index, check_size
+from atlas_hf.folder import INDEX, EditedError, Index, Owned, check_size, paths_of_a_run
 from atlas_hf.hub import check_data_set, is_repository
 from atlas_hf.tasks import TaskSpec, check_task_name
 
@@ -63,12 +63,23 @@ def own_tasks(options: OwnDataArguments, output: str, seed: int) -> list[Loaded]
     path = spec_path(folder, task.spec.name)
     print(f"{path}:\n{task.to_yaml()}")
     if task.spec.name not in done and not (options.spec and Path(options.spec).resolve() == path.resolve()):
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(task.to_yaml(), encoding="utf-8")
+        _write(task, path, [] if options.spec_only else [*done, task.spec.name])
     if options.spec_only:
         return [loaded]
     earlier = {name: _again(folder, name) for name in done if name != task.spec.name}
     return [earlier.get(name, loaded) for name in dict.fromkeys([*done, task.spec.name])]
+
+
+def _write(task: OwnTask, path: Path, tasks: list[str]) -> None:
+    """What it is, unless something is in the way of this, or of what is to be learned."""
+    owned = Owned(path.parent)
+    owned.check([path, *(paths_of_a_run(path.parent, tasks) if tasks else ())])
+    try:
+        with owned.replacing(path) as temporary:
+            temporary.write_text(task.to_yaml(), encoding="utf-8")
+    except EditedError as error:
+        if path.read_text(encoding="utf-8") != task.to_yaml():
+            raise ValueError(f"{error} To learn the task as it says, give --spec {path}.") from error
 
 
 def _asked_for(options: OwnDataArguments, seed: int) -> tuple[OwnTask, Loaded]:

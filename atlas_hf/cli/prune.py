@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
@@ -44,7 +43,7 @@ def parse(argv: list[str]) -> Namespace:
 def run(options: Namespace) -> None:
     """A table per task, and the new folder."""
     from atlas_hf.cli.stream_tasks import scored_on
-    from atlas_hf.folder import CHECKPOINTS, HISTORY, Index, Results, replacing
+    from atlas_hf.folder import Index, Results, copy_tasks, creating
     from atlas_hf.model import AtlasModel
     from atlas_hf.report.card import write_card
     from atlas_hf.training import write_results
@@ -60,8 +59,9 @@ def run(options: Namespace) -> None:
     model = AtlasModel.from_pretrained(folder)
     for name in names:
         _prune(model, results, name, data[name], options.threshold)
-    with replacing(options.output) as temporary:
-        shutil.copytree(folder, temporary, ignore=shutil.ignore_patterns(HISTORY, CHECKPOINTS))
+    with creating(options.output) as temporary:
+        temporary.mkdir()
+        copy_tasks(folder, temporary)
         model.save_pretrained(temporary, tasks=names)
         write_results(results, temporary)
         write_card(temporary)

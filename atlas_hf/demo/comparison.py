@@ -104,7 +104,7 @@ def _mean_matrix(matrices: Sequence[Matrix]) -> Matrix:
 
 
 def write_comparison(cells: Path, path: Path = FILE) -> Path:
-    """Write what `comparison` reads."""
+    """Write what `comparison` reads; a `FileExistsError` if the file is there already."""
     write_json(path, compare(cells))
     return path
 

@@ -1,6 +1,6 @@
 """Examples to click: of each task of the digits stream the first of its test split, whatever the model makes of it.
 
-`python -m atlas_hf.demo.examples` writes them anew.
+`python -m atlas_hf.demo.examples` writes them anew, once the old ones are removed.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas_hf.demo.questions import Question
-from atlas_hf.folder import read_json, write_json
+from atlas_hf.folder import creating, read_json, write_json
 from atlas_hf.streams import digits
 from atlas_hf.streams.digits.tasks import TASKS
 from atlas_hf.tasks import TaskSpec
@@ -57,7 +57,8 @@ def _write_example(folder: Path, task: str) -> dict[str, Any]:
     row = data["test"][0]
     images = [f"{task}-{column}.png" for column in spec.image_columns]
     for name, column in zip(images, spec.image_columns, strict=True):
-        row[column].save(folder / name)
+        with creating(folder / name) as temporary:
+            row[column].save(temporary)
     choices, label = row[spec.choices_column] if spec.choices_column else (), row[spec.label_column]
     if spec.score_column:  # of several right answers the one with the highest score
         label = max(zip(row[spec.score_column], label, strict=True))[1]

@@ -1,7 +1,7 @@
 """The demo as the files of a Space: a short `app.py`, a card, the versions in use, and this package's own source.
 
 `spaces_demo/` in the project's repository holds the first three for the model that comes with the package;
-`python -m atlas_hf.demo.space spaces_demo` writes them anew.
+`python -m atlas_hf.demo.space spaces_demo` writes them anew, once the old ones are removed.
 """
 
 import re
@@ -14,7 +14,7 @@ from huggingface_hub import SpaceCard
 from huggingface_hub.repocard_data import CardData
 
 from atlas_hf.demo import DIGITS_MODEL_ID
-from atlas_hf.folder import CARD, replacing
+from atlas_hf.folder import CARD, creating
 
 PACKAGE = Path(__file__).parent.parent
 APP, REQUIREMENTS = "app.py", "requirements.txt"
@@ -78,5 +78,5 @@ Made by `atlas-hf push-space`; pushed again, only what changed is sent.
 
 if __name__ == "__main__":
     for name, content in space_files().items():
-        with replacing(Path(sys.argv[1]) / name) as temporary:
+        with creating(Path(sys.argv[1]) / name) as temporary:
             temporary.write_bytes(content)

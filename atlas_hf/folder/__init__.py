@@ -9,20 +9,27 @@ from atlas_hf.folder.files import (
     CHECKPOINTS,
     CONFIG,
     HISTORY,
+    HOME,
     INDEX,
+    MARK,
     MATRIX_PLOT,
+    REPORT_FILES,
     RESULTS,
     REUSE_PLOT,
+    ROOT_FILES,
     SPEC,
     TASK_FILES,
     WEIGHTS,
     AtlasFormatError,
+    creating,
     file_sha256,
-    replacing,
+    kind,
+    refuse_links,
     sync,
     write_json,
 )
 from atlas_hf.folder.index import DTYPES, BaseModel, Index, TaskRecord, library_versions
+from atlas_hf.folder.ownership import EditedError, Owned, copy_tasks, history_name, paths_of_a_run
 from atlas_hf.folder.reading import (
     BACKBONE_HEADER,
     brief,
@@ -39,11 +46,11 @@ from atlas_hf.folder.spec import read_spec
 from atlas_hf.folder.weights import check_header, check_task_folder, load_tensors, read_tensors, tensor_bytes
 
 __all__ = [
-    "BACKBONE_HEADER", "CARD", "CHECKPOINTS", "CONFIG", "DOWNSTREAM", "DTYPES", "FIGURES", "HISTORY", "INDEX",
-    "MATRIX_PLOT", "RESULTS", "REUSE_PLOT", "SPEC", "TASK_FILES", "UPSTREAM", "WEIGHTS", "AtlasFormatError",
-    "BaseModel", "Index", "Results", "TaskRecord", "TaskResult", "brief", "check_bytes", "check_header", "check_json",
-    "check_size", "check_task_folder", "check_types", "file_sha256", "library_versions", "limit_of", "load_tensors",
-    "prepare", "read_bytes", "read_json", "read_spec", "read_tensors", "replacing", "saying_what_is_safe", "sync",
-    "tensor_bytes",
-    "write_json",
+    "BACKBONE_HEADER", "CARD", "CHECKPOINTS", "CONFIG", "DOWNSTREAM", "DTYPES", "FIGURES", "HISTORY", "HOME", "INDEX",
+    "MARK", "MATRIX_PLOT", "REPORT_FILES", "RESULTS", "REUSE_PLOT", "ROOT_FILES", "SPEC", "TASK_FILES", "UPSTREAM",
+    "WEIGHTS", "AtlasFormatError", "BaseModel", "EditedError", "Index", "Owned", "Results", "TaskRecord", "TaskResult",
+    "brief", "check_bytes", "check_header", "check_json", "check_size", "check_task_folder", "check_types",
+    "copy_tasks", "creating", "file_sha256", "history_name", "kind", "library_versions", "limit_of", "load_tensors",
+    "paths_of_a_run", "prepare", "read_bytes", "read_json", "read_spec", "read_tensors", "refuse_links",
+    "saying_what_is_safe", "sync", "tensor_bytes", "write_json",
 ]  # fmt: skip

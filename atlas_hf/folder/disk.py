@@ -9,21 +9,25 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from atlas_hf.folder.files import clear_scratch
+from atlas_hf.folder.ownership import Owned, paths_of_a_run
 
 _FULL = 2**20  # bytes; with less left on the disk, a failed write is put down to that
 _PROBE = 2**14  # bytes that must go into the folder before anything is begun
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, tasks: Sequence[str]) -> None:
     """Make the folder, and remove what a killed process left half written. To be done by one process alone.
 
-    Raises an `OSError` if nothing can be written there, before anything is learned.
+    `tasks` are all that are to be learned, in their order. Before any is, raises a `ValueError` that lists what is in
+    their way and not ours, and an `OSError` if nothing can be written there.
     """
+    owned = Owned(folder)
+    if folder.is_dir():
+        owned.check(paths_of_a_run(folder, tasks))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        clear_scratch(folder)
+        owned.list.clear_scratch()
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(_PROBE))
     except OSError as error:

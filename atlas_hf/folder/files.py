@@ -1,4 +1,6 @@
-"""The names of all files that this package writes, and how it reads and writes one: whole or not at all.
+"""The names of all files that this package writes, and how it reads and makes one: whole or not at all.
+
+What is there already is replaced and removed by `ownership` alone.
 
 atlas.json      format version, base model, tasks in order, library versions (`index`)
 results.json    accuracy matrix and what the card and the plots are drawn from (`results`)
@@ -6,12 +8,15 @@ README.md       the model card, with its two pictures
 <task>/         adapter_config.json, adapter_model.safetensors, task.json
 .checkpoints/   of the task that is being learned
 .history/       each finished state's small files, for its commit on the Hub
+<task>.yaml     of a task of one's own: what it is, and where its data are
+.atlas_hf/      what of all this is ours (`ownership`), and what is being written
 """
 
 import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,45 +27,103 @@ INDEX, RESULTS, CARD = "atlas.json", "results.json", "README.md"
 MATRIX_PLOT, REUSE_PLOT = "accuracy_matrix.png", "reuse.png"
 WEIGHTS, CONFIG, SPEC = "adapter_model.safetensors", "adapter_config.json", "task.json"
 TASK_FILES = (CONFIG, WEIGHTS, SPEC)
-CHECKPOINTS, HISTORY = ".checkpoints", ".history"
-_SCRATCH = ".partial"  # ends the names of what is being written
+CHECKPOINTS, HISTORY, HOME = ".checkpoints", ".history", ".atlas_hf"
+MARK = "atlas_progress.json"  # in a checkpoint, written last: it is whole
+ROOT_FILES = (INDEX, RESULTS, CARD, MATRIX_PLOT, REUSE_PLOT)
+REPORT_FILES = (  # of a benchmark
+    "report.md", "figures.csv", "paired_tests.csv", *(f"claim_{letter}.csv" for letter in "abcdefgh"), "low_shot.png",
+    "accuracy_parameters.png", "accuracy_matrices.png", "representation.png", "shortcuts.json",
+)  # fmt: skip
 
 
 class AtlasFormatError(ValueError):
     """A folder is not, or no longer, what `save_pretrained` wrote."""
 
 
+def refuse_links(path: Path, root: Path) -> None:
+    """Raise an `AtlasFormatError` if `path`, below `root`, or a folder on the way to it is a link.
+
+    Who wrote a folder could make us read, or push, any file of this machine by one. In the Hub's cache a snapshot's
+    files are links into `blobs` of the same repository: those are followed.
+    """
+    place = root
+    for part in path.relative_to(root).parts:
+        place /= part
+        if place.is_symlink() and not _of_the_cache(place, root):
+            raise AtlasFormatError(
+                f"{place} leads out of the folder, to {os.path.realpath(place)}: it is a link, which is neither read "
+                "nor pushed. Put what it links to in its place"
+            )
+
+
+def _of_the_cache(link: Path, root: Path) -> bool:
+    snapshots = root.resolve().parent
+    target = Path(os.path.realpath(link))  # which, unlike `resolve`, bears a link to itself
+    return snapshots.name == "snapshots" and target.parent == snapshots.parent / "blobs" and target.is_file()
+
+
+def kind(path: Path) -> str | None:
+    """What is at a path, in a word; None if nothing. A link is a link, whatever it leads to."""
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
+    return kinds.get(stat.S_IFMT(mode), "device or pipe")
+
+
+def is_edited_by_people(path: Path) -> bool:
+    """Cards, and what a task of one's own is."""
+    return path.name == CARD or path.suffix == ".yaml"
+
+
+def json_text(values: Mapping[str, Any]) -> str:
+    """A JSON file's text."""
+    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write at once or not at all: a reader never sees half a file."""
-    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Make a JSON file where there is none, at once or not at all: a reader never sees half a file."""
+    with creating(path) as temporary:
+        temporary.write_text(json_text(values), encoding="utf-8")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place, file or folder, when the block ends well.
+def creating(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, file or folder, that becomes it when the block ends well.
 
-    A folder that is there is not swapped, its files are: a task that is saved again is whole at every moment.
+    Raises a `FileExistsError` if something is there already.
     """
+    _check_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_SCRATCH, dir=path.parent))
-    try:
+    with scratch_in(path.parent, f".{path.name}.") as scratch:
         temporary = scratch / path.name
         yield temporary
-        files = sorted(temporary.iterdir()) if temporary.is_dir() else []
-        for file in [*files, temporary]:
-            sync(file)
-        if path.is_dir():
-            for file in files:
-                file.replace(path / file.name)
-            for old in set(path.iterdir()) - {path / file.name for file in files}:
-                shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
-        else:
-            temporary.replace(path)
+        bring_to_disk(temporary)
+        _check_free(path)
+        temporary.replace(path)
         sync(path.parent)
+
+
+def _check_free(path: Path) -> None:
+    if (there := kind(path)) is not None:
+        raise FileExistsError(f"{path} is there already (a {there}) and is not overwritten. Move it, or name another.")
+
+
+@contextmanager
+def scratch_in(folder: Path, prefix: str) -> Iterator[Path]:
+    """A new folder that is gone, with all that is in it, when the block ends."""
+    scratch = Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=folder))
+    try:
+        yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def bring_to_disk(path: Path) -> None:
+    """A file, or a folder with all that is in it."""
+    for inner in [*(sorted(path.rglob("*"), reverse=True) if path.is_dir() else ()), path]:
+        sync(inner)
 
 
 def sync(path: Path) -> None:
@@ -72,12 +135,6 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def clear_scratch(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote has left behind."""
-    for scratch in [*folder.glob(f".*{_SCRATCH}"), *folder.glob(f"*/.*{_SCRATCH}")]:
-        shutil.rmtree(scratch)
 
 
 def file_sha256(path: Path) -> str:

@@ -9,7 +9,8 @@ from importlib.metadata import version
 from numbers import Real
 from pathlib import Path
 
-from atlas_hf.folder.files import INDEX, TASK_FILES, AtlasFormatError, write_json
+from atlas_hf.folder.files import INDEX, TASK_FILES, AtlasFormatError, refuse_links
+from atlas_hf.folder.ownership import Owned
 from atlas_hf.folder.reading import brief, read_json
 from atlas_hf.folder.records import check_types
 from atlas_hf.tasks import check_task_name
@@ -68,11 +69,12 @@ class Index:
 
     def save(self, folder: Path) -> None:
         """Write `atlas.json`, whole or not at all."""
-        write_json(folder / INDEX, asdict(self))
+        Owned(folder).write_json(folder / INDEX, asdict(self))
 
     @classmethod
     def load(cls, folder: Path) -> Index:
         """Read and check `atlas.json`. Raises `AtlasFormatError` with the field that is wrong."""
+        refuse_links(folder / INDEX, folder)
         values = read_json(folder / INDEX)
         if values.get("format_version") != FORMAT_VERSION:
             raise AtlasFormatError(

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from atlas_hf.folder.files import RESULTS, AtlasFormatError, write_json
+from atlas_hf.folder.files import RESULTS, AtlasFormatError, refuse_links
 from atlas_hf.folder.index import FORMAT_VERSION
+from atlas_hf.folder.ownership import Owned
 from atlas_hf.folder.reading import read_json
 from atlas_hf.folder.records import check_types, is_number
 from atlas_hf.metrics import continual
@@ -138,7 +139,7 @@ class Results:
 
     def save(self, folder: Path) -> None:
         """Write `results.json`, whole or not at all."""
-        write_json(folder / RESULTS, self.to_dict())
+        Owned(folder).write_json(folder / RESULTS, self.to_dict())
 
     @classmethod
     def load(cls, folder: Path) -> Results:
@@ -146,6 +147,7 @@ class Results:
 
         Fields that an older version did not write have their defaults; those that it wrote besides are left out.
         """
+        refuse_links(folder / RESULTS, folder)
         if not (folder / RESULTS).exists():
             return cls()
         values = read_json(folder / RESULTS)

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
 from torch import Tensor
 
-from atlas_hf.folder.files import INDEX, WEIGHTS, AtlasFormatError, file_sha256
+from atlas_hf.folder.files import INDEX, WEIGHTS, AtlasFormatError, file_sha256, refuse_links
 from atlas_hf.folder.index import TaskRecord
 from atlas_hf.folder.reading import HEADER, Limit, brief, check_bytes, check_size, check_structure, read_bytes
 
@@ -19,6 +19,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 def check_task_folder(folder: Path, name: str, record: TaskRecord) -> None:
     """Every file of a task is there, is what was written, and its weights can be read."""
     task = folder / name
+    refuse_links(task, folder)
     pickles = sorted(p.name for p in task.glob("*") if p.suffix in _PICKLES) if task.is_dir() else []
     if pickles:
         raise AtlasFormatError(
@@ -26,6 +27,7 @@ def check_task_folder(folder: Path, name: str, record: TaskRecord) -> None:
             f"Only {WEIGHTS} is. Save the task again with atlas_hf."
         )
     for file, expected in record.files.items():
+        refuse_links(task / file, folder)
         if not (task / file).is_file():
             raise AtlasFormatError(f"Task '{name}' lacks {file}. Restore it from where the folder came from.")
         check_size(task / file)  # before all of it is read for its digest

@@ -14,13 +14,16 @@ from atlas_hf.folder import (
     CARD,
     HISTORY,
     INDEX,
-    RESULTS,
+    ROOT_FILES,
     TASK_FILES,
     AtlasFormatError,
     Index,
+    Owned,
     TaskRecord,
     check_task_folder,
-    replacing,
+    history_name,
+    kind,
+    refuse_links,
 )
 from atlas_hf.hub.errors import FolderError
 
@@ -76,11 +79,13 @@ def snapshot(folder: Path | str, task: str) -> Path:
         raise FolderError(
             f"{task!r} is not the last finished task of {folder}; finished: {[one.name for one in done]}"
         )
-    with replacing(_kept(folder, done[-1])) as kept:
+    files, owned, place = _shared_files(folder, folder), Owned(folder), _kept(folder, done[-1])
+    edited = [source.name for source in files if owned.edited(source)]
+    with owned.replacing(place, edited) as kept:
         kept.mkdir()
-        for source in _shared_files(folder, folder):
+        for source in files:
             shutil.copyfile(source, kept / source.name)
-    return _kept(folder, done[-1])
+    return place
 
 
 def commit_files(folder: Path, done: list[Finished]) -> dict[str, Path | bytes]:
@@ -91,15 +96,15 @@ def commit_files(folder: Path, done: list[Finished]) -> dict[str, Path | bytes]:
     task = done[-1]
     check_task_folder(folder, task.name, task.record)
     files: dict[str, Path | bytes] = {path: folder / path for path in task.paths}
-    if (card := folder / task.name / CARD).is_file():
-        files[f"{task.name}/{CARD}"] = _publishable(folder, card)
+    if (card := _publishable(folder, folder / task.name / CARD)) is not None:
+        files[f"{task.name}/{CARD}"] = card
     return files | _root_files(folder, done)
 
 
 def _root_files(folder: Path, done: list[Finished]) -> dict[str, Path | bytes]:
     """The shared files after the last of `done`: kept by `snapshot`, the root's if still those, or atlas.json cut."""
     for place in (_kept(folder, done[-1]), folder):
-        if (place / INDEX).is_file() and _push_ids(place) == [task.push_id for task in done]:
+        if _publishable(folder, place / INDEX) is not None and _push_ids(place) == [task.push_id for task in done]:
             return {path.name: path for path in _shared_files(folder, place)}
     index = replace(Index.load(folder), tasks={task.name: task.record for task in done})
     return {INDEX: json.dumps(asdict(index), indent=2).encode()}
@@ -110,23 +115,23 @@ def _push_ids(folder: Path) -> list[str]:
 
 
 def _kept(folder: Path, task: Finished) -> Path:
-    return folder / HISTORY / f"{task.record.position:02d}-{task.name}"
+    return folder / HISTORY / history_name(task.record.position, task.name)
 
 
 def _shared_files(folder: Path, place: Path) -> list[Path]:
-    """Of the folder itself, or of a place in it where `snapshot` kept them."""
-    named = [place / name for name in (INDEX, RESULTS, CARD)]
-    return [_publishable(folder, path) for path in [*named, *sorted(place.glob("*.png"))] if path.is_file()]
+    """Of the folder itself, or of a place in it where `snapshot` kept them: of our names, and written by us."""
+    found = (_publishable(folder, place / name) for name in ROOT_FILES)
+    return [path for path in found if path is not None]
 
 
-def _publishable(folder: Path, path: Path) -> Path:
-    """`path`, if it is the folder's own: a link in somebody else's folder could publish any file of this machine."""
-    root, target = folder.resolve(), path.resolve()
-    homes = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]  # the Hub's cache
-    if not any(target.is_relative_to(home) for home in homes):
-        raise FolderError(
-            f"{path} leads out of the folder, to {target}, so it is not pushed. Put the file itself there"
-        )
+def _publishable(folder: Path, path: Path) -> Path | None:
+    """`path`, if it is there and ours, whether it was edited or not. Raises a `FolderError` for a link."""
+    try:
+        refuse_links(path, folder)
+    except AtlasFormatError as error:
+        raise FolderError(str(error)) from error
+    if not path.is_file() or not (kind(path) == "link" or Owned(folder).owns(path)):  # a link: of the Hub's cache
+        return None
     if path.name == CARD and (size := path.stat().st_size) > CARD_LIMIT:
         raise FolderError(f"{path} has {size:,} bytes; a card has at most {CARD_LIMIT:,}. Write it again")
     return path

@@ -25,6 +25,7 @@ from atlas_hf.folder import (
     AtlasFormatError,
     BaseModel,
     Index,
+    Owned,
     TaskRecord,
     brief,
     check_task_folder,
@@ -32,7 +33,6 @@ from atlas_hf.folder import (
     load_tensors,
     read_json,
     read_spec,
-    replacing,
     write_json,
 )
 from atlas_hf.hub import is_repository
@@ -49,12 +49,14 @@ def save_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str
     absent = [name for name in kept if not all((folder / name / file).is_file() for file in TASK_FILES)]
     if absent:
         raise ValueError(f"{folder} does not hold the tasks {absent} yet; save all tasks (leave `tasks` out).")
+    owned = Owned(folder)
+    owned.check([folder / INDEX, *(folder / name / file for name in names for file in TASK_FILES)])
     specs = {name: model.spec(name) for name in index.tasks}
     for name in names:
         _check_tensors(model, name)
         _check_reused(model, name, index)
     for name in names:
-        with replacing(folder / name) as temporary:
+        with owned.replacing(folder / name) as temporary:
             model.save_adapter(name, temporary.parent)
             write_json(temporary / SPEC, specs[name].to_dict())
     for name in index.tasks:

@@ -3,14 +3,17 @@
 Drawn from the folder's JSON files alone (see `card_source`); no model is loaded and no request is sent.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from atlas_hf.folder import CARD, FIGURES, HISTORY, INDEX, MATRIX_PLOT, REUSE_PLOT, replacing
+from atlas_hf.folder import CARD, FIGURES, HISTORY, INDEX, MATRIX_PLOT, REUSE_PLOT, EditedError, Owned
 from atlas_hf.report.card_source import METRIC_NAMES, PIPELINES, CardTask, Source, read_source
 from atlas_hf.report.printable import facts, md, number
+
+logger = logging.getLogger(__name__)
 
 
 def write_card(folder: str | Path, repo_id: str | None = None, state: str | Path | None = None) -> Path:
@@ -25,19 +28,26 @@ def write_card(folder: str | Path, repo_id: str | None = None, state: str | Path
 
     Raises:
         AtlasFormatError: a file is not what atlas_hf writes.
-        ValueError: `repo_id` is no repository's name, or there is no task yet.
+        EditedError: somebody edited the card that is there, and it stays as it is.
+        ValueError: `repo_id` is no repository's name, there is no task yet, or a card is there that is not ours.
     """
     state = Path(state or folder)
     source = read_source(Path(folder), state, repo_id)
-    return _write(state / CARD, "model_card.md", source, source.tasks, repo_id)
+    root = Path(folder) if state.is_relative_to(folder) else state
+    return _write(root, state / CARD, "model_card.md", source, source.tasks, repo_id)
 
 
 def write_cards(folder: str | Path, repo_id: str) -> None:
-    """The card of a folder, and those of the earlier states that it keeps for their commits, for a repository."""
+    """The card of a folder, and those of the earlier states that it keeps for their commits, for a repository.
+
+    One that somebody edited stays as it is, with a warning.
+    """
     folder = Path(folder)
-    write_card(folder, repo_id)
-    for state in sorted(folder.glob(f"{HISTORY}/*/{INDEX}")):
-        write_card(folder, repo_id, state.parent)
+    for state in [folder, *(index.parent for index in sorted(folder.glob(f"{HISTORY}/*/{INDEX}")))]:
+        try:
+            write_card(folder, repo_id, state)
+        except EditedError as error:
+            logger.warning("%s", error)
 
 
 def write_task_card(folder: str | Path, task: str, repo_id: str | None = None) -> Path:
@@ -46,10 +56,12 @@ def write_task_card(folder: str | Path, task: str, repo_id: str | None = None) -
     chosen = [one for one in source.tasks if one.name == task]
     if not chosen:
         raise ValueError(f"There is no task {task!r}; there are {[one.name for one in source.tasks]}.")
-    return _write(Path(folder) / task / CARD, "task_card.md", source, chosen, repo_id)
+    return _write(Path(folder), Path(folder) / task / CARD, "task_card.md", source, chosen, repo_id)
 
 
-def _write(path: Path, template: str, source: Source, tasks: Sequence[CardTask], repo_id: str | None) -> Path:
+def _write(
+    root: Path, path: Path, template: str, source: Source, tasks: Sequence[CardTask], repo_id: str | None
+) -> Path:
     card = ModelCard.from_template(
         card_data(source, tasks),
         template_path=str(Path(__file__).parent / "templates" / template),
@@ -57,7 +69,7 @@ def _write(path: Path, template: str, source: Source, tasks: Sequence[CardTask],
         plots={"matrix": MATRIX_PLOT, "reuse": REUSE_PLOT},
         source=source, learned=tasks, repo_id=repo_id, md=md, number=number, facts=facts,
     )  # fmt: skip
-    with replacing(path) as temporary:
+    with Owned(root).replacing(path) as temporary:
         temporary.write_text(str(card).rstrip("\n") + "\n", encoding="utf-8", newline="\n")
     return path
 

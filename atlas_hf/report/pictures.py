@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from atlas_hf.folder import MATRIX_PLOT, REUSE_PLOT, Results, replacing
+from atlas_hf.folder import MATRIX_PLOT, REUSE_PLOT, Owned, Results
 
 Rows = Sequence[Sequence[float | None]]
 
@@ -33,7 +33,7 @@ def _draw(path: Path, rows: Rows, names: Sequence[str], title: str, x_label: str
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.set_title(title, fontsize=10)
     figure.colorbar(image, ax=axes)
-    with replacing(path) as temporary:
+    with Owned(path.parent).replacing(path) as temporary:
         figure.savefig(temporary, dpi=120, metadata={"Software": None})
 
 

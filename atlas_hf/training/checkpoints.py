@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import sort_checkpoints
 
 from atlas_hf.folder import (
+    CHECKPOINTS,
     CONFIG,
+    MARK,
     WEIGHTS,
     AtlasFormatError,
+    Owned,
     check_json,
     check_types,
+    kind,
     read_json,
     read_tensors,
     sync,
     write_json,
 )
 
-MARK = "atlas_progress.json"  # written last
+# What Trainer puts into a checkpoint, beside the task's folder.
+_TRAINERS = (
+    "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state*.pth", "trainer_state.json",
+    "training_args.bin",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,13 @@ class Checkpoint:
         files = [path for path in self.path.rglob("*") if path.is_file() and path.name != MARK]
         return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in files}
 
+    def written(self) -> Iterator[Path]:
+        """What Trainer and we put into it, so far as it is there; not what others did."""
+        if kind(self.path / MARK) == "file":
+            yield from (self.path / file for file in read_json(self.path / MARK).get("files", ()))
+        for name in (MARK, *_TRAINERS, f"*/{CONFIG}", f"*/{WEIGHTS}", "*/README.md"):
+            yield from self.path.glob(name)
+
     def has_ended(self, fingerprint: str) -> bool:
         """Was it written after the last step of this very training? Trainer would take one more."""
         progress = self.progress
@@ -113,3 +129,53 @@ def last_good_checkpoint(checkpoints: Path, task: str) -> Path | None:
         except AtlasFormatError:
             continue
     return None
+
+
+def begin_checkpoint(root: Path, path: Path) -> None:
+    """To be called before Trainer writes one, of a training whose `output_dir` is `root`.
+
+    One of ours of the same step is removed. Raises a `ValueError` if something of others is in its place.
+    """
+    owned = Owned(root)
+    _remove(owned, path)
+    owned.begin_folder(path)
+
+
+def remove_older_checkpoints(root: Path, stage: Path, limit: int | None, best: str | None) -> None:
+    """As Trainer does by `save_total_limit`, but of ours alone: the last and the best always stay."""
+    owned = Owned(root)
+    ours = [Path(path) for path in sort_checkpoints(str(stage), use_mtime=True) if _is_ours(owned, Path(path))]
+    spared = {*ours[-1:], *([Path(best)] if best else [])}
+    count = max(limit, len(spared)) if limit and limit > 0 else len(ours)
+    removable = [path for path in ours if path not in spared]
+    for path in removable[: max(0, len(ours) - count)]:
+        _remove(owned, path)
+
+
+def remove_checkpoints(folder: Path, task: str) -> None:
+    """Those of a task in the folder of a sequence."""
+    root = folder / CHECKPOINTS
+    if kind(root / task) != "folder":
+        return
+    owned = Owned(root)
+    for path in (root / task).glob("*/checkpoint-*"):
+        _remove(owned, path)
+    owned.remove(root / task)
+
+
+def _is_ours(owned: Owned, path: Path) -> bool:
+    """By our list, or by the mark that we put there."""
+    on_the_way = [place for place in path.parents if place != owned.folder and place.is_relative_to(owned.folder)]
+    real = kind(path) == "folder" and all(kind(place) == "folder" for place in on_the_way)
+    return real and (owned.owns(path) or kind(path / MARK) == "file")
+
+
+def _remove(owned: Owned, path: Path) -> None:
+    """A checkpoint, if it is ours; what others put into it stays."""
+    if not _is_ours(owned, path):
+        return
+    files = [file for file in Checkpoint(path).written() if kind(file) == "file" and file.is_relative_to(path)]
+    folders = {parent for file in files for parent in file.parents if parent.is_relative_to(path)}
+    on_the_way = [place for place in path.parents if place != owned.folder and place.is_relative_to(owned.folder)]
+    owned.take_in([path, *folders, *files, *(on_the_way if not owned.owns(path) else ())])
+    owned.remove(path)

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -17,6 +16,7 @@ from atlas_hf.folder import CHECKPOINTS, TaskResult
 from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.checkpoints import remove_checkpoints
 from atlas_hf.training.trainer import AtlasTrainer
 
 COEFFICIENT_EXAMPLES = 256
@@ -41,7 +41,7 @@ def learn_task(
     trainer = AtlasTrainer(model, args, spec.name, data["train"], data["validation"])
     checkpoint = None if args.save_only_model else trainer.last_checkpoint()
     if checkpoint is None and args.process_index == 0:  # those of a run that was killed
-        shutil.rmtree(folder / CHECKPOINTS / spec.name, ignore_errors=True)
+        remove_checkpoints(folder, spec.name)
     trainer.train(str(checkpoint) if checkpoint else None)
     return _record(trainer, data)
 

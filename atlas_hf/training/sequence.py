@@ -1,7 +1,6 @@
 """`learn_sequence`: a stream of tasks in order, each finished task saved and pushed before the next begins."""
 
 import logging
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +11,13 @@ from datasets import Dataset
 
 from atlas_hf import hub
 from atlas_hf.data.looking import look_at
-from atlas_hf.folder import CHECKPOINTS, DOWNSTREAM, UPSTREAM, Results, prepare, saying_what_is_safe
+from atlas_hf.folder import DOWNSTREAM, UPSTREAM, EditedError, Results, prepare, saying_what_is_safe
 from atlas_hf.model import AtlasModel
 from atlas_hf.report.card import write_card
 from atlas_hf.report.pictures import draw_results
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.checkpoints import remove_checkpoints
 from atlas_hf.training.learning import environment, learn_task
 from atlas_hf.training.publishing import repository
 from atlas_hf.training.resuming import Stream, check_tasks_of_model, resume, sequence_settings
@@ -72,7 +72,7 @@ def learn_sequence(
     repo_id = repository(model, args)
     settings, further = sequence_settings(model, args, limit)
     if main:
-        prepare(folder)
+        prepare(folder, [spec.name for spec, _ in tasks])
     given = Results([], [], settings, further, dict(description or {}), environment())
     results = resume(model, folder, tasks, given)
     if main and model.tasks:
@@ -135,13 +135,13 @@ def keep(model: AtlasModel, task: str, results: Results, folder: Path) -> None:
     """
     write_results(results, folder)
     model.save_pretrained(folder, tasks=[task])
-    shutil.rmtree(folder / CHECKPOINTS / task, ignore_errors=True)
+    remove_checkpoints(folder, task)
 
 
 def keep_again(model: AtlasModel, results: Results, folder: Path) -> None:
     """What a process may have left undone that was killed after it had saved the last task."""
     for task in model.tasks:
-        shutil.rmtree(folder / CHECKPOINTS / task, ignore_errors=True)
+        remove_checkpoints(folder, task)
     write_results(results, folder)
 
 
@@ -156,7 +156,10 @@ def publish(folder: Path, task: str, repo_id: str | None, args: AtlasTrainingArg
 
     A push that fails is a warning: nothing of it is lost.
     """
-    write_card(folder, repo_id)
+    try:
+        write_card(folder, repo_id)
+    except EditedError as error:
+        logger.warning("%s", error)
     hub.snapshot(folder, task)
     if repo_id is None:
         return

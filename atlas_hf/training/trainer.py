@@ -11,11 +11,17 @@ from peft import set_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import ProgressCallback, TrainerState, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import TrainOutput, rotate_checkpoints
+from transformers.trainer_utils import TrainOutput
 
 from atlas_hf.model import AtlasModel
 from atlas_hf.training import refused
-from atlas_hf.training.checkpoints import Checkpoint, Progress, last_good_checkpoint
+from atlas_hf.training.checkpoints import (
+    Checkpoint,
+    Progress,
+    begin_checkpoint,
+    last_good_checkpoint,
+    remove_older_checkpoints,
+)
 from atlas_hf.training.publishing import PublishingTrainer
 from atlas_hf.training.refused import refuse
 from atlas_hf.training.resuming import fingerprint
@@ -258,14 +264,17 @@ class AtlasTrainer(PublishingTrainer):
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Older ones are removed once this one is whole, so that there is one to go on from at every moment."""
+        root, checkpoint = Path(str(self.task_args.output_dir)), self._folder / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            begin_checkpoint(root, checkpoint)
         super()._save_checkpoint(*args, **kwargs)
         if self.args.should_save:
             if not self.args.save_only_model:
                 ended, seconds = self.control.should_training_stop, time.perf_counter() - self._began
                 progress = Progress(self.fingerprint, ended, self.opened, self.stage_metrics, seconds)
-                Checkpoint(self._folder / f"checkpoint-{self.state.global_step}").mark(progress)
+                Checkpoint(checkpoint).mark(progress)
             limit, best = self.task_args.save_total_limit, self.state.best_model_checkpoint
-            rotate_checkpoints(str(self._folder), limit, best, use_mtime=True)
+            remove_older_checkpoints(root, self._folder, limit, best)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         weights = Checkpoint(Path(resume_from_checkpoint)).weights(self.task, str(self.stage))

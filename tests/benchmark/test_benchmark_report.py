@@ -96,13 +96,13 @@ def test_a_report_of_what_is_there(tmp_path):
 
 
 def test_drawn_again_it_is_the_same_and_goes_to_the_hub(reported, tmp_path, capsys):
-    before = {path.name: path.read_bytes() for path in reported.glob("*.*")}
+    before = {path.name: path.read_bytes() for path in reported.glob("[!.]*.*")}
     with loopback_hub(tmp_path / "home") as hub:
         assert main(["report", str(reported), "--push-to", "user/results"]) == 0
         assert "/datasets/user/results/commit/" in capsys.readouterr().out
         assert ("dataset", "user/results") in hub.store.repos
         parquet = hf_hub_download("user/results", "data/train-00000-of-00001.parquet", repo_type="dataset")
-    assert {path.name: path.read_bytes() for path in reported.glob("*.*")} == before and len(before) == 11
+    assert {path.name: path.read_bytes() for path in reported.glob("[!.]*.*")} == before and len(before) == 11
     rows = pq.read_table(parquet).to_pylist()
     found = {
         row["seed"]: row["value"]

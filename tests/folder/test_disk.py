@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from atlas_hf import AtlasConfig, AtlasModel, learn_sequence
-from atlas_hf.folder import INDEX, AtlasFormatError, replacing
+from atlas_hf.folder import HOME, INDEX, AtlasFormatError, Owned
 from shared.tiny import quick, splits, text_spec
 
 STREAM = [(text_spec(f"has-{letter}"), splits(letter)) for letter in "ab"]
@@ -116,7 +116,7 @@ def test_a_task_saved_again_is_whole_at_every_moment(tmp_path, monkeypatch):
     task, seen, replace = tmp_path / "vqa", [], os.replace
 
     def save(files):
-        with replacing(task) as temporary:
+        with Owned(tmp_path).replacing(task) as temporary:
             temporary.mkdir()
             for name in files:
                 (temporary / name).write_text(name)
@@ -129,4 +129,5 @@ def test_a_task_saved_again_is_whole_at_every_moment(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", looking)
     save(["a", "b"])
     assert seen and all({"a", "b"} <= names for names in seen)
-    assert {path.name for path in task.iterdir()} == {"a", "b"} and {p.name for p in tmp_path.iterdir()} == {"vqa"}
+    assert {path.name for path in task.iterdir()} == {"a", "b"}
+    assert {p.name for p in tmp_path.iterdir()} == {"vqa", HOME}

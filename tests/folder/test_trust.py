@@ -70,7 +70,9 @@ def test_paths_that_mean_nothing_are_not_followed(saved):
 def test_links_out_of_the_folder_give_nothing(learner, saved, file, target):
     (saved / file).unlink()
     (saved / file).symlink_to(target)
-    refused(learner, saved, "was altered|lacks|is truncated or not a safetensors file", AtlasFormatError)
+    refused(
+        learner, saved, "leads out of the folder, to .*: it is a link, which is neither read nor", AtlasFormatError
+    )
 
 
 def test_a_pipe_does_not_block(learner, saved):
@@ -84,7 +86,12 @@ def test_a_link_to_another_task_is_not_that_task(learner, saved):
         (saved / "two" / file).unlink()
         (saved / "two" / file).symlink_to(saved / "one" / file)
     reseal(saved, "two")
-    refused(learner, saved, "files of task 'two' disagree with atlas.json in name", AtlasFormatError)
+    refused(
+        learner,
+        saved,
+        "two/adapter_config.json leads out of the folder, to .*one/adapter_config.json",
+        AtlasFormatError,
+    )
 
 
 # --- code -----------------------------------------------------------------------------------------------------------
@@ -121,7 +128,8 @@ def test_code_and_pickles_in_the_root_are_never_opened(saved, tmp_path):
 
 
 def test_neither_code_nor_pickles_nor_cards_are_fetched(saved, tmp_path):
-    files = {str(path.relative_to(saved)): path.read_bytes() for path in saved.rglob("*") if path.is_file()}
+    found = [path for path in saved.rglob("*") if path.is_file() and path.parent.name != ".atlas_hf"]
+    files = {str(path.relative_to(saved)): path.read_bytes() for path in found}
     extra = [
         "README.md",
         "modeling.py",
@@ -239,7 +247,8 @@ def test_a_backbone_that_is_no_name(learner, saved, changes):
 
 def test_a_repository_names_no_folder_of_this_machine(saved, tmp_path):
     """The `saved` folder names a backbone by its path here; from the Hub, that is not followed."""
-    files = {str(path.relative_to(saved)): path.read_bytes() for path in saved.rglob("*") if path.is_file()}
+    found = [path for path in saved.rglob("*") if path.is_file() and path.parent.name != ".atlas_hf"]
+    files = {str(path.relative_to(saved)): path.read_bytes() for path in found}
     assert Path(json.loads(files[INDEX])["base_model"]["id"]).is_absolute()
     with loopback_hub(tmp_path / "home") as server:
         server.store.create("model", REPO)

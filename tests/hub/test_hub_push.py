@@ -31,7 +31,7 @@ def test_each_task_is_one_commit_with_the_files_of_its_moment(hub, folder):
     assert_exactly_once(hub)
     repo = hub.store.repos["model", REPO]
     first = repo.resolve("task-01-vqa").tree
-    files = {"README.md", "atlas.json", "matrix.png", "results.json"} | {f"vqa/{f}" for f in TASK_FILES}
+    files = {"README.md", "atlas.json", "accuracy_matrix.png", "results.json"} | {f"vqa/{f}" for f in TASK_FILES}
     assert set(first) == files | {".gitattributes"}
     for number in (1, 2, 3):
         tree = repo.resolve(f"task-{number:02d}-{NAMES[number - 1]}").tree
@@ -106,8 +106,9 @@ def test_other_branch(hub, folder):
 
 def test_snapshot_holds_the_shared_files_and_is_replaced_whole(folder):
     kept = folder / ".history" / "03-nlvr"
-    assert sorted(path.name for path in kept.iterdir()) == ["README.md", "atlas.json", "matrix.png", "results.json"]
-    (folder / "matrix.png").unlink()
+    names = ["README.md", "accuracy_matrix.png", "atlas.json", "results.json"]
+    assert sorted(path.name for path in kept.iterdir()) == names
+    (folder / "accuracy_matrix.png").unlink()
     (folder / "README.md").write_text("# new")
     assert snapshot(folder, "nlvr") == kept
     assert sorted(path.name for path in kept.iterdir()) == ["README.md", "atlas.json", "results.json"]
@@ -149,17 +150,17 @@ def test_damaged_weights_are_not_pushed(hub, folder):
     assert_exactly_once(hub, NAMES[:1])
 
 
-@pytest.mark.parametrize("place", ["README.md", "more.png", "results.json", "nlvr/README.md"])
+@pytest.mark.parametrize("place", ["README.md", "reuse.png", "results.json", "nlvr/README.md"])
 def test_a_link_out_of_the_folder_publishes_nothing(hub, folder, tmp_path, place):
     secret = tmp_path / "token"
     secret.write_text("hf_secret")
     (folder / place).unlink(missing_ok=True)
     (folder / place).symlink_to(secret)
     if "/" not in place:
-        with pytest.raises(FolderError, match=f"{place} leads out of the folder, to .*token, so it is not pushed"):
+        with pytest.raises(FolderError, match=f"{place} leads out of the folder, to .*token: it is a link"):
             snapshot(folder, "nlvr")
     shutil.rmtree(folder / ".history" / "03-nlvr")
-    with pytest.raises(FolderError, match=f"{place} leads out of the folder, to .*token, so it is not pushed"):
+    with pytest.raises(FolderError, match=f"{place} leads out of the folder, to .*token: it is a link"):
         send(hub, folder)
     assert_exactly_once(hub, NAMES[:2])
 
@@ -167,7 +168,7 @@ def test_a_link_out_of_the_folder_publishes_nothing(hub, folder, tmp_path, place
 def test_a_kept_state_that_is_a_link_publishes_nothing(hub, folder, tmp_path):
     shutil.move(folder / ".history" / "01-vqa", tmp_path / "elsewhere")
     (folder / ".history" / "01-vqa").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(FolderError, match="01-vqa/atlas.json leads out of the folder"):
+    with pytest.raises(FolderError, match="01-vqa leads out of the folder"):
         send(hub, folder)
     assert_exactly_once(hub, [])
 

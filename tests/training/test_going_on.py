@@ -73,6 +73,8 @@ def contents(folder):
     found = {}
     for path in (path for path in folder.rglob("*") if path.is_file()):
         found[str(path.relative_to(folder))] = path.read_bytes()
+        if path.parent.name == ".atlas_hf" and path.name == "files.json":  # the digests are of cards, which tell times
+            found[str(path.relative_to(folder))] = sorted(json.loads(path.read_bytes())["files"])
         if path.name == "results.json":
             found[str(path.relative_to(folder))] = results = json.loads(path.read_bytes())
             assert all(task.pop("timing")["seconds"] > 0 for task in results["tasks"])

@@ -55,6 +55,8 @@ def without_times(path: Path) -> bytes:
     content = path.read_bytes()
     if path.name == "README.md":
         return re.sub(rb"\b[\d,]+\.\d s\b", b"... s", content)
+    if path.parent.name == ".atlas_hf" and path.name == "files.json":  # the digests are of cards
+        return json.dumps(sorted(json.loads(content)["files"])).encode()
     if path.name == "results.json":
         results = json.loads(content)
         for task in results["tasks"]:

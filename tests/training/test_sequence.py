@@ -70,7 +70,7 @@ def test_the_folder_gives_the_model_back(fresh, args, tmp_path):
     assert loaded.metrics["has-b"] == {"accuracy": results["matrix"][1][1], "random_baseline": 0.5}
     assert {p.name for p in tmp_path.iterdir()} == {
         "README.md", "atlas.json", "results.json", "accuracy_matrix.png", "reuse.png", ".checkpoints", ".history",
-        *model.tasks,
+        ".atlas_hf", *model.tasks,
     }  # fmt: skip
     assert (tmp_path / "reuse.png").read_bytes().startswith(b"\x89PNG")
 
@@ -99,7 +99,7 @@ def test_a_finished_task_is_never_done_again(fresh, args, tmp_path, monkeypatch)
     whole = learn_sequence(fresh(), STREAM, args, tmp_path / "whole")
     assert whole["matrix"] == resumed["matrix"]
     for file in (tmp_path / "whole").glob("*/*"):
-        if file.is_file():
+        if file.is_file() and file.parent.name != ".atlas_hf":  # it has digests of cards, which tell times
             assert file.read_bytes() == (tmp_path / "three" / file.parent.name / file.name).read_bytes(), file
 
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from atlas_hf.benchmark.learning.cells import FULL, Representation
 from atlas_hf.benchmark.learning.claims import ALONE, SUBJECTS
 from atlas_hf.benchmark.learning.scores import Results
-from atlas_hf.folder import replacing
+from atlas_hf.folder import Owned
 from atlas_hf.report.pictures import heat_map
 
 # Okabe and Ito's palette; the marker tells two methods of one colour apart.
@@ -40,9 +40,9 @@ def draw(results: Results, folder: Path) -> dict[str, str]:
         with rc_context(SIZES):
             figure = picture(results)
         if figure is None:
-            path.unlink(missing_ok=True)
+            Owned(folder).remove(path)
             continue
-        with replacing(path) as temporary:
+        with Owned(folder).replacing(path) as temporary:
             figure.savefig(temporary, dpi=110, metadata={"Software": None})
         drawn[path.name] = caption
     return drawn

@@ -15,16 +15,20 @@ from atlas_hf.benchmark.learning.cells import Cell, read_cells
 from atlas_hf.benchmark.learning.claims import SUBJECTS, claims
 from atlas_hf.benchmark.learning.scores import Results
 from atlas_hf.benchmark.methods import METHODS
-from atlas_hf.folder import replacing
+from atlas_hf.folder import REPORT_FILES, Owned
 from atlas_hf.hub import Retry, until_done
 
 TEMPLATE = Path(__file__).with_name("report.md")
 
 
 def write_report(output: Path) -> Path:
-    """Write everything into the folder of the cells; the path of `report.md`. Raises `CellError` if there are none."""
+    """Write everything into the folder of the cells; the path of `report.md`.
+
+    Raises `CellError` if there are none, and a `ValueError` if files of others are in the way.
+    """
     path, results = output / TEMPLATE.name, Results(read_cells(output))
     found, settings = claims(results), results.cells[0].settings
+    Owned(output).check([output / name for name in REPORT_FILES])
     _write_csv(output / "figures.csv", results.long())
     _write_csv(output / "paired_tests.csv", tables.pairs(results))
     for claim in found:
@@ -37,7 +41,7 @@ def write_report(output: Path) -> Path:
         summaries={name: METHODS[name].summary for name in results.methods if name in METHODS},
         drawn=pictures.draw(results, output),
     )  # fmt: skip
-    with replacing(path) as temporary:
+    with Owned(output).replacing(path) as temporary:
         temporary.write_text(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n", encoding="utf-8")
     return path
 
@@ -58,9 +62,9 @@ def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Rows with the same keys; no file, and none left from an earlier report, if there are no rows."""
     rows = list(rows)
     if not rows:
-        path.unlink(missing_ok=True)
+        Owned(path.parent).remove(path)
         return
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with Owned(path.parent).replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)

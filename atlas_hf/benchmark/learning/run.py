@@ -26,6 +26,7 @@ from atlas_hf.benchmark.learning.cells import Cell, Key, check_settings
 from atlas_hf.benchmark.learning.plan import Plan
 from atlas_hf.benchmark.learning.protocol import measure
 from atlas_hf.benchmark.methods import LoadedTask
+from atlas_hf.folder import Owned
 
 POLL = 0.5  # seconds between two looks at what another run has finished
 
@@ -64,6 +65,7 @@ def _measure(plan: Plan, output: Path, jobs: int, bar: tqdm[Any], pending: list[
     """Until every pending cell is there, by any run, or has failed. Not a `ProcessPoolExecutor`: in it, one process
     that is killed takes all other cells with it.
     """
+    _begin(output)
     upstream, downstream = plan.load()
     # Forked from a process that has only imported: quick to start, and its peak memory is the cell's own.
     context = multiprocessing.get_context("forkserver")
@@ -96,18 +98,30 @@ def _measure(plan: Plan, output: Path, jobs: int, bar: tqdm[Any], pending: list[
     return done
 
 
+def _begin(output: Path) -> None:
+    """Raise a `ValueError` if something that is not ours is where logs and cells go; a list of what is ours."""
+    folders = [output / name for name in ("cells", "failed", ".running")]
+    owned = Owned(output)
+    owned.check(folders)
+    for folder in folders:
+        owned.make_folder(folder)
+
+
 def _keep_if_failed(output: Path, key: Key, process: BaseProcess) -> Path | None:
     """Where what a failed process printed is kept; None for one that measured its cell."""
     log = _log(output, key, process.pid)
     kept = output / "failed" / f"{str(key).replace('/', '-')}.txt"
+    owned = Owned(output)
     if process.exitcode == 0:
-        log.unlink()
-        kept.unlink(missing_ok=True)
-        return None
-    kept.parent.mkdir(exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        print(f"{key}: the process ended with exit code {process.exitcode}", file=file)
-    return log.replace(kept)
+        owned.remove(kept)
+    else:
+        with owned.replacing(kept) as temporary:
+            text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+            end = f"{key}: the process ended with exit code {process.exitcode}\n"
+            temporary.write_text(text + end, encoding="utf-8")
+    owned.take_in([log])
+    owned.remove(log)
+    return kept if process.exitcode else None
 
 
 def work(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Sequence[LoadedTask], output: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from transformers.utils import logging
 
 from atlas_hf import streams
-from atlas_hf.folder import write_json
+from atlas_hf.folder import Owned
 from atlas_hf.model import AtlasModel
 from atlas_hf.report.text import table
 from atlas_hf.tasks import TaskSpec
@@ -54,7 +54,7 @@ def measure(stream: streams.Stream, output: Path, seeds: Sequence[int], smoke: b
                 args = AtlasTrainingArguments(str(folder), seed=seed, report_to="none", disable_tqdm=True, **training)
                 record[name].append(learn_sequence(model, [(changed, data)], args, folder)["matrix"][0][0])
         records.append(record)
-        write_json(output / "shortcuts.json", {"records": records})
+        Owned(output).write_json(output / "shortcuts.json", {"records": records})
     return records
 
 

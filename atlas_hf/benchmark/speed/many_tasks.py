@@ -18,6 +18,7 @@ import torch
 from transformers import ViltConfig, ViltModel
 
 from atlas_hf.benchmark.speed.ways import two_labels
+from atlas_hf.folder import Owned
 from atlas_hf.model import AtlasModel
 from atlas_hf.report.text import markdown
 from atlas_hf.tuner import AtlasConfig
@@ -94,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         lines = markdown(list(COLUMNS.values()), [cells], words=0).splitlines()
         print("\n".join(lines if len(rows) == 1 else lines[-1:]), flush=True)
     if options.output:
-        options.output.write_text(json.dumps(rows, indent=2) + "\n")
+        with Owned(options.output.parent).replacing(options.output) as temporary:
+            temporary.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from atlas_hf.benchmark.speed import startup
 from atlas_hf.benchmark.speed.arguments import HELP, MEASURES, STARTUP, add_arguments
 from atlas_hf.benchmark.speed.compare import compare, table
+from atlas_hf.folder import Owned
 
 
 def main(argv: Sequence[str], measures: Sequence[str] = tuple(MEASURES)) -> None:
@@ -40,7 +42,11 @@ def run(options: argparse.Namespace) -> None:
         parts.append(startup.table(report[STARTUP]))
         print(parts[-1])
     if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "speed.json").write_text(json.dumps(report, indent=2) + "\n")
+        _write(options.output / "speed.json", json.dumps(report, indent=2))
         parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
-        (options.output / "speed.md").write_text("\n\n".join(parts) + "\n")
+        _write(options.output / "speed.md", "\n\n".join(parts))
+
+
+def _write(path: Path, text: str) -> None:
+    with Owned(path.parent).replacing(path) as temporary:
+        temporary.write_text(f"{text}\n")

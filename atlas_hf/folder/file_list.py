@@ -1,0 +1,107 @@
+"""The list of what this package wrote in a folder, `.atlas_hf/files.json`, and the place of what is being written.
+
+A folder of an older version has no list: its valid `atlas.json` and the marks in its checkpoints say what is ours.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from filelock import FileLock
+
+from atlas_hf.folder.files import (
+    HOME,
+    AtlasFormatError,
+    json_text,
+    kind,
+    read_json,
+    refuse_links,
+    scratch_in,
+    sync,
+)
+from atlas_hf.folder.older import names_of_older
+
+LIST = "files.json"
+SCRATCH, LOCK = "scratch.", "lock"
+_BEGINS = b'{\n  "written_by": "atlas_hf"'  # the text of every list
+# By path in the folder, that of a folder with "/" at its end: the digests of a file that people edit, else nothing.
+Names = dict[str, list[str]]
+
+
+class FileList:
+    """The list of a folder; `home` is where it lies. What reads and then saves it holds the `lock`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.home = folder, folder / HOME
+        self._path, self._next = self.home / LIST, self.home / f"{LIST}.new"
+        self.lock = FileLock(self.home / LOCK)  # several may write one folder, such as the runs of a benchmark
+
+    def names(self) -> Names:
+        """What is ours, or may be: it was about to be made. Raises an `AtlasFormatError` for a damaged list."""
+        if not self._is_there():
+            return names_of_older(self.folder)
+        refuse_links(self._path, self.folder)
+        values = read_json(self._path)
+        names = values.get("files")
+        if values.get("written_by") != "atlas_hf" or not isinstance(names, dict):
+            raise AtlasFormatError(f"{self._path} is no list of atlas_hf's files. Restore it, or use another folder.")
+        return {name: [*map(str, found)] for name, found in names.items() if _is_plain(name) and _is_list(found)}
+
+    def is_anothers(self) -> bool:
+        """Is something in the place of the list that we did not put there?
+
+        A process that was killed before its first list was whole left nothing, or the beginning of a list.
+        """
+        there = kind(self.home)
+        if there is None or self._is_there():
+            return False
+        if there != "folder" or {path.name for path in self.home.iterdir()} - {self._next.name, LOCK}:
+            return True
+        begun = kind(self._next)
+        text = self._next.read_bytes()[: len(_BEGINS)] if begun == "file" else b""
+        return begun not in (None, "file") or not _BEGINS.startswith(text)
+
+    def begin(self) -> None:
+        """Make the list, if there is none yet."""
+        if not self._is_there():
+            self.home.mkdir(parents=True, exist_ok=True)
+            with self.lock:
+                if not self._is_there():
+                    self.save(names_of_older(self.folder))
+            sync(self.folder)
+
+    def save(self, names: Names) -> None:
+        """To the disk, whole or not at all."""
+        text = json_text({"written_by": "atlas_hf", "files": dict(sorted(names.items()))})
+        self._next.write_text(text, encoding="utf-8")
+        sync(self._next)
+        self._next.replace(self._path)
+        sync(self.home)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A new folder for what is being written, on the disk of its place."""
+        with scratch_in(self.home, SCRATCH) as folder:
+            yield folder
+
+    def clear_scratch(self) -> None:
+        """Remove what a process that was killed while it wrote has left behind."""
+        if self._is_there():
+            for scratch in self.home.glob(f"{SCRATCH}*.partial"):
+                if kind(scratch) == "folder":
+                    shutil.rmtree(scratch)
+            if kind(self._next) == "file":
+                self._next.unlink()
+
+    def _is_there(self) -> bool:
+        return kind(self.home) == "folder" and kind(self._path) is not None
+
+
+def _is_plain(name: str) -> bool:
+    path = PurePosixPath(name)
+    return name in (path.as_posix(), f"{path.as_posix()}/") and not path.is_absolute() and ".." not in path.parts
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)

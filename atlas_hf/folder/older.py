@@ -1,0 +1,87 @@
+"""What is ours in a folder of a version that kept no list of it: what its own files prove, and never a name alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from atlas_hf.folder.files import (
+    CARD,
+    CHECKPOINTS,
+    HISTORY,
+    INDEX,
+    MARK,
+    REPORT_FILES,
+    ROOT_FILES,
+    TASK_FILES,
+    AtlasFormatError,
+    file_sha256,
+    is_edited_by_people,
+    kind,
+    read_json,
+)
+from atlas_hf.tasks import check_task_name
+
+
+def names_of_older(folder: Path) -> dict[str, list[str]]:
+    """As the list has it: the tasks and shared files of a valid `atlas.json`, and checkpoints with our mark."""
+    names: dict[str, None] = dict.fromkeys(_checkpoints(folder))
+    tasks = _tasks(folder)
+    if tasks is not None:
+        names |= dict.fromkeys([*ROOT_FILES, f"{CHECKPOINTS}/", f"{HISTORY}/"])
+        for position, task in enumerate(tasks, start=1):
+            state = f"{HISTORY}/{position:02d}-{task}"
+            names |= dict.fromkeys([f"{task}/", f"{state}/", f"{task}.yaml"])
+            names |= dict.fromkeys(f"{task}/{file}" for file in (*TASK_FILES, CARD))
+            names |= dict.fromkeys(f"{state}/{file}" for file in ROOT_FILES)
+    if _has_cells(folder):
+        names |= dict.fromkeys([*REPORT_FILES, "cells/", "failed/", ".running/"])
+    return {name: _digests(folder / name) for name in names if _is(folder / name, name)}
+
+
+def _is(path: Path, name: str) -> bool:
+    return kind(path) == ("folder" if name.endswith("/") else "file")
+
+
+def _digests(path: Path) -> list[str]:
+    """Of a file that people edit, as it is now."""
+    return [file_sha256(path)] if is_edited_by_people(path) else []
+
+
+def _tasks(folder: Path) -> list[str] | None:
+    """Of its `atlas.json`; None without one that has the form of ours."""
+    if kind(folder / INDEX) != "file":
+        return None
+    try:
+        values = read_json(folder / INDEX)
+    except AtlasFormatError:
+        return None
+    tasks = values.get("tasks")
+    if "format_version" not in values or not isinstance(values.get("base_model"), dict) or not isinstance(tasks, dict):
+        return None
+    return [name for name, record in tasks.items() if _is_ours(name, record)]
+
+
+def _is_ours(name: str, record: object) -> bool:
+    try:
+        check_task_name(name)
+    except ValueError:
+        return False
+    files = record.get("files") if isinstance(record, dict) else None
+    return isinstance(files, dict) and set(files) == set(TASK_FILES)
+
+
+def _has_cells(folder: Path) -> bool:
+    """Is it a benchmark, by a cell of it?"""
+    path = next(iter(sorted(folder.glob("cells/*/*/seed-*.json"))), None)
+    try:
+        return path is not None and kind(path) == "file" and {"schema", "method", "order"} <= set(read_json(path))
+    except AtlasFormatError:
+        return False
+
+
+def _checkpoints(folder: Path) -> Iterator[str]:
+    """Marked ones, below the folder or its `.checkpoints`, with the folders that they are in."""
+    for place in (folder, folder / CHECKPOINTS):
+        for mark in place.glob(f"*/*/checkpoint-*/{MARK}"):
+            parents = [path for path in mark.parents if path != folder and path.is_relative_to(folder)]
+            if kind(mark) == "file" and all(kind(path) == "folder" for path in parents):
+                yield from (f"{path.relative_to(folder).as_posix()}/" for path in parents)
