@@ -15,12 +15,12 @@ from atlas_hf.folder.files import (
     AtlasFormatError,
     json_text,
     kind,
-    read_json,
     refuse_links,
     scratch_in,
     sync,
 )
 from atlas_hf.folder.older import names_of_older
+from atlas_hf.folder.reading import read_json
 
 LIST = "files.json"
 SCRATCH, LOCK = "scratch.", "lock"

@@ -16,8 +16,8 @@ from atlas_hf.folder.files import (
     file_sha256,
     is_edited_by_people,
     kind,
-    read_json,
 )
+from atlas_hf.folder.reading import read_json
 from atlas_hf.tasks import check_task_name
 
 
