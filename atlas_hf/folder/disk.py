@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from atlas_hf.folder.files import CHECKPOINTS
 from atlas_hf.folder.ownership import Owned, paths_of_a_run
 
 _FULL = 2**20  # bytes; with less left on the disk, a failed write is put down to that
@@ -16,18 +17,22 @@ _PROBE = 2**14  # bytes that must go into the folder before anything is begun
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 
 
-def prepare(folder: Path, tasks: Sequence[str]) -> None:
+def check_free(folder: Path, tasks: Sequence[str]) -> None:
+    """Raise a `ValueError` that lists what is in the way of learning these tasks, in this order, and is not ours."""
+    if folder.is_dir():
+        Owned(folder).check(paths_of_a_run(folder, tasks))
+
+
+def prepare(folder: Path) -> None:
     """Make the folder, and remove what a killed process left half written. To be done by one process alone.
 
-    `tasks` are all that are to be learned, in their order. Before any is, raises a `ValueError` that lists what is in
-    their way and not ours, and an `OSError` if nothing can be written there.
+    Raises an `OSError` if nothing can be written there, before anything is learned.
     """
     owned = Owned(folder)
-    if folder.is_dir():
-        owned.check(paths_of_a_run(folder, tasks))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         owned.list.clear_scratch()
+        owned.make_folder(folder / CHECKPOINTS)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(_PROBE))
     except OSError as error:

@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from atlas_hf import hub
 from atlas_hf.data.looking import look_at
-from atlas_hf.folder import DOWNSTREAM, UPSTREAM, EditedError, Results, prepare, saying_what_is_safe
+from atlas_hf.folder import DOWNSTREAM, UPSTREAM, EditedError, Results, check_free, prepare, saying_what_is_safe
 from atlas_hf.model import AtlasModel
 from atlas_hf.report.card import write_card
 from atlas_hf.report.pictures import draw_results
@@ -68,11 +68,12 @@ def learn_sequence(
     tasks, upstream = [*stream, *downstream], [spec.name for spec, _ in stream]
     limit = max_experience if reuse else 0
     _check_stream(tasks, quiet=args.disable_tqdm or not main)
+    check_free(folder, [spec.name for spec, _ in tasks])
     check_tasks_of_model(model, folder)
     repo_id = repository(model, args)
     settings, further = sequence_settings(model, args, limit)
     if main:
-        prepare(folder, [spec.name for spec, _ in tasks])
+        prepare(folder)
     given = Results([], [], settings, further, dict(description or {}), environment())
     results = resume(model, folder, tasks, given)
     if main and model.tasks:

@@ -52,13 +52,14 @@ class TaskTrainer(Trainer):
         for name, reason in refused.PARAMETERS.items():
             if kwargs.get(name) is not None:
                 refuse(name, kwargs[name], reason)
+        args = AtlasTrainingArguments.of(args)
         sets = eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}
         self._look_at(train_dataset, sets, quiet=args.disable_tqdm or args.process_index > 0)
         sets = {name: without_format(rows) for name, rows in sets.items()}
         train_dataset, eval_dataset = without_format(train_dataset), sets.get("", sets)
         self.further_metrics = kwargs.pop("compute_metrics", None)
         kwargs.setdefault("data_collator", model.collator(self.task))
-        args = self._arguments(args, sets)
+        self._fit(args, sets)
         if train_dataset is not None:
             self._check_training(args, train_dataset, sets, kwargs.get("callbacks") or [])
         kwargs |= {"train_dataset": train_dataset, "eval_dataset": eval_dataset, "compute_metrics": self._metrics}
@@ -79,9 +80,8 @@ class TaskTrainer(Trainer):
                 )
         look_at(self.spec, given, quiet=quiet)
 
-    def _arguments(self, given: TrainingArguments, sets: Mapping[str, Dataset | None]) -> AtlasTrainingArguments:
-        """A copy that fits this task: by default its own metric, on the first set, decides which state is the best."""
-        args = AtlasTrainingArguments.of(given)
+    def _fit(self, args: AtlasTrainingArguments, sets: Mapping[str, Dataset | None]) -> None:
+        """To this task: by default its own metric, on the first set, decides which state is the best."""
         args.check()
         first = next(iter(sets))
         if args.metric_for_best_model is None:
@@ -90,7 +90,6 @@ class TaskTrainer(Trainer):
             args.greater_is_better = not args.metric_for_best_model.endswith("loss")
         if sets[first] is None:  # there is no best state: the last one is kept
             args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
-        return args
 
     def _check_training(
         self,

@@ -76,8 +76,12 @@ class AtlasConfig(PeftConfig):
     """
 
     r: int = field(default=48, metadata={"help": "Width of the bottleneck."})
-    target_modules: list[str] | set[str] | str | None = field(default=None, metadata={"help": "Names or regex."})
-    exclude_modules: list[str] | set[str] | str | None = field(default=None, metadata={"help": "What to leave out."})
+    target_modules: list[str] | set[str] | str | None = field(
+        default=None, metadata={"help": "Names or regex of the sites."}
+    )
+    exclude_modules: list[str] | set[str] | str | None = field(
+        default=None, metadata={"help": "Names or regex to leave out."}
+    )
     layers_to_transform: list[int] | int | None = field(default=None, metadata={"help": "Layer indices to adapt."})
     layers_pattern: list[str] | str | None = field(default=None, metadata={"help": "Name of the list of layers."})
     modules_to_save: list[str] | None = field(default=None, metadata={"help": "Modules that train in a copy."})

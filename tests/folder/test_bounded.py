@@ -134,6 +134,7 @@ def test_c11_a_checkpoints_mark_of_other_types(tmp_path):
         ({"stage_metrics": {"a": 1}}, "stage_metrics.a is 1, not an object"),
         ({"colour": 1}, "not what atlas_hf writes: .*colour.*Delete it"),
     ):
+        (tmp_path / MARK).unlink()
         Checkpoint(tmp_path).mark(Progress("same"))
         alter_json(tmp_path / MARK, lambda mark, values=values: mark.update(values))
         with pytest.raises(AtlasFormatError, match=f"{MARK}.*{error}"):

@@ -209,7 +209,7 @@ def test_c10_a_revision_that_cannot_be_one_is_told_before_any_request(hub, revis
     with pytest.raises(ValueError, match=text):
         download(REPO, revision=revision, endpoint=hub.url)
     with pytest.raises(ValueError, match=text):
-        AtlasModel.from_pretrained(REPO, revision)
+        AtlasModel.from_pretrained(REPO, revision=revision)
     assert not hub.requests()
 
 

@@ -159,7 +159,7 @@ def test_the_same_bytes_are_saved_twice_and_by_a_reloaded_model(learned, folder,
     AtlasModel.from_pretrained(folder).save_pretrained(tmp_path / "again")
     expected = file_digests(folder)
     assert file_digests(tmp_path / "twice") == expected == file_digests(tmp_path / "again")
-    assert len(expected) == 3 * len(KINDS) + 1
+    assert len([name for name in expected if not name.startswith(".atlas_hf")]) == 3 * len(KINDS) + 1
     learned.save_pretrained(tmp_path / "twice", tasks=["words"])
     assert file_digests(tmp_path / "twice") == expected
 

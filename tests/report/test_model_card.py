@@ -15,6 +15,7 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from atlas_hf import AtlasConfig, AtlasFormatError, AtlasModel, AtlasTrainingArguments, TaskSpec, learn_sequence
+from atlas_hf.folder import Owned
 from atlas_hf.report.card import write_card, write_task_card
 from atlas_hf.report.card_source import CardTask, hub_id
 from atlas_hf.report.printable import md
@@ -171,9 +172,11 @@ def test_a_task_that_atlas_json_does_not_name_yet_is_left_out(copy):
 
 def test_an_earlier_state_beside_its_own_files(copy):
     state = copy / "earlier"
-    state.mkdir()
+    owned = Owned(copy)
+    owned.make_folder(state)
     for name in ("atlas.json", "results.json"):
-        shutil.copyfile(copy / name, state / name)
+        with owned.replacing(state / name) as temporary:
+            shutil.copyfile(copy / name, temporary)
     edit(state / "atlas.json", lambda index: [index["tasks"].pop(name) for name in ("has-d", "has-b")])
     path = write_card(copy, "someone/letters", state=state)
     assert path == state / "README.md" and "has-b" not in path.read_text()

@@ -68,13 +68,13 @@ def learn(argv: list[str], **kill) -> int:
     from huggingface_hub.utils import get_session
     from transformers import Trainer, TrainerState
 
-    from atlas_hf import AtlasModel, AtlasTrainer, cli, hub
+    from atlas_hf import AtlasModel, cli, hub
     from atlas_hf.folder import Index
-    from atlas_hf.training import sequence
+    from atlas_hf.training import sequence, trainer
 
     moments = Moments(**kill)
     for owner, name, kind in (
-        (AtlasModel, "set_stage", "stage"), (Trainer, "training_step", "step"), (AtlasTrainer, "_summary", "summary"),
+        (AtlasModel, "set_stage", "stage"), (Trainer, "training_step", "step"), (trainer, "stage_summary", "summary"),
         (Trainer, "prediction_step", "evaluation"), (Trainer, "_save_checkpoint", "checkpoint"),
         (TrainerState, "save_to_json", "state"), (peft.peft_model, "safe_save_file", "weights"),
         (sequence, "score", "score"), (sequence, "write_results", "results"), (Index, "save", "index"),

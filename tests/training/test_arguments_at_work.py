@@ -22,11 +22,11 @@ def make(bert_folder):
     def make():
         torch.manual_seed(0)
         model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
-        for name in ("has-a", "has-b"):
-            model.add_task(text_spec(name))
-            randomize(model, name)
+        model.add_task(text_spec("has-a"))
+        randomize(model, "has-a")
         model.set_stage("has-a", "complete")
-        model.set_task("has-b")
+        model.add_task(text_spec("has-b"))
+        randomize(model, "has-b")
         return model
 
     return make
