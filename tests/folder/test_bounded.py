@@ -335,6 +335,7 @@ def test_whatever_a_file_holds_it_is_shown_or_refused(example, name, data):
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_whatever_a_mark_holds_it_is_read_or_refused(tmp_path, data):
+    (tmp_path / MARK).unlink(missing_ok=True)
     Checkpoint(tmp_path).mark(Progress("same", True, ["a"], {"expansion": {"loss": 1.0}}, 1.5))
     values = json.loads((tmp_path / MARK).read_text())
     mutate(values, data)

@@ -147,7 +147,7 @@ def test_c7_a_backbone_of_pickles_on_the_hub_is_refused_likewise(pickled, server
         (lambda folder: (folder / "config.json").unlink(), "is no model of transformers: it has no config.json. Give"),
         (
             lambda folder: os.truncate(folder / "model.safetensors", 1000),
-            "is truncated or not a safetensors file .*Restore the file",
+            "is truncated or not a safetensors .*Restore",
         ),
     ],
     ids=["no weights", "no config", "truncated"],
