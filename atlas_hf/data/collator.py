@@ -116,7 +116,7 @@ def batches(
     # A loader draws a seed for its workers when it starts, workers or none. Drawn from the global generator, it would
     # change what the backbone draws next.
     loader: DataLoader = DataLoader(
-        without_format(rows),  # type: ignore[arg-type]  # anything with a length and rows by number will do
+        without_format(rows),  # anything with a length and rows by number will do
         batch_size=batch_size,
         collate_fn=collate,
         generator=torch.Generator(),

@@ -78,10 +78,11 @@ def _from_file(picture: Any) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "I" and 0 <= min(image.getextrema()) <= max(image.getextrema()) < 2**16:
-        image = Image.fromarray(np.asarray(image).astype(np.uint16))  # a file of 16 bits, as Pillow before 11.3 reads
     if image.mode.startswith("I") or image.mode == "F":
-        return _from_array(np.asarray(image)).convert("RGB")
+        values = np.asarray(image)
+        if image.mode == "I" and 0 <= values.min() <= values.max() < 2**16:
+            values = values.astype(np.uint16)  # a file of 16 bits, as Pillow before 11.3 reads it
+        return _from_array(values).convert("RGB")
     if image.mode == "La":  # Pillow converts it to nothing else
         image = image.convert("LA")
     if {"A", "a"} & set(image.getbands()) or "transparency" in image.info:
