@@ -63,6 +63,16 @@ def test_the_python_of_the_readme_runs_as_printed(folder, monkeypatch, capsys):
     assert (folder / "runs/with-colour/colour/adapter_model.safetensors").is_file()
 
 
+def test_b12_the_figures_of_the_quickstart_have_a_range_over_seeds():
+    """One run's figure comes out otherwise on another machine."""
+    part = (ROOT / "README.md").read_text().split("## Two commands")[1].split("\n## ")[0]
+    cells = {row.split("|")[1].strip(): row.split("|")[2:-1] for row in part.splitlines() if row.startswith("|")}
+    assert "over seeds 0 to 9" in part and len(cells["mean"]) == 6
+    for mean, spread in zip(cells["mean"], cells["range"], strict=True):
+        low, high = map(float, spread.split(" to "))
+        assert low <= float(mean) <= high
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT / "docs")))
 def test_every_block_of_a_page_runs_as_printed(page, folder, hub, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
