@@ -22,6 +22,8 @@ def run(options: Namespace) -> None:
     from atlas_hf import hub
     from atlas_hf.report.card import write_cards
 
+    if not hub.pushable_tasks(options.folder):  # before a repository is made
+        raise ValueError(f"{options.folder} has no finished task yet, so there is nothing to push.")
     repo_id = hub.ensure_writable_repo(options.repo_id, private=options.private, token=options.token)
     write_cards(options.folder, repo_id)
     for task in hub.push(options.folder, repo_id, private=options.private, token=options.token):

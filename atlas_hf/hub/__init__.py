@@ -19,7 +19,7 @@ from atlas_hf.hub.errors import (
 )
 from atlas_hf.hub.folder import Finished, finished_tasks, snapshot
 from atlas_hf.hub.loading import download, load_backbone, locate
-from atlas_hf.hub.pushing import FilledSpace, Pushed, fill_space, push
+from atlas_hf.hub.pushing import FilledSpace, Pushed, fill_space, push, pushable_tasks
 from atlas_hf.hub.retry import Retry, until_done
 from atlas_hf.hub.target import check_data_set, check_login, ensure_writable_repo
 
@@ -27,5 +27,6 @@ __all__ = [
     "SHIPPED_BACKBONES", "AccessError", "CorruptFileError", "FilledSpace", "Finished", "FolderError", "HubError",
     "HubUnavailableError", "NoTasksError", "PushConflictError", "PushRejectedError", "Pushed", "Retry",
     "check_data_set", "check_login", "check_request", "download", "ensure_writable_repo", "fill_space",
-    "finished_tasks", "is_repository", "load_backbone", "local_or_id", "locate", "push", "snapshot", "until_done",
+    "finished_tasks", "is_repository", "load_backbone", "local_or_id", "locate", "push",
+    "pushable_tasks", "snapshot", "until_done",
 ]  # fmt: skip

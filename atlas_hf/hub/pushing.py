@@ -33,6 +33,20 @@ class Pushed:
     kept: tuple[str, ...] = ()
 
 
+def pushable_tasks(folder: Path | str) -> list[Finished]:
+    """The finished tasks of a folder that others could load: no path of this machine is published.
+
+    Raises `AtlasFormatError`, and `FolderError` for a local backbone.
+    """
+    done, base = finished_tasks(folder), Index.load(Path(folder)).base_model.id
+    if base is None or not is_repository(base):
+        raise FolderError(
+            f"{Path(folder) / INDEX} names the backbone {base!r}, a local folder, so nobody else could load these "
+            "tasks. Push the backbone to the Hub, and learn with it from there."
+        )
+    return done
+
+
 def push(
     folder: Path | str,
     repo_id: str,
@@ -51,8 +65,7 @@ def push(
     files that this push would write), `PushRejectedError`, `HubUnavailableError` (try again later).
     """
     check_request(repo_id, revision, token)
-    done = finished_tasks(folder)
-    _check_backbone(Path(folder))
+    done = pushable_tasks(folder)
     repo_id = ensure_writable_repo(
         repo_id, private=private, token=token, endpoint=endpoint, retry=retry, first_contact=False
     )
@@ -62,16 +75,6 @@ def push(
         push_one = _PushOne(target, Path(folder), done, number)
         pushed.append(until_done(push_one, f"push {done[number - 1].tag} to {repo_id}", retry))
     return pushed
-
-
-def _check_backbone(folder: Path) -> None:
-    """Others must be able to load it, and no path of this machine is published. Raises `FolderError`."""
-    base = Index.load(folder).base_model.id
-    if base is None or not is_repository(base):
-        raise FolderError(
-            f"{folder / INDEX} names the backbone {base!r}, a local folder, so nobody else could load these tasks. "
-            "Push the backbone to the Hub, and learn with it from there."
-        )
 
 
 class _PushOne:

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from atlas_hf.cli import main
+from shared.hub_models import learn
 from shared.tiny import text_data
 
 RUN = ["--max_steps", "1", "--use_cpu", "True", "--disable_tqdm", "True"]
@@ -101,16 +102,34 @@ CACHE = "Check the network. A folder needs none, nor does what is in the cache a
         (["evaluate", "me/x"], CACHE),
         (["predict", "me/x", "--task", "one", "--text", "a"], CACHE),
         (["push-space", "me/x", "me/space"], CACHE),
-        (["push", "run", "me/x"], "could not get write access to me/x: the Hub does not answer, ConnectError"),
+        (["push", "../pushed", "me/x"], "could not get write access to me/x: the Hub does not answer, ConnectError"),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )
 def test_c9_every_command_without_a_network_is_one_line(no_network, tmp_path, monkeypatch, capsys, line, text):
-    monkeypatch.chdir(tmp_path)
+    learn(tmp_path / "pushed", "vqa")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     assert main(line) == 2
     error = capsys.readouterr().err
     assert text in error and "the Hub does not answer" in error and len(error.splitlines()) == 1
-    assert not list(tmp_path.iterdir()), "nothing was begun"
+    assert not list((tmp_path / "here").iterdir()), "nothing was begun"
+
+
+@pytest.mark.parametrize(
+    ("folder", "text"),
+    [("me/x", "There is no atlas.json in me/x. Is this a folder of atlas_hf?"), ("run", "has no finished task yet")],
+    ids=["arguments in the wrong order", "nothing to push"],
+)
+def test_push_looks_at_the_folder_before_it_makes_a_repository(
+    no_network, tmp_path, monkeypatch, capsys, folder, text
+):
+    monkeypatch.chdir(tmp_path)
+    index = json.loads((learn(tmp_path / "run", "vqa") / "atlas.json").read_text())
+    index["tasks"]["vqa"]["stage"] = "expansion"
+    (tmp_path / "run/atlas.json").write_text(json.dumps(index))
+    assert main(["push", folder, "runs/digits"]) == 2
+    assert text in capsys.readouterr().err
 
 
 def test_c9_the_demo_without_a_network_says_so(no_network):
