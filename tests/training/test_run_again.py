@@ -93,12 +93,14 @@ def test_c2_a_task_is_not_added_twice(run_once):
         run_once[0].add_task(STREAM[0][0])
 
 
-def test_c2_a_trainer_may_be_made_twice(bert):
+def test_c2_a_trainer_may_be_made_twice(bert, tmp_path):
     """The second time as if it had been the first."""
     bert.add_task(STREAM[0][0])
     before = {name: value.clone() for name, value in bert.state_dict().items()}
     for _ in range(2):
-        trainer = AtlasTrainer(bert, quick(**ARGS), "has-a", STREAM[0][1]["train"], STREAM[0][1]["validation"])
+        trainer = AtlasTrainer(
+            bert, quick(tmp_path, **ARGS), "has-a", STREAM[0][1]["train"], STREAM[0][1]["validation"]
+        )
     assert all(torch.equal(value, before[name]) for name, value in bert.state_dict().items())
     trainer.train()
     assert bert.peft_config["has-a"].stage == "complete"
