@@ -98,7 +98,9 @@ def test_c2_a_trainer_may_be_made_twice(bert, tmp_path):
     bert.add_task(STREAM[0][0])
     before = {name: value.clone() for name, value in bert.state_dict().items()}
     for _ in range(2):
-        trainer = AtlasTrainer(bert, quick(tmp_path, **ARGS), "has-a", STREAM[0][1]["train"], STREAM[0][1]["validation"])
+        trainer = AtlasTrainer(
+            bert, quick(tmp_path, **ARGS), "has-a", STREAM[0][1]["train"], STREAM[0][1]["validation"]
+        )
     assert all(torch.equal(value, before[name]) for name, value in bert.state_dict().items())
     trainer.train()
     assert bert.peft_config["has-a"].stage == "complete"
