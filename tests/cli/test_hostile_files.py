@@ -24,11 +24,12 @@ COMMANDS = {
     "evaluate": ["evaluate", "{}", "--tasks", TASK],
     "predict": ["predict", "{}", "--task", TASK, "--images", "none.png", "--text", "x"],
     "prune": ["prune", "{}", "--tasks", TASK, "--output", "{}-pruned"],
+    "push": ["push", "{}", "me/digits"],
 }
 READS = {
     "info": (INDEX, RESULTS), "info as JSON": (INDEX, RESULTS), "card": (INDEX, RESULTS, SPEC, CONFIG),
     "evaluate": (INDEX, RESULTS, SPEC, CONFIG, WEIGHTS), "predict": (INDEX, SPEC, CONFIG, WEIGHTS),
-    "prune": (INDEX, RESULTS, SPEC, CONFIG, WEIGHTS),
+    "prune": (INDEX, RESULTS, SPEC, CONFIG, WEIGHTS), "push": (INDEX,),  # which it reads before it asks the Hub
 }  # fmt: skip
 SECONDS, MEGABYTES = 2, 200
 

@@ -3,6 +3,8 @@
 import contextlib
 import io
 import random
+import struct
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -217,3 +219,19 @@ def test_b3_predict_opens_a_batch_at_a_time(model, tmp_path, monkeypatch):
     assert len(model.predict("one", [str(path)] * 10, batch_size=4)) == 10 and held.most == 4
     with pytest.raises(ValueError, match="There is no image file nowhere.png"):
         model.predict("one", [str(path), "nowhere.png"])
+
+
+def test_a_picture_that_asks_for_too_much_is_one_line(vilt_folder, tmp_path, capsys):
+    """60,000 by 60,000 pixels, as the header of a small file says."""
+    small = saved(Image.new("L", (1, 1)))
+    header = b"IHDR" + struct.pack(">II", 60_000, 60_000) + small[24:29]
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:])
+    model = AtlasModel.from_pretrained(vilt_folder)
+    model.add_task(text_spec("one", image_columns=("image",)))
+    model.set_stage("one", "complete")
+    model.save_pretrained(tmp_path / "folder")
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "folder"), "--task", "one", "--images", str(bomb), "--text", "a"]) == 2
+    said = capsys.readouterr().err
+    assert "bomb.png" in said and said.count("\n") == 1
