@@ -29,7 +29,7 @@ from atlas_hf.folder.files import (
     write_json,
 )
 from atlas_hf.folder.index import DTYPES, BaseModel, Index, TaskRecord, library_versions
-from atlas_hf.folder.ownership import EditedError, Owned, copy_tasks, history_name, paths_of_a_run
+from atlas_hf.folder.ownership import EditedError, Owned, copy_tasks, history_name, paths_of_a_run, refuse_others
 from atlas_hf.folder.reading import (
     BACKBONE_HEADER,
     brief,
@@ -50,7 +50,7 @@ __all__ = [
     "MARK", "MATRIX_PLOT", "REPORT_FILES", "RESULTS", "REUSE_PLOT", "ROOT_FILES", "SPEC", "TASK_FILES", "UPSTREAM",
     "WEIGHTS", "AtlasFormatError", "BaseModel", "EditedError", "Index", "Owned", "Results", "TaskRecord", "TaskResult",
     "brief", "check_bytes", "check_free", "check_header", "check_json", "check_size", "check_task_folder",
-    "check_types", "copy_tasks", "creating", "file_sha256", "history_name", "kind", "library_versions", "limit_of", "load_tensors",
-    "paths_of_a_run", "prepare", "read_bytes", "read_json", "read_spec", "read_tensors", "refuse_links",
-    "saying_what_is_safe", "sync", "tensor_bytes", "write_json",
+    "check_types", "copy_tasks", "creating", "file_sha256", "history_name", "kind", "library_versions", "limit_of",
+    "load_tensors", "paths_of_a_run", "prepare", "read_bytes", "read_json", "read_spec", "read_tensors",
+    "refuse_links", "refuse_others", "saying_what_is_safe", "sync", "tensor_bytes", "write_json",
 ]  # fmt: skip

@@ -57,9 +57,9 @@ def refuse_links(path: Path, root: Path) -> None:
 
 
 def _of_the_cache(link: Path, root: Path) -> bool:
-    snapshots = root.resolve().parent
     target = Path(os.path.realpath(link))  # which, unlike `resolve`, bears a link to itself
-    return snapshots.name == "snapshots" and target.parent == snapshots.parent / "blobs" and target.is_file()
+    blobs = [place.parent / "blobs" for place in root.resolve().parents if place.name == "snapshots"]
+    return target.parent in blobs and target.is_file()
 
 
 def kind(path: Path) -> str | None:

@@ -56,12 +56,7 @@ class Owned:
         found = [blocked for path in paths if (blocked := self._blocked(path, names)) is not None]
         if self.list.is_anothers():
             found.append(self.list.home)
-        if found:
-            listed = ", ".join(f"{path} (a {kind(path)})" for path in dict.fromkeys(found))
-            raise ValueError(
-                f"In the way: {listed}. atlas_hf did not write that, so it is not replaced, and nothing was changed. "
-                "Give another folder (--output, output_dir), or move it elsewhere."
-            )
+        refuse_others(found)
 
     def _blocked(self, path: Path, names: Names) -> Path | None:
         """The first on the way from the folder to the path that is there and not ours."""
@@ -199,6 +194,16 @@ class Owned:
                 new[name] += ["edited"] if place.name in as_edited else []
             if any(names.get(name) != digests for name, digests in new.items()):
                 self.list.save(names | new)
+
+
+def refuse_others(found: Sequence[Path]) -> None:
+    """Raise a `ValueError` that lists what was found in the way, if anything."""
+    if found:
+        listed = ", ".join(f"{path} (a {kind(path)})" for path in dict.fromkeys(found))
+        raise ValueError(
+            f"In the way: {listed}. atlas_hf did not write that, so it is not replaced, and nothing was changed. "
+            "Give another folder (--output, output_dir), or move it elsewhere."
+        )
 
 
 def _digests(place: Path, source: Path, known: Sequence[str]) -> list[str]:
