@@ -30,9 +30,10 @@ TASK_FILES = (CONFIG, WEIGHTS, SPEC)
 CHECKPOINTS, HISTORY, HOME = ".checkpoints", ".history", ".atlas_hf"
 MARK = "atlas_progress.json"  # in a checkpoint, written last: it is whole
 ROOT_FILES = (INDEX, RESULTS, CARD, MATRIX_PLOT, REUSE_PLOT)
+REPORT, SHORTCUTS = "report.md", "shortcuts.json"
 REPORT_FILES = (  # of a benchmark
-    "report.md", "figures.csv", "paired_tests.csv", *(f"claim_{letter}.csv" for letter in "abcdefgh"), "low_shot.png",
-    "accuracy_parameters.png", "accuracy_matrices.png", "representation.png", "shortcuts.json",
+    REPORT, "figures.csv", "paired_tests.csv", *(f"claim_{letter}.csv" for letter in "abcdefgh"), "low_shot.png",
+    "accuracy_parameters.png", "accuracy_matrices.png", "representation.png", SHORTCUTS,
 )  # fmt: skip
 
 
