@@ -25,11 +25,12 @@ from atlas_hf.folder.files import (
     file_sha256,
     kind,
     refuse_links,
+    refuse_others,
     sync,
     write_json,
 )
 from atlas_hf.folder.index import DTYPES, BaseModel, Index, TaskRecord, library_versions
-from atlas_hf.folder.ownership import EditedError, Owned, copy_tasks, history_name, paths_of_a_run, refuse_others
+from atlas_hf.folder.ownership import EditedError, Owned, copy_tasks, history_name, paths_of_a_run
 from atlas_hf.folder.reading import (
     BACKBONE_HEADER,
     brief,

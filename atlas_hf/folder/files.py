@@ -18,7 +18,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,16 @@ def kind(path: Path) -> str | None:
         return None
     kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
     return kinds.get(stat.S_IFMT(mode), "device or pipe")
+
+
+def refuse_others(found: Sequence[Path]) -> None:
+    """Raise a `ValueError` that lists what was found in the way, if anything."""
+    if found:
+        listed = ", ".join(f"{path} (a {kind(path)})" for path in dict.fromkeys(found))
+        raise ValueError(
+            f"In the way: {listed}. atlas_hf did not write that, so it is not replaced, and nothing was changed. "
+            "Give another folder (--output, output_dir), or move it elsewhere."
+        )
 
 
 def is_edited_by_people(path: Path) -> bool:
