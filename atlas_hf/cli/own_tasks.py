@@ -11,7 +11,7 @@ from datasets import DatasetDict
 
 from atlas_hf.cli.learn_options import OwnDataArguments, read_yaml
 from atlas_hf.data.own_data import own_task
-from atlas_hf.folder import INDEX, EditedError, Index, Owned, check_size, paths_of_a_run
+from atlas_hf.folder import INDEX, EditedError, Index, Owned, check_size, paths_of_a_run, refuse_links
 from atlas_hf.hub import check_data_set, is_repository
 from atlas_hf.tasks import TaskSpec, check_task_name
 
@@ -101,6 +101,7 @@ def _asked_for(options: OwnDataArguments, seed: int) -> tuple[OwnTask, Loaded]:
 
 def _again(folder: Path, name: str) -> Loaded:
     path = spec_path(folder, name)
+    refuse_links(path, folder)
     if not path.is_file():
         raise ValueError(
             f"{folder} holds the task '{name}', which was not learned from own data: there is no {path}. Give another "

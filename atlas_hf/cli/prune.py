@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
@@ -35,7 +36,7 @@ def parse(argv: list[str]) -> Namespace:
         raise ValueError(
             f"--threshold is {options.threshold}; give a share of the vectors that an adapter adds to, 0 or more."
         )
-    if options.output.exists():
+    if os.path.lexists(options.output):
         raise ValueError(f"{options.output} exists already; give --output a new folder.")
     return options
 

@@ -9,7 +9,7 @@ from datasets import Dataset, DatasetDict
 
 from atlas_hf import streams
 from atlas_hf.cli.own_tasks import OwnTask, spec_path
-from atlas_hf.folder import INDEX, Results
+from atlas_hf.folder import INDEX, Results, refuse_links
 from atlas_hf.hub import locate
 from atlas_hf.tasks import TaskSpec
 
@@ -54,6 +54,7 @@ def scored_on(folder: Path, results: Results, name: str, sources: Sequence[str] 
     not read from the Hub. Raises a `ValueError` if the task's data are not known, gone or changed.
     """
     about, own = results.description, spec_path(folder, name)
+    refuse_links(own, folder)
     if own.is_file():
         return _own_data(own, results, _read_sources(sources).get(name))
     if about.get("stream") not in streams.STREAMS:

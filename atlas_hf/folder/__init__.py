@@ -25,6 +25,7 @@ from atlas_hf.folder.files import (
     file_sha256,
     kind,
     refuse_links,
+    refuse_others,
     sync,
     write_json,
 )
@@ -52,5 +53,5 @@ __all__ = [
     "brief", "check_bytes", "check_free", "check_header", "check_json", "check_size", "check_task_folder",
     "check_types", "copy_tasks", "creating", "file_sha256", "history_name", "kind", "library_versions", "limit_of",
     "load_tensors", "paths_of_a_run", "prepare", "read_bytes", "read_json", "read_spec", "read_tensors",
-    "refuse_links", "saying_what_is_safe", "sync", "tensor_bytes", "write_json",
+    "refuse_links", "refuse_others", "saying_what_is_safe", "sync", "tensor_bytes", "write_json",
 ]  # fmt: skip

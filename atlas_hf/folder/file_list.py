@@ -16,6 +16,7 @@ from atlas_hf.folder.files import (
     json_text,
     kind,
     refuse_links,
+    refuse_others,
     scratch_in,
     sync,
 )
@@ -30,12 +31,12 @@ Names = dict[str, list[str]]
 
 
 class FileList:
-    """The list of a folder; `home` is where it lies. What reads and then saves it holds the `lock`."""
+    """The list of a folder; `home` is where it lies. What reads and then saves it does so while `held`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.home = folder, folder / HOME
         self._path, self._next = self.home / LIST, self.home / f"{LIST}.new"
-        self.lock = FileLock(self.home / LOCK)  # several may write one folder, such as the runs of a benchmark
+        self._lock = FileLock(self.home / LOCK)  # several may write one folder, such as the runs of a benchmark
 
     def names(self) -> Names:
         """What is ours, or may be: it was about to be made. Raises an `AtlasFormatError` for a damaged list."""
@@ -54,19 +55,30 @@ class FileList:
         A process that was killed before its first list was whole left nothing, or the beginning of a list.
         """
         there = kind(self.home)
-        if there is None or self._is_there():
+        if there is None:
             return False
-        if there != "folder" or {path.name for path in self.home.iterdir()} - {self._next.name, LOCK}:
+        written = [self._next, self.home / LOCK]  # in whose place a link would lead out
+        if there != "folder" or any(kind(path) not in (None, "file") for path in written):
             return True
-        begun = kind(self._next)
-        text = self._next.read_bytes()[: len(_BEGINS)] if begun == "file" else b""
-        return begun not in (None, "file") or not _BEGINS.startswith(text)
+        if self._is_there():
+            return False
+        if set(self.home.iterdir()) - set(written) or (kind(written[1]) and written[1].stat().st_size):
+            return True
+        text = self._next.read_bytes()[: len(_BEGINS)] if kind(self._next) else b""
+        return not _BEGINS.startswith(text)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No other process changes the list. Raises a `ValueError` if something of others is in its place."""
+        if self.is_anothers():
+            refuse_others([self.home])
+        with self._lock:
+            yield
 
     def begin(self) -> None:
         """Make the list, if there is none yet."""
         if not self._is_there():
-            self.home.mkdir(parents=True, exist_ok=True)
-            with self.lock:
+            with self.held():
                 if not self._is_there():
                     self.save(names_of_older(self.folder))
             sync(self.folder)

@@ -18,7 +18,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,10 @@ TASK_FILES = (CONFIG, WEIGHTS, SPEC)
 CHECKPOINTS, HISTORY, HOME = ".checkpoints", ".history", ".atlas_hf"
 MARK = "atlas_progress.json"  # in a checkpoint, written last: it is whole
 ROOT_FILES = (INDEX, RESULTS, CARD, MATRIX_PLOT, REUSE_PLOT)
+REPORT, SHORTCUTS = "report.md", "shortcuts.json"
 REPORT_FILES = (  # of a benchmark
-    "report.md", "figures.csv", "paired_tests.csv", *(f"claim_{letter}.csv" for letter in "abcdefgh"), "low_shot.png",
-    "accuracy_parameters.png", "accuracy_matrices.png", "representation.png", "shortcuts.json",
+    REPORT, "figures.csv", "paired_tests.csv", *(f"claim_{letter}.csv" for letter in "abcdefgh"), "low_shot.png",
+    "accuracy_parameters.png", "accuracy_matrices.png", "representation.png", SHORTCUTS,
 )  # fmt: skip
 
 
@@ -57,9 +58,9 @@ def refuse_links(path: Path, root: Path) -> None:
 
 
 def _of_the_cache(link: Path, root: Path) -> bool:
-    snapshots = root.resolve().parent
     target = Path(os.path.realpath(link))  # which, unlike `resolve`, bears a link to itself
-    return snapshots.name == "snapshots" and target.parent == snapshots.parent / "blobs" and target.is_file()
+    blobs = [place.parent / "blobs" for place in root.resolve().parents if place.name == "snapshots"]
+    return target.parent in blobs and target.is_file()
 
 
 def kind(path: Path) -> str | None:
@@ -70,6 +71,16 @@ def kind(path: Path) -> str | None:
         return None
     kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
     return kinds.get(stat.S_IFMT(mode), "device or pipe")
+
+
+def refuse_others(found: Sequence[Path]) -> None:
+    """Raise a `ValueError` that lists what was found in the way, if anything."""
+    if found:
+        listed = ", ".join(f"{path} (a {kind(path)})" for path in dict.fromkeys(found))
+        raise ValueError(
+            f"In the way: {listed}. atlas_hf did not write that, so it is not replaced, and nothing was changed. "
+            "Give another folder (--output, output_dir), or move it elsewhere."
+        )
 
 
 def is_edited_by_people(path: Path) -> bool:

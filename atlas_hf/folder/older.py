@@ -1,5 +1,6 @@
 """What is ours in a folder of a version that kept no list of it: what its own files prove, and never a name alone."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from atlas_hf.folder.files import (
     HISTORY,
     INDEX,
     MARK,
+    REPORT,
     REPORT_FILES,
     ROOT_FILES,
+    SHORTCUTS,
     TASK_FILES,
     AtlasFormatError,
     file_sha256,
@@ -33,7 +36,8 @@ def names_of_older(folder: Path) -> dict[str, list[str]]:
             names |= dict.fromkeys(f"{task}/{file}" for file in (*TASK_FILES, CARD))
             names |= dict.fromkeys(f"{state}/{file}" for file in ROOT_FILES)
     if _has_cells(folder):
-        names |= dict.fromkeys([*REPORT_FILES, "cells/", "failed/", ".running/"])
+        names |= dict.fromkeys(["cells/", "failed/", ".running/"])
+        names |= dict.fromkeys(_reports(folder))
     return {name: _digests(folder / name) for name in names if _is(folder / name, name)}
 
 
@@ -76,6 +80,20 @@ def _has_cells(folder: Path) -> bool:
         return path is not None and kind(path) == "file" and {"schema", "method", "order"} <= set(read_json(path))
     except AtlasFormatError:
         return False
+
+
+def _reports(folder: Path) -> Iterator[str]:
+    """Those beside a `report.md` with our heading: it was written last, over whatever was there."""
+    report, shortcuts = folder / REPORT, folder / SHORTCUTS
+    if kind(report) == "file":
+        with report.open("rb") as file:
+            if re.match(rb"# Benchmark on the .* stream\n\n- \d+ cells, seeds ", file.read(1000)):
+                yield from (name for name in REPORT_FILES if name != SHORTCUTS)
+    try:
+        if kind(shortcuts) == "file" and list(read_json(shortcuts)) == ["records"]:
+            yield SHORTCUTS
+    except AtlasFormatError:
+        return
 
 
 def _checkpoints(folder: Path) -> Iterator[str]:

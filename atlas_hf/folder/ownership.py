@@ -22,6 +22,7 @@ from atlas_hf.folder.files import (
     is_edited_by_people,
     json_text,
     kind,
+    refuse_others,
     sync,
 )
 
@@ -56,12 +57,7 @@ class Owned:
         found = [blocked for path in paths if (blocked := self._blocked(path, names)) is not None]
         if self.list.is_anothers():
             found.append(self.list.home)
-        if found:
-            listed = ", ".join(f"{path} (a {kind(path)})" for path in dict.fromkeys(found))
-            raise ValueError(
-                f"In the way: {listed}. atlas_hf did not write that, so it is not replaced, and nothing was changed. "
-                "Give another folder (--output, output_dir), or move it elsewhere."
-            )
+        refuse_others(found)
 
     def _blocked(self, path: Path, names: Names) -> Path | None:
         """The first on the way from the folder to the path that is there and not ours."""
@@ -157,7 +153,7 @@ class Owned:
     def take_in(self, paths: Iterable[Path]) -> None:
         """Know what others' code wrote for us; links and the like are left out."""
         found = {self._name(path, str(kind(path))) for path in paths if kind(path) in ("file", "folder")}
-        with self.list.lock:
+        with self.list.held():
             self.list.save(self.list.names() | {name: [] for name in found})
 
     def remove(self, path: Path) -> None:
@@ -166,7 +162,7 @@ class Owned:
             return
         self.list.begin()
         own = path.relative_to(self.folder).as_posix()
-        with self.list.lock:
+        with self.list.held():
             names = self.list.names()
             inner = sorted((name for name in names if f"{name}/".startswith(f"{own}/")), reverse=True)
             for name in inner:
@@ -187,7 +183,7 @@ class Owned:
 
     def _record(self, folders: Iterable[Path], files: Mapping[Path, Path], as_edited: Sequence[str] = ()) -> None:
         """Know folders that are not there yet, and files, by place, of what is to lie there."""
-        with self.list.lock:
+        with self.list.held():
             names = self.list.names()
             new = {}
             for folder in folders:

@@ -33,6 +33,7 @@ from atlas_hf.folder import (
     load_tensors,
     read_json,
     read_spec,
+    refuse_links,
     write_json,
 )
 from atlas_hf.hub import is_repository
@@ -60,6 +61,8 @@ def save_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str
             model.save_adapter(name, temporary.parent)
             write_json(temporary / SPEC, specs[name].to_dict())
     for name in index.tasks:
+        for file in TASK_FILES:
+            refuse_links(folder / name / file, folder)
         files = {file: file_sha256(folder / name / file) for file in TASK_FILES}
         index.tasks[name] = replace(index.tasks[name], files=files)
     index.save(folder)
@@ -166,6 +169,8 @@ def spec_beside(
     """What the task is whose adapter PEFT loads from there under this name; None if plain PEFT saved it."""
     if (folder := Path(model_id)).is_dir():
         path = folder / (subfolder or "") / SPEC
+        for file in TASK_FILES:  # PEFT reads the others next
+            refuse_links(path.with_name(file), folder)
         if not path.is_file():
             return None
     else:

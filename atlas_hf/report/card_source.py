@@ -22,6 +22,7 @@ from atlas_hf.folder import (
     TaskResult,
     read_json,
     read_spec,
+    refuse_links,
 )
 from atlas_hf.hub import SHIPPED_BACKBONES, is_repository
 from atlas_hf.report.printable import mapping, md, public, real
@@ -162,6 +163,8 @@ def read_source(folder: Path, state: Path, repo_id: str | None) -> Source:
     """Read the index and results of `state` and the task folders of `folder`. Errors as those of `write_card`."""
     if repo_id is not None:
         validate_repo_id(repo_id)
+    if state.is_relative_to(folder):
+        refuse_links(state, folder)
     index, results = Index.load(state), Results.load(state)
     if not index.tasks:
         raise ValueError(f"{INDEX} names no task; a card needs at least one.")
@@ -184,6 +187,8 @@ def read_source(folder: Path, state: Path, repo_id: str | None) -> Source:
 
 def _read_task(folder: Path, position: int, name: str, record: TaskRecord, result: TaskResult | None) -> CardTask:
     path = folder / name
+    for file in record.files:
+        refuse_links(path / file, folder)
     spec = read_spec(path)
     # Not what is there beside them, such as a card: writing a card must not change what it says.
     size = sum((path / file).stat().st_size for file in record.files if (path / file).is_file())

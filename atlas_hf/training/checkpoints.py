@@ -22,6 +22,8 @@ from atlas_hf.folder import (
     kind,
     read_json,
     read_tensors,
+    refuse_links,
+    refuse_others,
     sync,
     write_json,
 )
@@ -63,8 +65,17 @@ class Checkpoint:
     @classmethod
     def last(cls, task: Path, stages: Sequence[str], fingerprint: str) -> Checkpoint | None:
         """The latest whole one of a task, from its latest stage, if a training with this fingerprint wrote it."""
-        found = (checkpoint for stage in reversed(stages) for checkpoint in cls.of_stage(task / stage))
+        found = [checkpoint for stage in reversed(stages) for checkpoint in cls.of_stage(task / stage)]
+        for checkpoint in found:
+            if (checkpoint.path / MARK).is_file():
+                refuse_links(checkpoint.path, task.parent)
         return next((one for one in found if (had := one.progress) and had.fingerprint == fingerprint), None)
+
+    @property
+    def step(self) -> int:
+        """After which it was written, by its name; 0 for a folder that has another."""
+        number = self.path.name.removeprefix("checkpoint-")
+        return int(number) if number.isdigit() else 0
 
     def mark(self, progress: Progress) -> None:
         """Say that it is whole, with the sizes of its files, and what a later run has to know."""
@@ -75,7 +86,10 @@ class Checkpoint:
     @property
     def progress(self) -> Progress | None:
         """What `mark` was given; None if it is not whole: half written, or half removed."""
-        values = read_json(self.path / MARK) if (self.path / MARK).is_file() else {}
+        if not (self.path / MARK).is_file():
+            return None
+        self._refuse_links()
+        values = read_json(self.path / MARK)
         if values.pop("files", None) != self._sizes():
             return None
         try:
@@ -84,6 +98,11 @@ class Checkpoint:
             raise AtlasFormatError(f"{self.path / MARK} is not what atlas_hf writes: {error}. Delete it.") from error
         check_types(progress, str(self.path / MARK))
         return progress
+
+    def _refuse_links(self) -> None:
+        """Trainer would follow them, too."""
+        for path in sorted(self.path.rglob("*")):
+            refuse_links(path, self.path)
 
     def _sizes(self) -> dict[str, int]:
         files = [path for path in self.path.rglob("*") if path.is_file() and path.name != MARK]
@@ -106,6 +125,7 @@ class Checkpoint:
         if not (self.path / task).is_dir():
             held = sorted(path.parent.name for path in self.path.glob(f"*/{WEIGHTS}"))
             raise ValueError(f"{self.path} is a checkpoint of {held or 'nothing'}, not of task '{task}'.")
+        self._refuse_links()
         return str(read_json(self.path / task / CONFIG).get("stage"))
 
     def weights(self, task: str, stage: str) -> dict[str, Tensor]:
@@ -124,11 +144,27 @@ def last_good_checkpoint(checkpoints: Path, task: str) -> Path | None:
     """The latest one in a stage's folder whose weights can be read and are all finite; None if there is none."""
     for checkpoint in Checkpoint.of_stage(checkpoints):
         try:
+            refuse_links(checkpoint.path / task / WEIGHTS, checkpoints)
             if all(tensor.isfinite().all() for tensor in read_tensors(checkpoint.path / task / WEIGHTS).values()):
                 return checkpoint.path
         except AtlasFormatError:
             continue
     return None
+
+
+def check_steps(root: Path, stage: Path, steps: range) -> None:
+    """Raise a `ValueError` for what is where checkpoints of these steps will be written, or on the way, and not ours.
+
+    Args:
+        root: the training's `output_dir`; `stage` is a folder in it.
+    """
+    owned = Owned(root)
+    owned.check([])
+    way = [place for place in (stage, *stage.parents) if place != root and place.is_relative_to(root)]
+    found = [place for place in way if kind(place) not in (None, "folder")]
+    numbered = [path for path in stage.glob("checkpoint-*") if path.name.partition("-")[2].isdigit()]
+    found += [path for path in numbered if int(path.name.partition("-")[2]) in steps and not _is_ours(owned, path)]
+    refuse_others(found)
 
 
 def begin_checkpoint(root: Path, path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas_hf import hub
+from atlas_hf.folder import INDEX, TASK_FILES, Owned
 from atlas_hf.model import AtlasModel
 from atlas_hf.report.card import write_card
 from atlas_hf.training import refused
@@ -56,6 +57,11 @@ class PublishingTrainer(TaskTrainer):
     @property
     def _model_folder(self) -> Path:
         return Path(str(self.args.output_dir)) / MODEL
+
+    def check_model_folder(self) -> None:
+        """Raise a `ValueError` if something of others is where the tasks are saved, should they not be pushed."""
+        files = [f"{task}/{file}" for task in {*self.model.tasks, self.task} for file in TASK_FILES]
+        Owned(self._model_folder).check(self._model_folder / name for name in (INDEX, *files))
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Make sure that the repository `args.hub_model_id` is there and can be written; see `repository`."""

@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
-from atlas_hf.folder import INDEX, RESULTS, WEIGHTS, AtlasFormatError, Index, Results, load_tensors
+from atlas_hf.folder import INDEX, RESULTS, WEIGHTS, AtlasFormatError, Index, Results, load_tensors, refuse_links
 from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
@@ -120,6 +120,8 @@ def check_tasks_of_model(model: AtlasModel, folder: Path) -> None:
             "holds them, with a stream that begins with them."
         )
     tensors = {name: model.base_model.task_tensors(name) for name in here}
+    for name in here:
+        refuse_links(folder / name / WEIGHTS, folder)
     saved = {name: load_tensors(folder / name / WEIGHTS, tensors[name], index[name].files[WEIGHTS]) for name in here}
     changed = [name for name in here if any(not equal(saved[name][key], tensors[name][key]) for key in saved[name])]
     if changed:

@@ -1,5 +1,6 @@
 """`AtlasTrainer`: learns one task in its two stages."""
 
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from peft import set_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import ProgressCallback, TrainerState, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import SaveStrategy, TrainOutput
 
 from atlas_hf.model import AtlasModel
 from atlas_hf.training import refused
@@ -19,6 +20,7 @@ from atlas_hf.training.checkpoints import (
     Checkpoint,
     Progress,
     begin_checkpoint,
+    check_steps,
     last_good_checkpoint,
     remove_older_checkpoints,
 )
@@ -138,7 +140,8 @@ class AtlasTrainer(PublishingTrainer):
         Raises:
             FloatingPointError: the loss is NaN or infinite.
             ValueError: the checkpoint is another task's, or there is none, or no `train_dataset`, or the task may not
-                learn (`AtlasModel.check_may_learn`, `check_backbone`). Nothing has moved then.
+                learn (`AtlasModel.check_may_learn`, `check_backbone`), or something of others is where a checkpoint
+                will be. Nothing has moved then.
         """
         if trial is not None:
             refuse("trial", trial, refused.METHODS["hyperparameter_search"])
@@ -154,6 +157,7 @@ class AtlasTrainer(PublishingTrainer):
             if (progress := checkpoint.progress) is not None:
                 self.opened, self.stage_metrics = progress.opened, progress.stage_metrics
                 self.seconds = progress.seconds
+        self._check_room(stages, checkpoint)
         self._began = time.perf_counter() - self.seconds
         for stage in stages:
             output = self._train_stage(stage, checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
@@ -174,6 +178,20 @@ class AtlasTrainer(PublishingTrainer):
                 "written with the same settings; train() begins anew, train('path/to/checkpoint-N') takes another."
             )
         return Checkpoint(path)
+
+    def _check_room(self, stages: list[str], checkpoint: Checkpoint | None) -> None:
+        """Nothing of others is where checkpoints of these stages will be, nor where a push that fails would save."""
+        root = Path(str(self.task_args.output_dir))
+        for stage in stages:
+            args = self.task_args.for_stage(self.task, stage)
+            batches = math.ceil(len(self.train_dataset) / (args.train_batch_size * args.world_size))
+            per_epoch = math.ceil(batches / args.gradient_accumulation_steps)
+            last = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * per_epoch)
+            first = checkpoint.step + 1 if checkpoint and stage == stages[0] else 0
+            if args.save_strategy != SaveStrategy.NO:
+                check_steps(root, root / self.task / stage, range(first, last + 1))
+        if self.args.push_to_hub:
+            self.check_model_folder()
 
     def _train_stage(self, stage: str, checkpoint: Checkpoint | None, **kwargs: Any) -> TrainOutput:
         self._enter(stage)

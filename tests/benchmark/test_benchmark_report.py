@@ -11,6 +11,7 @@ from PIL import Image
 from atlas_hf.benchmark.learning.report import push, write_report
 from atlas_hf.benchmark.learning.scores import Results
 from atlas_hf.cli import main
+from atlas_hf.folder.older import names_of_older
 from atlas_hf.hub import AccessError
 from shared.benchmark_cells import NONE, all_cells, alone, in_order, make_cell
 from shared.hub_server import loopback_hub
@@ -87,12 +88,19 @@ def test_a_report_of_what_is_there(tmp_path):
     make_cell("atlas", "forward", 0, [[0.5, NONE], [0.25, 0.5]], {}).write(tmp_path)
     for name in ("claim_b.csv", "representation.png"):
         (tmp_path / name).write_text("of an earlier report")
+    (tmp_path / "report.md").write_text("# Benchmark on the digits stream\n\n- 9 cells, seeds 0, 1")
     text = write_report(tmp_path).read_text()
     assert "| atlas | 1 | 37.5 | 25.0 | -25.0 | 100 | 400 |" in text
     assert "**holds in 0 of 1 comparisons** (a comparison counts if no task's score ever drops)" in text
     assert text.count("**not measured**") == 3 and "cells are missing" not in text
     assert "low_shot.png" not in text and "representation.png" not in text and "accuracy_matrices.png" in text
     assert not (tmp_path / "claim_b.csv").exists() and not (tmp_path / "representation.png").exists()
+
+
+def test_a_report_of_an_older_version_is_known_as_ours(reported):
+    """There, nothing lists what is."""
+    ours = {path.name for path in reported.iterdir() if path.is_file()}
+    assert ours <= set(names_of_older(reported)) and "report.md" in ours
 
 
 def test_drawn_again_it_is_the_same_and_goes_to_the_hub(reported, tmp_path, capsys):

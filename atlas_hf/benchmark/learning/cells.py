@@ -8,7 +8,7 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any, TypedDict
 
-from atlas_hf.folder import UPSTREAM, check_types, read_json, write_json
+from atlas_hf.folder import UPSTREAM, check_types, read_json, refuse_links, write_json
 
 SCHEMA = 1
 ANY_ORDER, FULL = "any", "full"
@@ -154,7 +154,10 @@ class Cell:
 
 def read_cells(output: Path) -> list[Cell]:
     """All cells of a folder, sorted by method, order and seed; a `CellError` if there are none, or settings differ."""
-    cells = [Cell.read(path) for path in sorted((output / "cells").glob("*/*/*.json"))]
+    paths = sorted((output / "cells").glob("*/*/*.json"))
+    for path in paths:
+        refuse_links(path, output)
+    cells = [Cell.read(path) for path in paths]
     if not cells:
         raise CellError(f"There are no cells in {output / 'cells'}. Measure some with `atlas-hf benchmark`.")
     for cell in cells[1:]:

@@ -26,9 +26,9 @@ def write_report(output: Path) -> Path:
 
     Raises `CellError` if there are none, and a `ValueError` if files of others are in the way.
     """
+    Owned(output).check([output / name for name in REPORT_FILES])
     path, results = output / TEMPLATE.name, Results(read_cells(output))
     found, settings = claims(results), results.cells[0].settings
-    Owned(output).check([output / name for name in REPORT_FILES])
     _write_csv(output / "figures.csv", results.long())
     _write_csv(output / "paired_tests.csv", tables.pairs(results))
     for claim in found:

@@ -26,7 +26,7 @@ from atlas_hf.benchmark.learning.cells import Cell, Key, check_settings
 from atlas_hf.benchmark.learning.plan import Plan
 from atlas_hf.benchmark.learning.protocol import measure
 from atlas_hf.benchmark.methods import LoadedTask
-from atlas_hf.folder import Owned
+from atlas_hf.folder import Owned, refuse_links
 
 POLL = 0.5  # seconds between two looks at what another run has finished
 
@@ -55,6 +55,7 @@ def run(plan: Plan, output: Path, jobs: int = 1, progress: bool = True) -> Done:
 
 def finished(plan: Plan, key: Key, output: Path) -> bool:
     """Is the cell there? Raises `CellError` if it is one of other settings."""
+    refuse_links(key.path(output), output)
     there = key.path(output).is_file()
     if there:
         check_settings(Cell.read(key.path(output)), plan.stream, plan.settings, output)
