@@ -1,5 +1,6 @@
 """`TaskTrainer`: transformers' Trainer for one task of a model that holds several."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -218,6 +219,7 @@ def evaluate_task(model: Any, task: str, dataset: Dataset, args: AtlasTrainingAr
     """The task's metric and loss on a split."""
     args = copy(args)
     args.report_to, args.disable_tqdm, args.push_to_hub = [], True, False
+    args.output_dir = os.curdir  # nothing is written, but Trainer makes this folder
     trainer = TaskTrainer(model, args, task, eval_dataset=dataset)
     trainer.remove_callback(PrinterCallback)
     metrics = trainer.evaluate()

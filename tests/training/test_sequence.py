@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
+from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, AtlasTrainingArguments, learn_sequence
 from atlas_hf.training.learning import mean_coefficients
 from atlas_hf.training.task_trainer import evaluate_task
 from shared.tiny import quick, splits, text_spec
@@ -207,6 +207,16 @@ def test_bad_data_is_found_before_anything_is_learned(fresh, args, tmp_path):
     with pytest.raises(ValueError, match=r"Task 'has-a' lacks the split\(s\) \['validation', 'test'\]"):
         learn_sequence(fresh(), [(STREAM[0][0], {"train": STREAM[0][1]["train"]})], args, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_left_where_the_command_is_run(fresh, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    learn_sequence(
+        fresh(), STREAM[:1], AtlasTrainingArguments(max_steps=1, report_to="none", use_cpu=True), tmp_path / "run"
+    )
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_independent_adapters_reuse_nothing(fresh, args, tmp_path):
