@@ -54,8 +54,9 @@ class AtlasTuner(BaseTuner):
         """PEFT calls this once, when the tuner is made (not for later adapters)."""
         check_encoder(model)
         self.atlas_head = nn.ModuleDict()
-        # Looked up in every training step, where a walk through the modules of all tasks would take long.
-        self.sites: dict[str, AtlasLayer] = {}
+        # Looked up in every training step, where a walk through the modules of all tasks would take long. A model into
+        # which adapters were injected before comes with some.
+        self.sites = _sites_in(model)
         # What an earlier `get_peft_model` put into the model is no part of it: PEFT warns of that, and goes on.
         inside = (f".{self.prefix}", ".modules_to_save.")
         paths = [path for path, _ in model.named_parameters() if not any(part in path for part in inside)]
@@ -108,7 +109,7 @@ class AtlasTuner(BaseTuner):
         if twins is None:
             with self._heads_as_they_are():
                 super().inject_adapter(model, adapter_name, *args, **kwargs)
-            self.sites = {path: module for path, module in model.named_modules() if isinstance(module, AtlasLayer)}
+            self.sites = _sites_in(model)
         elif config.modules_to_save:
             active, known = adapter_name in self.active_adapters, self.get_model_config(model)
             set_additional_trainable_modules(model, config, known, adapter_name, activate_adapter=active)
@@ -206,7 +207,12 @@ class AtlasTuner(BaseTuner):
                 site.cast(adapter_name, torch.float32)
 
     def _sites_of_twin(self, name: str, config: AtlasConfig) -> dict[str, AtlasLayer] | None:
-        """The sites of another task that chooses its sites by the same patterns; None if there is none."""
+        """The sites of another task that chooses its sites by the same patterns; None if there is none.
+
+        None too while the sites follow another tuner, made for the same model before: PEFT makes them follow this one.
+        """
+        if any(site.active_adapters != self.active_adapters for site in self.sites.values()):
+            return None
         mine = [comparable(getattr(config, field)) for field in SITE_FIELDS]
         for task, other in self.peft_config.items():
             if task != name and mine == [comparable(getattr(other, field)) for field in SITE_FIELDS]:
@@ -322,3 +328,7 @@ class AtlasTuner(BaseTuner):
         if f"atlas_head.{adapter_name}." in key:
             return key.replace(f"atlas_head.{adapter_name}.", "atlas_head.", 1)
         return super()._remove_adapter_name_from_key(key, adapter_name)
+
+
+def _sites_in(model: nn.Module) -> dict[str, AtlasLayer]:
+    return {path: module for path, module in model.named_modules() if isinstance(module, AtlasLayer)}

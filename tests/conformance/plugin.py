@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -15,13 +16,14 @@ import peft
 import pytest
 import stand_ins
 from _pytest.mark.structures import ParameterSet
-from files import CASES, FILES, NOT_APPLICABLE, SKIPPED
+from files import CASES, ENDINGS, FILES, SKIPPED, Ending
 from huggingface_hub.errors import OfflineModeIsEnabled
 from peft import LoraConfig, PeftConfig
 
 from atlas_hf import AtlasConfig
 
 stand_ins.load_from_here()
+ENDING = pytest.StashKey[Ending | None]()
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
@@ -90,6 +92,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=[item for item in items if item not in mine])
     items[:] = mine
     for item in mine:
+        item.stash[ENDING] = next((end for pattern, end in ENDINGS.items() if re.search(pattern, item.nodeid)), None)
         for pattern, reason in SKIPPED.items():
             if re.search(pattern, item.nodeid):
                 item.add_marker(pytest.mark.skip(reason=reason))
@@ -99,32 +102,38 @@ def _concerns_a_tuner(item: Any) -> bool:
     values = getattr(getattr(item, "callspec", None), "params", {}).values()
     if any(_is_config(value) for value in values):
         return any(_is_atlas(value) for value in values)
-    source = inspect.getsource(item.function) + (inspect.getsource(item.cls) if item.cls else "")
+    source = _source(item.function) + (_source(item.cls) if item.cls else "")
     others = [name for name in vars(peft) if name.endswith("Config") and name not in ("LoraConfig", "PeftConfig")]
-    return "LoraConfig" in source and not any(name in inspect.getsource(item.function) for name in others)
+    return "LoraConfig" in source and not any(name in _source(item.function) for name in others)
+
+
+_source = cache(inspect.getsource)  # of a class it parses the whole file
 
 
 @contextmanager
-def _what_does_not_apply() -> Iterator[None]:
-    """A test is skipped at the place where it does what does not apply: what it checked before counts as run."""
+def _until_what_does_not_apply(item: pytest.Item) -> Iterator[None]:
+    """A test of `ENDINGS` is skipped at the place where it does what does not apply."""
     try:
         yield
     except (NotImplementedError, ValueError, OSError, OfflineModeIsEnabled) as error:
-        for words, reason in NOT_APPLICABLE.items():
-            if words in f"{type(error).__name__}: {error}":
-                pytest.skip(reason)
+        ending = item.stash[ENDING]
+        if ending and re.search(ending.words, f"{type(error).__name__}: {error}"):
+            pytest.skip(ending.reason)
         raise
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """Around each test."""
-    with _what_does_not_apply():
-        return (yield)
+    with _until_what_does_not_apply(pyfuncitem):
+        result = yield
+    if ending := pyfuncitem.stash[ENDING]:
+        pytest.fail(f"Runs to its end. Take it out of ENDINGS in files.py, where its reason is: {ending.reason}")
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: Any, request: Any) -> Iterator[None]:
     """Around what each test is given."""
-    with _what_does_not_apply():
+    with _until_what_does_not_apply(request._pyfuncitem):
         return (yield)

@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig
 from transformers import (
     BertConfig,
+    BertForMaskedLM,
     BertForSequenceClassification,
     BertModel,
     DebertaV2Config,
@@ -24,7 +25,7 @@ from transformers import (
 from atlas_hf import AtlasConfig
 
 SIZES = {
-    "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 5, "num_attention_heads": 4, "intermediate_size": 37,
+    "vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 5, "num_attention_heads": 4, "intermediate_size": 40,
 }  # fmt: skip
 # By the names under which PEFT's tests load them from the Hub.
 MODELS = {
@@ -37,6 +38,9 @@ MODELS = {
     "peft-internal-testing/tiny-random-RobertaForSequenceClassification": lambda: RobertaForSequenceClassification(
         RobertaConfig(**SIZES)
     ),
+    # Decoders, where a test means any model: an encoder with the same inputs and outputs.
+    "peft-internal-testing/tiny-random-OPTForCausalLM": lambda: BertForMaskedLM(BertConfig(**SIZES)),
+    "peft-internal-testing/opt-125m": lambda: BertForMaskedLM(BertConfig(**SIZES)),
 }
 FOLDER = TemporaryDirectory()
 
@@ -105,6 +109,11 @@ def load_from_here() -> None:
         original = owner.from_pretrained.__func__
 
         def from_pretrained(cls: Any, name: Any = None, *args: Any, original: Any = original, **kwargs: Any) -> Any:
-            return original(cls, model_folder(name) if name in MODELS else name, *args, **kwargs)
+            if name not in MODELS:
+                return original(cls, name, *args, **kwargs)
+            found = original(cls, model_folder(name), *args, **kwargs)
+            if isinstance(found, PreTrainedModel):
+                found.config._name_or_path = found.name_or_path = name
+            return found
 
         owner.from_pretrained = classmethod(from_pretrained)

@@ -235,3 +235,29 @@ def test_adapters_are_injected_where_a_state_dict_has_them():
     sites = {key: value for key, value in state.items() if ".atlas_" in key}
     again = inject_adapter_in_model(on("one"), layers(), state_dict=sites)
     assert get_peft_model_state_dict(again).keys() == sites.keys()
+
+
+@pytest.mark.parametrize("names", [["one"], ["two"]])
+def test_injecting_into_one_model_twice_adds_two_adapters(names):
+    """Each `inject_adapter_in_model` makes a tuner of its own, which must see what those before it did."""
+    model = inject_adapter_in_model(on("one", init_weights=False), layers(), "a")
+    x = torch.ones(1, 8)
+    first = model(x)
+    inject_adapter_in_model(on(*names, init_weights=False), model, "b")
+    added = getattr(model, names[0])
+    assert "b" in added.atlas_config
+    assert model.one.active_adapters == added.active_adapters == ["b"]
+    assert not torch.equal(model(x), first)
+    for site in (model.one, added):
+        site.set_adapter("a")
+    assert torch.equal(model(x), first)
+
+
+def test_a_reused_adapter_that_was_injected_before_is_known_by_its_content():
+    model = inject_adapter_in_model(on("one"), layers(), "a")
+    inject_adapter_in_model(on("one", experience=["a"]), model, "b")
+    another = inject_adapter_in_model(on("one"), layers(seed=1), "a")
+    inject_adapter_in_model(on("one", experience=["a"]), another, "b")
+    digests = [one.peft_config["b"].experience_sha256["a"] for one in (model, another)]
+    assert digests[0] != digests[1]
+    assert trains(model, "a") == {False}
