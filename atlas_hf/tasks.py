@@ -218,10 +218,11 @@ class TaskSpec:
             return
         limit = self.rows_per_example if self.problem_type == "multiple_choice" else self.num_labels
         if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= int(value) < limit:
-            yield (
-                f"has {value!r} in '{self.label_column}'; possible are the whole numbers 0 to {limit - 1}. Map the "
-                "labels to class ids, and leave unlabelled rows out."
-            )
+            possible = f"has {value!r} in '{self.label_column}'; possible are the whole numbers 0 to {limit - 1}"
+            if value is None:  # an empty cell, of a column of names too
+                yield f"{possible}, the ids of the labels. Fill in the label, or leave the row out."
+            else:
+                yield f"{possible}. Map the labels to class ids, and leave unlabelled rows out."
 
     def _score_faults(self, scores: Any, count: int) -> Iterator[str]:
         numbers = isinstance(scores, (list, tuple)) and all(isinstance(score, Real) for score in scores)

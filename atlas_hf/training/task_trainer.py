@@ -76,8 +76,8 @@ class TaskTrainer(Trainer):
             if not isinstance(rows, Dataset):
                 raise ValueError(
                     f"The split '{split}' is a {type(rows).__name__}; give a datasets.Dataset: all rows are looked at "
-                    "before training. Load it without streaming, or make one: Dataset.from_list, "
-                    "Dataset.from_generator."
+                    "before training. Give one split of a DatasetDict, load it without streaming, or make one: "
+                    "Dataset.from_list, Dataset.from_generator."
                 )
         look_at(self.spec, given, quiet=quiet)
 

@@ -57,7 +57,7 @@ def test_no_active_task(bert_folder):
     [
         ({}, 2, "has 2 in 'label'; possible are the whole numbers 0 to 1. Map the labels"),
         ({}, -1, "has -1 in 'label'; possible are .* leave unlabelled rows out"),
-        ({}, None, "has None in 'label'; possible are"),
+        ({}, None, "has None in 'label'; possible are .* Fill in the label, or leave the row out"),
         ({}, float("nan"), "has .* in 'label'; possible are the whole numbers 0 to 1"),
         ({}, 0.5, "has .* in 'label'; possible are the whole numbers 0 to 1"),
         ({}, "yes", "has '.*' in 'label'; possible are the whole numbers 0 to 1"),
