@@ -123,10 +123,10 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         up: Any = self.atlas_up[task]
         return down.weight, down.bias, up.weight, up.bias, self.atlas_key[task]
 
-    # Methods of PEFT that go through the tensors of all tasks, written again for the tasks at hand. At 256 tasks and 24
-    # sites, on one core beside other work, adding a task takes 11 ms and choosing one 27 ms; with PEFT's `set_adapter`
-    # 24 and 150, with its `_move_adapter_to_device_of_base_layer` 119 and 24, with all that is PEFT's, here and in
-    # `AtlasTuner`, 1,095 and 126.
+    # Methods of PEFT that go through the tensors of all tasks, written again for the tasks at hand. At 256 tasks and
+    # 24 sites, on one core beside other work, adding a task takes 11 ms and choosing one 27 ms; with PEFT's
+    # `set_adapter` 24 and 150, with its `_move_adapter_to_device_of_base_layer` 119 and 24, with all that is PEFT's,
+    # here and in `AtlasTuner`, 1,095 and 126.
 
     def set_adapter(self, adapter_names: str | list[str], inference_mode: bool = False) -> None:
         """As PEFT's: what trains follows from who is active, in which stage, and from nothing that was before."""
