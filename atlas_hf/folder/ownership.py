@@ -157,11 +157,15 @@ class Owned:
             self.list.save(self.list.names() | {name: [] for name in found})
 
     def remove(self, path: Path) -> None:
-        """Remove what is ours of a file or a folder: what others put there, or edited, stays."""
-        if kind(path) is None or self._blocked(path, self.list.names()) is not None:
+        """Remove what is ours of a file or a folder: what others put there, or edited, stays.
+
+        What is gone already, by a run that was killed while it removed, is forgotten.
+        """
+        own, names = path.relative_to(self.folder).as_posix(), self.list.names()
+        ours = any(f"{name}/".startswith(f"{own}/") for name in names)
+        if not ours or self._blocked(path, names) is not None:
             return
         self.list.begin()
-        own = path.relative_to(self.folder).as_posix()
         with self.list.held():
             names = self.list.names()
             inner = sorted((name for name in names if f"{name}/".startswith(f"{own}/")), reverse=True)

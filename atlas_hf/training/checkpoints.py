@@ -191,7 +191,7 @@ def remove_older_checkpoints(root: Path, stage: Path, limit: int | None, best: s
 def remove_checkpoints(folder: Path, task: str) -> None:
     """Those of a task in the folder of a sequence."""
     root = folder / CHECKPOINTS
-    if kind(root / task) != "folder":
+    if kind(root) != "folder":
         return
     owned = Owned(root)
     for path in (root / task).glob("*/checkpoint-*"):

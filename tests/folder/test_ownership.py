@@ -186,3 +186,13 @@ def test_every_promise_names_a_test_that_exists():
     assert len(rows) > 10
     for file, test in rows:
         assert f"\ndef {test}(" in (root / file).read_text(), test
+
+
+def test_what_a_killed_run_had_removed_is_forgotten(tmp_path):
+    """Else a stranger's folder of that name would count as ours."""
+    owned = Owned(tmp_path)
+    owned.begin_folder(tmp_path / "task" / "stage")
+    owned.remove(tmp_path / "task")
+    assert not [name for name in owned.list.names() if name.startswith("task")]
+    (tmp_path / "task").mkdir()
+    assert not owned.owns(tmp_path / "task")
