@@ -105,6 +105,8 @@ class TaskTrainer(Trainer):
         if args.eval_strategy == IntervalStrategy.NO and (stops or args.early_stopping_patience or plateau):
             what = "lr_scheduler_type" if plateau else "early stopping"
             raise ValueError(f"{what} goes by evaluations; pass eval_dataset, and an eval_strategy other than 'no'.")
+        if args.eval_on_start and None in sets.values():
+            raise ValueError("eval_on_start evaluates; pass eval_dataset.")
         metric = str(args.metric_for_best_model).removeprefix("eval_")
         known = [f"{name}_{own}" if name else own for name in sets for own in (self.spec.metric, "loss")]
         if self.further_metrics is None and metric not in known:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import booleans, fixed_dictionaries, sampled_from
 from torch.nn.functional import cross_entropy
 from transformers import EarlyStoppingCallback, TrainerCallback
 
@@ -396,3 +398,48 @@ def test_b1_a_push_that_fails_after_training_loses_nothing(server, make, tmp_pat
     assert trainer.model.peft_config["has-b"].stage == "complete"
     assert same(weights(trainer.model), weights(AtlasModel.from_pretrained(folder, backbone=bert_folder)))
     monkeypatch.undo()
+
+
+SOME = {
+    "optim": ["sgd", "adafactor", "lomo", "lion_32bit"],
+    "lr_scheduler_type": ["cosine", "greedy", "reduce_lr_on_plateau"],
+    "eval_strategy": ["no", "steps"],
+    "save_strategy": ["no", "steps", "best"],
+    "load_best_model_at_end": [False],
+    "metric_for_best_model": ["loss", "eval_accuracy", "f1"],
+    "early_stopping_patience": [1],
+    "train_sampling_strategy": ["group_by_length", "sequential"],
+    "eval_do_concat_batches": [False],
+    "include_for_metrics": [["inputs"]],
+    "include_num_input_tokens_seen": ["non_padding"],
+    "label_smoothing_factor": [0.1],
+    "remove_unused_columns": [True],
+    "bf16": [True],
+    "neftune_noise_alpha": [1.0],
+    "gradient_accumulation_steps": [2],
+    "save_only_model": [True],
+    "eval_on_start": [True],
+    "logging_strategy": ["steps"],
+    "hub_strategy": ["checkpoint", "end"],
+}
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    changes=fixed_dictionaries({}, optional={name: sampled_from(values) for name, values in SOME.items()}),
+    evaluated=booleans(),
+)
+def test_any_arguments_work_or_are_refused_before_anything_moves(make, tmp_path_factory, changes, evaluated):
+    model = make()
+    before, held = weights(model), text_data("b", 4, 1) if evaluated else None
+    refusal = ""
+    try:
+        args = quick(tmp_path_factory.mktemp("any"), max_steps=1, warmup_steps=0, **changes)
+        trainer = AtlasTrainer(model, args, train_dataset=text_data("b", 8), eval_dataset=held)
+    except ValueError as error:
+        refusal = str(error)
+    if refusal:
+        assert len(refusal) > 20 and same(weights(model), before)
+    else:
+        trainer.train()
+        assert not same(weights(model), before) and model.peft_config["has-b"].stage == "complete"
