@@ -112,7 +112,7 @@ class Checkpoint:
         """What Trainer and we put into it, so far as it is there; not what others did."""
         if kind(self.path / MARK) == "file":
             yield from (self.path / file for file in read_json(self.path / MARK).get("files", ()))
-        for name in (MARK, *_TRAINERS, f"*/{CONFIG}", f"*/{WEIGHTS}", "*/README.md"):
+        for name in (MARK, f".{MARK}.*.partial/{MARK}", *_TRAINERS, f"*/{CONFIG}", f"*/{WEIGHTS}", "*/README.md"):
             yield from self.path.glob(name)
 
     def has_ended(self, fingerprint: str) -> bool:
@@ -212,6 +212,8 @@ def _remove(owned: Owned, path: Path) -> None:
         return
     files = [file for file in Checkpoint(path).written() if kind(file) == "file" and file.is_relative_to(path)]
     folders = {parent for file in files for parent in file.parents if parent.is_relative_to(path)}
+    # A run that was killed while it wrote may have left these empty: `path` is <task>/<stage>/checkpoint-<step>.
+    folders.update([path / path.parent.parent.name, *path.glob(f".{MARK}.*.partial")])
     on_the_way = [place for place in path.parents if place != owned.folder and place.is_relative_to(owned.folder)]
     owned.take_in([path, *folders, *files, *(on_the_way if not owned.owns(path) else ())])
     owned.remove(path)

@@ -22,7 +22,7 @@ from atlas_hf.folder import (
 )
 from atlas_hf.hub.folder import commit_files, finished_tasks
 from atlas_hf.report.card import write_card
-from atlas_hf.training.checkpoints import remove_checkpoints, remove_older_checkpoints
+from atlas_hf.training.checkpoints import begin_checkpoint, remove_checkpoints, remove_older_checkpoints
 from shared.tiny import learned, picture, quick, splits, text_spec
 
 NAMES = sorted({path.parts[0] for path in paths_of_a_run(Path(), ["one"])} | {HOME})
@@ -196,3 +196,16 @@ def test_what_a_killed_run_had_removed_is_forgotten(tmp_path):
     assert not [name for name in owned.list.names() if name.startswith("task")]
     (tmp_path / "task").mkdir()
     assert not owned.owns(tmp_path / "task")
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["empty", "half written"])
+def test_a_checkpoint_of_a_run_that_was_killed_while_it_marked_is_replaced(tmp_path, half):
+    checkpoint = tmp_path / "task" / "expansion" / "checkpoint-2"
+    begin_checkpoint(tmp_path, checkpoint)
+    scratch = checkpoint / f".{MARK}.abc.partial"
+    scratch.mkdir(parents=True)
+    (checkpoint / "task").mkdir()
+    if half:
+        (scratch / MARK).write_text("{")
+    begin_checkpoint(tmp_path, checkpoint)
+    assert not checkpoint.exists()
