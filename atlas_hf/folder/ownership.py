@@ -53,8 +53,10 @@ class Owned:
 
     def check(self, paths: Iterable[Path]) -> None:
         """Raise a `ValueError` that lists what is at these paths, or on the way to them, and is not ours."""
-        names = self.list.names()
-        found = [blocked for path in paths if (blocked := self._blocked(path, names)) is not None]
+        found = list(paths)
+        for _ in range(2):  # another run of ours may have made something since the list was read
+            names = self.list.names() if found else {}
+            found = [blocked for path in found if (blocked := self._blocked(path, names)) is not None]
         if self.list.is_anothers():
             found.append(self.list.home)
         refuse_others(found)
@@ -147,7 +149,8 @@ class Owned:
         """A folder of ours, which may be there already."""
         self.check([path])
         if kind(path) is None:
-            self.begin_folder(path)
+            self.list.begin()
+            self._record([path, *path.parents], {})
             path.mkdir(parents=True, exist_ok=True)
 
     def take_in(self, paths: Iterable[Path]) -> None:
