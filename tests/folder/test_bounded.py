@@ -22,7 +22,7 @@ from atlas_hf.report.card import write_card, write_task_card
 from atlas_hf.report.text import format_info
 from atlas_hf.training.checkpoints import MARK, Checkpoint, Progress
 from shared.hostile import empty_tensors, small_lists, sparse
-from shared.spoiled import alter_json
+from shared.spoiled import alter_json, places
 
 EXAMPLE = Path(__file__).parents[2] / "model_cards" / "example"
 TASK = "vqa"
@@ -291,14 +291,6 @@ ODD = st.sampled_from(
     [None, True, -1, 0, 1.5, 10**30, 10**400, float("nan"), "", "..", "x" * 5000, "\ud800", "\x1b[2J\n", [], {}, [[]],
      [None], [[0.5]], {"a": 1}, {"a": None}, [{}], {"a": {"a": [1]}}, [0] * 300]
 )  # fmt: skip
-
-
-def places(value, path=()):
-    """Every place in a JSON value."""
-    yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield from places(inner, (*path, key))
 
 
 def mutate(values, data):

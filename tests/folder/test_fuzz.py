@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from atlas_hf import AtlasFormatError, AtlasModel
 from atlas_hf.folder import CONFIG, INDEX, SPEC, WEIGHTS
 from shared.comparing import file_digests, seeded
-from shared.spoiled import reseal
+from shared.spoiled import places, reseal
 
 TASKS = ("one", "two", "three")
 JSONS = [INDEX, *(f"{task}/{name}" for task in TASKS for name in (CONFIG, SPEC))]
@@ -39,14 +39,6 @@ SECONDS = 5  # of processor time, on a machine of any speed; measured are 0.1 to
 class Pickle:
     def __reduce__(self):
         return os.mkdir, ("opened",)
-
-
-def places(value, path=()):
-    """Every place in a JSON value."""
-    yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield from places(inner, (*path, key))
 
 
 def change_json(folder, chance):

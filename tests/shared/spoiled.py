@@ -34,6 +34,14 @@ def alter_json(path, change):
     path.write_text(json.dumps(values))
 
 
+def places(value, path=()):
+    """Every place in a JSON value."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*path, key))
+
+
 def refused(learner, folder, error, kind=ValueError, tasks=None):
     """Into a model that holds something, and from nothing."""
     with Unchanged(learner, folder), pytest.raises(kind, match=error):
