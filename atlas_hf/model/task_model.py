@@ -232,7 +232,7 @@ class TaskModel(PeftModel):
     def members(self, task: str) -> list[str]:
         """The tasks whose adapters a task adds up: its experience, then itself (once it is past the first stage)."""
         self._check_known(task)
-        return next(iter(self.base_model.sites_of(task).values())).members(task)
+        return self.base_model.members(task)
 
     def count_parameters(self, task: str) -> dict[str, int]:
         """Parameters that a task owns, by part: adapter, key, queries, head."""

@@ -85,7 +85,7 @@ def _measuring(model: AtlasModel, task: str) -> Iterator[dict[AtlasLayer, list[T
     def measure(site: AtlasLayer, args: Sequence[Any], output: Tensor) -> None:
         if not (route := ROUTE.get()) or route.coefficients is not coefficients:
             return
-        x = outputs.pop(site).to(site.atlas_key[task].dtype)
+        x = outputs.pop(site).to(site.tensors(task)[0].dtype)
         x = x[:, None] if x.dim() == 2 else x
         shares[site].append(_shares(site, task, x, coefficients[site], route.mask))
 

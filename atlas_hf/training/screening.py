@@ -9,16 +9,12 @@ from collections.abc import Collection, Sequence
 import torch
 from datasets import Dataset
 from torch import Tensor
-from torch.nn.functional import one_hot
 
-from atlas_hf.data import AtlasCollator, batches
 from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.tasks import TaskSpec
+from atlas_hf.training.probe import probe_error, regression, sample
 
-EXAMPLES, BATCH_SIZE = 256, 64
 MIN_GAIN = 0.05  # of the error; below it a difference between adapters is taken for chance
-FOLDS = 5
-PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -> list[str]:
@@ -36,7 +32,7 @@ def open_useful(model: AtlasModel, task: str, dataset: Dataset, seed: int = 0) -
     """
     starts = {site: site.query_starts(task) for site in model.base_model.sites_of(task).values()}
     spec = model.specs[task]
-    inputs, labels = _sample(model, spec, dataset, seed)
+    inputs, labels = sample(model, spec, dataset, seed)
 
     def start(opened: Collection[int]) -> None:
         for site, queries in starts.items():
@@ -87,60 +83,14 @@ def most_useful(
         return tasks
     if limit == 0:
         return []
-    inputs, labels = _sample(model, spec, dataset, seed)
+    inputs, labels = sample(model, spec, dataset, seed)
     errors = {task: _error(model, task, spec, inputs, labels) for task in tasks}
     best = sorted(tasks, key=errors.__getitem__)[:limit]
     return [task for task in tasks if task in best]
-
-
-def probe_error(features: Tensor, targets: Tensor) -> float:
-    """Squared error of ridge regression at left-out examples, as a share of that of the mean; the best penalty's.
-
-    Features (n, R, D), R rows per example that are left out together, and targets (n, R, C), in random order.
-    Penalties are shares of the summed squared length of the centred features.
-    """
-    folds = min(FOLDS, len(features))
-    if folds < 2:
-        return 1.0
-    fold = torch.arange(len(features)) % folds
-    errors, mean_error = torch.zeros(len(PENALTIES)), targets.new_zeros(())
-    for held_out in (fold == i for i in range(folds)):
-        x, y = features[~held_out].flatten(0, 1), targets[~held_out].flatten(0, 1)
-        new_x, new_y = features[held_out].flatten(0, 1) - x.mean(0), targets[held_out].flatten(0, 1) - y.mean(0)
-        x, y = x - x.mean(0), y - y.mean(0)
-        left, singular, right = torch.linalg.svd(x, full_matrices=False)
-        for i, penalty in enumerate(PENALTIES):
-            shrink = singular / (singular.square() + penalty * singular.square().sum()).clamp_min(1e-12)
-            errors[i] += (new_y - new_x @ right.T @ (shrink[:, None] * (left.T @ y))).square().sum()
-        mean_error += new_y.square().sum()
-    return (errors.min() / mean_error.clamp_min(1e-12)).item()
 
 
 def _error(model: AtlasModel, task: str, spec: TaskSpec, inputs: list[dict[str, Tensor]], labels: Tensor) -> float:
     """The probe's error at a task `spec`, on the features that the adapters of `task` give."""
     with torch.no_grad(), evaluating(model) as twin:
         pooled = torch.cat([twin.pooled(task, **batch) for batch in inputs])
-    return probe_error(*_regression(spec, pooled.double().cpu(), labels.cpu()))
-
-
-def _sample(model: AtlasModel, spec: TaskSpec, dataset: Dataset, seed: int) -> tuple[list[dict[str, Tensor]], Tensor]:
-    """Inputs of a sample of the examples, in batches, and its labels."""
-    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:EXAMPLES].tolist()
-    collate = AtlasCollator(spec, model.preprocessor)
-    found = list(batches(dataset.select(order), collate, BATCH_SIZE, model.device))
-    return found, torch.cat([batch.pop("labels") for batch in found])
-
-
-def _regression(spec: TaskSpec, pooled: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """A task as a regression: features (n, R, D') and targets (n, R, C).
-
-    Images of a pair are joined. Choices are rows of their own, as far as they differ from the example's mean choice.
-    """
-    if spec.choices_column:
-        choices = pooled.unflatten(0, (len(labels), -1))
-        targets = one_hot(labels.long(), choices.shape[1]).double() - 1 / choices.shape[1]
-        return choices - choices.mean(1, keepdim=True), targets[..., None]
-    features = pooled.reshape(len(labels), 1, -1)
-    if labels.is_floating_point():
-        return features, labels.double().reshape(len(labels), 1, -1)
-    return features, one_hot(labels.long(), spec.num_labels).double()[:, None]
+    return probe_error(*regression(spec, pooled.double().cpu(), labels.cpu()))

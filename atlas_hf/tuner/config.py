@@ -57,6 +57,8 @@ class AtlasConfig(PeftConfig):
         experience_sha256: digest of each reused task's adapter and key, checked whenever this task is loaded.
         stage: what trains while the task is active: `"experience"` its queries over the experience and the head,
             `"expansion"` its own adapter, key and query and the head, `"complete"` nothing.
+        own_adapter: False for a task that was learned without expansion: it has no adapter, key and query of its own,
+            but the queries over its experience and its head.
         head: the arguments of `atlas_hf.tuner.heads.build_head`; None for no head.
         init_queries: where a task's queries start. `"normal"`: N(0, 1), as in the released code, which gives every
             adapter a coefficient of about 0.5, useful or not. `"opposed"`: those over the experience at the negated
@@ -92,6 +94,7 @@ class AtlasConfig(PeftConfig):
     experience: list[str] = field(default_factory=list, metadata={"help": "Earlier tasks that are reused."})
     experience_sha256: dict[str, str] = field(default_factory=dict, metadata={"help": "Digests of what is reused."})
     stage: str = field(default="expansion", metadata={"help": f"One of {tuple(STAGES)}."})
+    own_adapter: bool = field(default=True, metadata={"help": "Has the task an adapter of its own?"})
     head: dict[str, Any] | None = field(default=None, metadata={"help": "Arguments of build_head."})
     init_queries: str | None = field(default=None, metadata={"help": f"One of {QUERY_INITS}."})
     pooling: str | None = field(default=None, metadata={"help": f"One of {tuple(POOLINGS)}."})

@@ -65,7 +65,7 @@ class AtlasLayer(TaskParameters):
             tokens = self._adapt(tokens, route.operands[self], route) if self in route.operands else tokens
             return tokens.view(result.shape)
         for task in self.active_adapters if route.task is None else [route.task]:
-            if task in self.atlas_config:
+            if self.adapts(task):
                 tokens = self._adapt(tokens, self.operands(task), route)
         return tokens.view(result.shape)
 
@@ -82,7 +82,7 @@ class AtlasLayer(TaskParameters):
         parts = []
         for i, ((task, _), part) in enumerate(zip(runs, result.split(sizes), strict=True)):
             own = replace(route, mask=masks and masks[i])
-            parts.append(self._adapt(part, self.operands(task), own) if task in self.atlas_config else part)
+            parts.append(self._adapt(part, self.operands(task), own) if self.adapts(task) else part)
         return torch.cat(parts)
 
     def _adapt(self, result: Tensor, operands: Operands, route: Route) -> Tensor:
@@ -95,10 +95,14 @@ class AtlasLayer(TaskParameters):
             route.coefficients[self] = coefficients.detach()
         return output.view(result.shape).to(result.dtype)
 
+    def adapts(self, task: str) -> bool:
+        """Is there an adapter, of this task or one that it reuses, for its rows to pass through?"""
+        return task in self.atlas_config and bool(self.members(task))
+
     def operands(self, task: str) -> Operands:
         """What this site computes with for a task; weights that train as they are, in a pack of their own."""
         config, members, trained = self.atlas_config[task], self.members(task), []
-        if torch.is_grad_enabled() and self.atlas_down[task].weight.requires_grad and task in members:
+        if torch.is_grad_enabled() and task in members and self.atlas_down[task].weight.requires_grad:
             members, trained = members[:-1], members[-1:]
         packed = [self.packs.get(self, members)] if members else []
         packed += [pack(self, trained)] if trained else []

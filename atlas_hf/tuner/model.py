@@ -275,6 +275,31 @@ class AtlasTuner(BaseTuner):
         config.experience = [config.experience[place] for place in kept]
         config.experience_sha256 = {name: config.experience_sha256[name] for name in config.experience}
 
+    def begin_at(self, task: str, sources: Sequence[str]) -> None:
+        """Let a task reuse what these others are made of, with their own queries: of several, with the first's."""
+        config, origins = self.peft_config[task], self.origins(sources)
+        for site in self.sites_of(task).values():
+            site.packs.clear()
+            site.set_experience(task, [site.query_over(source, name) for name, source in origins.items()])
+        config.experience = list(origins)
+        config.experience_sha256 = {name: self.reusable_sha256(name) for name in origins}
+
+    def origins(self, sources: Sequence[str]) -> dict[str, str]:
+        """The adapters that these tasks are made of, in the order of learning, and which of them has each first."""
+        found = {member: source for source in reversed(sources) for member in self.members(source)}
+        return {name: found[name] for name in self.peft_config if name in found}
+
+    def members(self, task: str) -> list[str]:
+        """The tasks whose adapters a task adds up: its experience, then itself, if it has an adapter that takes part."""
+        return next(iter(self.sites_of(task).values())).members(task)
+
+    def drop_adapter(self, task: str) -> None:
+        """Let a task go without an adapter, key and query of its own."""
+        for site in self.sites_of(task).values():
+            site.packs.clear()
+            site.drop_adapter(task)
+        self.peft_config[task].own_adapter = False
+
     def reusable_sha256(self, task: str) -> str:
         """Digest of what later tasks reuse of a task: its adapters and keys at all sites, as float32."""
         digest = hashlib.sha256()
@@ -320,7 +345,7 @@ class AtlasTuner(BaseTuner):
         tasks = self.active_adapters if route.task is None else [route.task]
         if route.runs is not None or len(tasks) != 1:
             return None
-        return {site: site.operands(tasks[0]) for site in self.sites.values() if tasks[0] in site.atlas_config}
+        return {site: site.operands(tasks[0]) for site in self.sites.values() if site.adapts(tasks[0])}
 
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:

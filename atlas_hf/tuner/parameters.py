@@ -48,20 +48,43 @@ class TaskParameters(nn.Module, BaseTunerLayer):
         size, rows = self.out_features, config.query_rows
         check_heads(size, config.pooling_heads)
         self.atlas_config[adapter_name] = config
-        self.atlas_down[adapter_name] = nn.Linear(size, config.r)
-        self.atlas_up[adapter_name] = up = nn.Linear(config.r, size)
-        self.atlas_key[adapter_name] = nn.Parameter(torch.randn(rows, size))
-        self.atlas_query[adapter_name] = nn.Parameter(torch.randn(rows, size))
-        if config.init_queries != "normal":
-            self.atlas_query[adapter_name].data.copy_(self.atlas_key[adapter_name])
+        if config.own_adapter:
+            self._add_adapter(adapter_name, config, size, rows)
         if config.experience:
             self.atlas_experience_query[adapter_name] = nn.Parameter(self._first_queries(config))
-        if config.init_weights:
-            nn.init.zeros_(up.weight)
-            nn.init.zeros_(up.bias)
         self._move_adapter_to_device_of_base_layer(adapter_name)
         # Those that were here before stay as they are, as PEFT has it since 0.21.
         self.let_train(adapter_name, adapter_name in self.active_adapters and not config.inference_mode)
+
+    def _add_adapter(self, task: str, config: AtlasConfig, size: int, rows: int) -> None:
+        self.atlas_down[task] = nn.Linear(size, config.r)
+        self.atlas_up[task] = up = nn.Linear(config.r, size)
+        self.atlas_key[task] = nn.Parameter(torch.randn(rows, size))
+        self.atlas_query[task] = nn.Parameter(torch.randn(rows, size))
+        if config.init_queries != "normal":
+            self.atlas_query[task].data.copy_(self.atlas_key[task])
+        if config.init_weights:
+            nn.init.zeros_(up.weight)
+            nn.init.zeros_(up.bias)
+
+    def drop_adapter(self, task: str) -> None:
+        """Forget a task's own adapter, key and query."""
+        for owner in (self.atlas_down, self.atlas_up, self.atlas_key, self.atlas_query):
+            del owner[task]
+
+    def query_over(self, task: str, member: str) -> Tensor:
+        """A task's query over one of its `members`, (Q, D)."""
+        if member == task:
+            return self.atlas_query[task]
+        return self.atlas_experience_query[task][self.atlas_config[task].experience.index(member)]
+
+    def set_experience(self, task: str, queries: Sequence[Tensor]) -> None:
+        """Give a task these queries (Q, D), one for each task that it is to reuse; a stage lets them train."""
+        if task in self.atlas_experience_query:
+            del self.atlas_experience_query[task]
+        if queries:
+            first = torch.stack([query.detach() for query in queries])
+            self.atlas_experience_query[task] = nn.Parameter(first.to(self.atlas_key[task]), requires_grad=False)
 
     def _first_queries(self, config: AtlasConfig) -> Tensor:
         """Where the queries over the experience start, (K, Q, D); see `AtlasConfig.init_queries`."""
@@ -94,12 +117,15 @@ class TaskParameters(nn.Module, BaseTunerLayer):
 
     def members(self, task: str) -> list[str]:
         """The tasks whose adapters `task` adds up: its experience and, past the first stage, its own."""
+        return self.atlas_config[task].experience + ([task] if self._own_takes_part(task) else [])
+
+    def _own_takes_part(self, task: str) -> bool:
         config = self.atlas_config[task]
-        return config.experience + ([task] if STAGES[config.stage].own else [])
+        return config.own_adapter and STAGES[config.stage].own
 
     def queries(self, task: str) -> Tensor:
         """(K, Q, D), in the order of `members`."""
-        own = [self.atlas_query[task][None]] if STAGES[self.atlas_config[task].stage].own else []
+        own = [self.atlas_query[task][None]] if self._own_takes_part(task) else []
         reused = [self.atlas_experience_query[task]] if task in self.atlas_experience_query else []
         return torch.cat(reused + own)
 
@@ -109,16 +135,18 @@ class TaskParameters(nn.Module, BaseTunerLayer):
 
     def penalized(self, task: str) -> list[Tensor]:
         """What is to be orthogonal, (K, Q D): the queries, and once the own adapter trains the keys too."""
-        rows = [self.queries(task)] + ([self.keys(task)] if STAGES[self.atlas_config[task].stage].own else [])
+        rows = [self.queries(task)] + ([self.keys(task)] if self._own_takes_part(task) else [])
         return [tensor.flatten(1) for tensor in rows]
 
     def tensors(self, task: str) -> tuple[Tensor, ...]:
         """All that a task owns here."""
-        queries = [self.atlas_experience_query[task]] if task in self.atlas_experience_query else []
-        return *self.reusable(task), self.atlas_query[task], *queries
+        queries = [owner[task] for owner in (self.atlas_query, self.atlas_experience_query) if task in owner]
+        return *self.reusable(task), *queries
 
     def reusable(self, task: str) -> tuple[Tensor, ...]:
-        """What other tasks reuse of a task: down weight and bias, up weight and bias, key."""
+        """What other tasks reuse of a task: down weight and bias, up weight and bias, key; nothing without adapter."""
+        if not self.atlas_config[task].own_adapter:
+            return ()
         down: Any = self.atlas_down[task]
         up: Any = self.atlas_up[task]
         return down.weight, down.bias, up.weight, up.bias, self.atlas_key[task]

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer
-from atlas_hf.training.screening import _regression, open_useful, probe_error
+from atlas_hf.training.probe import probe_error, regression
+from atlas_hf.training.screening import open_useful
 from shared.comparing import Unchanged
 from shared.tiny import CHOICE, PAIR, quick, randomize, text_data, text_spec
 
@@ -52,9 +53,9 @@ def test_too_few_examples_say_nothing(count):
         (text_spec("t", **NUMBER), torch.tensor([0.5, 2]), (2, 1, 6), [[[0.5]], [[2]]]),
     ],
 )
-def test_each_kind_of_task_as_a_regression(spec, labels, features, targets):
+def test_each_kind_of_task_as_aregression(spec, labels, features, targets):
     pooled = examples(len(labels) * spec.rows_per_example, size=6)[:, 0]
-    x, y = _regression(spec, pooled, labels)
+    x, y = regression(spec, pooled, labels)
     assert x.shape == features
     assert torch.allclose(y, torch.tensor(targets).double())
 

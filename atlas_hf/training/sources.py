@@ -1,0 +1,95 @@
+"""Where a new task begins: at the model of the earlier task whose features suit it best, or at the bare backbone.
+
+Each earlier task's own model, its experience and queries included, gives pooled features of the new task's examples; a
+linear probe says how well they predict the labels of examples that it has not seen.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from atlas_hf.model import AtlasModel, evaluating
+from atlas_hf.training.probe import EXAMPLES, left_out_errors, regression, sample
+from atlas_hf.tuner import BASE
+
+logger = logging.getLogger(__name__)
+FEW = 32  # examples for a first look, where there are more candidates than
+FULLY = 8  # which are looked at with the whole sample
+CLEAR = 1.0  # standard errors of the difference between two candidates that count as one
+
+
+def begin_where_it_helps(
+    model: AtlasModel, task: str, dataset: Dataset, limit: int | None = None, seed: int = 0
+) -> dict[str, float]:
+    """Let a task in its first stage begin at the model of an earlier task, or of several, or at the bare backbone.
+
+    The earlier task with the lowest error of the probe is taken if it is clearly better than the bare backbone: by one
+    standard error of the difference over the examples. Others that are better than the backbone, too, join it if they
+    are clearly better together. What is not taken leaves the task's experience.
+
+    Args:
+        dataset: the task's training examples; at most 256, drawn by `seed`, are used.
+        limit: how many adapters the task may reuse; None for any number.
+
+    Returns:
+        The probe's error, as a share of that of the mean, by where it was measured: the names of tasks joined by
+        `" + "`, or `"__base__"` for the bare backbone. The first is where the task begins now.
+    """
+    probe = _Probe(model, task, dataset, seed)
+    names = _candidates(model, task, limit)
+    if len(names) > FULLY:
+        few = _Probe(model, task, dataset, seed, FEW)
+        names = sorted(names, key=lambda name: few.errors((name,)).mean().item())[:FULLY]
+    tried = {where: probe.errors(where) for where in [(), *((name,) for name in names)]}
+    helpful = sorted((name for name in names if clearly_lower(tried[name,], tried[()])), key=lambda n: _mean(tried[n,]))
+    best: tuple[str, ...] = tuple(helpful[:1])
+    for name in helpful[1:]:
+        both = (*best, name)
+        if limit is None or len(model.base_model.origins(both)) <= limit:
+            tried[both] = probe.errors(both)
+            best = both if clearly_lower(tried[both], tried[best]) else best
+    model.base_model.begin_at(task, best)
+    ordered = [best, *(where for where in tried if where != best)]
+    return {" + ".join(where) or BASE: _mean(tried[where]) for where in ordered}
+
+
+def clearly_lower(errors: Tensor, others: Tensor) -> bool:
+    """Of the same examples, (n,): is the mean lower by more than one standard error of the difference?"""
+    gain = others - errors
+    return gain.mean().item() > CLEAR * gain.std().item() / len(gain) ** 0.5
+
+
+class _Probe:
+    """The linear probe on a sample of a task's examples, with the task at one beginning or another."""
+
+    def __init__(self, model: AtlasModel, task: str, dataset: Dataset, seed: int, size: int = EXAMPLES) -> None:
+        self.model, self.task, self.spec = model, task, model.specs[task]
+        self.inputs, self.labels = sample(model, self.spec, dataset, seed, size)
+
+    def errors(self, sources: Sequence[str]) -> Tensor:
+        """Of each example (n,); infinite where the features are not finite."""
+        self.model.base_model.begin_at(self.task, sources)
+        with torch.no_grad(), evaluating(self.model) as twin:
+            pooled = torch.cat([twin.pooled(self.task, **batch) for batch in self.inputs]).double().cpu()
+        if not pooled.isfinite().all():
+            logger.warning("Task '%s' does not begin at %s: its features are not finite.", self.task, list(sources))
+            return torch.full((len(self.labels),), torch.inf)
+        return left_out_errors(*regression(self.spec, pooled, self.labels.cpu()))
+
+
+def _mean(errors: Tensor) -> float:
+    return errors.mean().item()
+
+
+def _candidates(model: AtlasModel, task: str, limit: int | None) -> list[str]:
+    """The finished tasks whose models are made of nothing but the task's experience, and of at most `limit` of it."""
+    allowed = set(model.peft_config[task].experience)
+    made_of = {name: model.members(name) for name in model.finished}
+    return [
+        name
+        for name, members in made_of.items()
+        if members and allowed.issuperset(members) and (limit is None or len(members) <= limit)
+    ]
