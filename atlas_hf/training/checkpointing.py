@@ -1,0 +1,130 @@
+"""Checkpoints out of a trainer: Trainer's own methods for them, by way of `checkpoints`."""
+
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from peft import set_peft_model_state_dict
+from torch import nn
+from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import SaveStrategy, TrainOutput
+
+from atlas_hf.training.checkpoints import (
+    Checkpoint,
+    Progress,
+    begin_checkpoint,
+    check_steps,
+    remove_older_checkpoints,
+)
+from atlas_hf.training.publishing import PublishingTrainer
+from atlas_hf.training.resuming import fingerprint
+from atlas_hf.tuner import AtlasConfig
+
+
+class CheckpointingTrainer(PublishingTrainer):
+    """A checkpoint is of one stage: the task that trains alone, and how far the training has come (`Progress`).
+
+    Its attributes are those of `AtlasTrainer`, of whose stages each has its own `args`, made from `task_args`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.stage: str | None = None
+        self.stage_metrics: dict[str, dict[str, float]] = {}
+        self.opened: list[str] = []
+        self._base_sha256: str | None = None  # of the backbone, which no stage changes, while `train` runs
+        self._began = self.seconds = 0.0  # what `train` counts its seconds from, and to
+        super().__init__(*args, **kwargs)
+        self.task_args = self.args
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages of this task, in order."""
+        return (["experience"] if self._config.experience else []) + ["expansion"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides what the task comes to, but for the examples, of which only the number counts."""
+        further = self._base_sha256 or self.model.base_sha256, asdict(self.spec), len(self.train_dataset)
+        return fingerprint(self.task_args, self._config, *further)
+
+    @property
+    def _config(self) -> AtlasConfig:
+        return self.model.peft_config[self.task]
+
+    @property
+    def _root(self) -> Path:  # of all stages' checkpoints
+        return Path(str(self.task_args.output_dir))
+
+    @property
+    def _folder(self) -> Path:  # of the current stage's
+        return Path(str(self.args.output_dir))
+
+    def last_checkpoint(self) -> Path | None:
+        """The latest whole checkpoint of this task, if a training with the same settings wrote it."""
+        found = Checkpoint.last(self._root / self.task, self.stages, self.fingerprint)
+        return found.path if found else None
+
+    def _go_on_from(self, given: str | bool) -> tuple[Checkpoint, list[str]]:
+        """The checkpoint and the stages that are left, its own first; what the training came to is as it was then."""
+        path = self.last_checkpoint() if given is True else Path(str(given))
+        if path is None:
+            raise ValueError(
+                f"There is no checkpoint of task '{self.task}' in {self.task_args.output_dir} that is whole and was "
+                "written with the same settings; train() begins anew, train('path/to/checkpoint-N') takes another."
+            )
+        checkpoint = Checkpoint(path)
+        left = self.stages[self.stages.index(checkpoint.stage(self.task)) :]
+        if (progress := checkpoint.progress) is not None:
+            self.opened, self.stage_metrics = progress.opened, progress.stage_metrics
+            self.seconds = progress.seconds
+        return checkpoint, left
+
+    def _check_room(self, stages: list[str], checkpoint: Checkpoint | None) -> None:
+        """Nothing of others is where checkpoints of these stages will be, nor where a push that fails would save."""
+        for stage in stages:
+            args = self.task_args.for_stage(self.task, stage)
+            batches = math.ceil(len(self.train_dataset) / (args.train_batch_size * args.world_size))
+            per_epoch = math.ceil(batches / args.gradient_accumulation_steps)
+            last = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * per_epoch)
+            first = checkpoint.step + 1 if checkpoint and stage == stages[0] else 0
+            if args.save_strategy != SaveStrategy.NO:
+                check_steps(self._root, self._root / self.task / stage, range(first, last + 1))
+        if self.args.push_to_hub:
+            self.check_model_folder()
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """The task that trains, in a folder of its name, with its stage in the config."""
+        if self.args.should_save:
+            self.model.save_adapter(self.task, Path(output_dir or self._folder))
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Older ones are removed once this one is whole, so that there is one to go on from at every moment."""
+        checkpoint = self._folder / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            begin_checkpoint(self._root, checkpoint)
+        super()._save_checkpoint(*args, **kwargs)
+        if self.args.should_save:
+            if not self.args.save_only_model:
+                ended, seconds = self.control.should_training_stop, time.perf_counter() - self._began
+                progress = Progress(self.fingerprint, ended, self.opened, self.stage_metrics, seconds)
+                Checkpoint(checkpoint).mark(progress)
+            limit, best = self.task_args.save_total_limit, self.state.best_model_checkpoint
+            remove_older_checkpoints(self._root, self._folder, limit, best)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        weights = Checkpoint(Path(resume_from_checkpoint)).weights(self.task, str(self.stage))
+        set_peft_model_state_dict(self.model, weights, adapter_name=self.task)
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+    def _end_again(self, checkpoint: Checkpoint) -> TrainOutput:
+        """What Trainer does after the last step."""
+        self.state = TrainerState.load_from_json(str(checkpoint.path / TRAINER_STATE_NAME))
+        if self.args.load_best_model_at_end and (best := self.state.best_model_checkpoint) is not None:
+            self.state.best_model_checkpoint = str(self._folder / Path(best).name)  # the folder may have been moved
+            self._load_best_model()
+        return TrainOutput(self.state.global_step, float("nan"), {})
