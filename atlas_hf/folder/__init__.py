@@ -18,6 +18,7 @@ from atlas_hf.folder.files import (
     REUSE_PLOT,
     ROOT_FILES,
     SPEC,
+    START,
     TASK_FILES,
     WEIGHTS,
     AtlasFormatError,
@@ -48,8 +49,8 @@ from atlas_hf.folder.weights import check_header, check_task_folder, load_tensor
 
 __all__ = [
     "BACKBONE_HEADER", "CARD", "CHECKPOINTS", "CONFIG", "DOWNSTREAM", "DTYPES", "FIGURES", "HISTORY", "HOME", "INDEX",
-    "MARK", "MATRIX_PLOT", "REPORT_FILES", "RESULTS", "REUSE_PLOT", "ROOT_FILES", "SPEC", "TASK_FILES", "UPSTREAM",
-    "WEIGHTS", "AtlasFormatError", "BaseModel", "EditedError", "Index", "Owned", "Results", "TaskRecord", "TaskResult",
+    "MARK", "MATRIX_PLOT", "REPORT_FILES", "RESULTS", "REUSE_PLOT", "ROOT_FILES", "SPEC", "START", "TASK_FILES",
+    "UPSTREAM", "WEIGHTS", "AtlasFormatError", "BaseModel", "EditedError", "Index", "Owned", "Results", "TaskRecord", "TaskResult",
     "brief", "check_bytes", "check_free", "check_header", "check_json", "check_size", "check_task_folder",
     "check_types", "copy_tasks", "creating", "file_sha256", "history_name", "kind", "library_versions", "limit_of",
     "load_tensors", "paths_of_a_run", "prepare", "read_bytes", "read_json", "read_spec", "read_tensors",

@@ -29,6 +29,7 @@ WEIGHTS, CONFIG, SPEC = "adapter_model.safetensors", "adapter_config.json", "tas
 TASK_FILES = (CONFIG, WEIGHTS, SPEC)
 CHECKPOINTS, HISTORY, HOME = ".checkpoints", ".history", ".atlas_hf"
 MARK = "atlas_progress.json"  # in a checkpoint, written last: it is whole
+START = "atlas_start.safetensors"  # in a checkpoint: what its stage trains, as it was before
 ROOT_FILES = (INDEX, RESULTS, CARD, MATRIX_PLOT, REUSE_PLOT)
 REPORT, SHORTCUTS = "report.md", "shortcuts.json"
 REPORT_FILES = (  # of a benchmark

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from atlas_hf.folder.files import RESULTS, WEIGHTS, AtlasFormatError
+from atlas_hf.folder.files import RESULTS, START, WEIGHTS, AtlasFormatError
 
 _MB = 2**20
 _BLOCK = _MB
@@ -36,6 +36,7 @@ ANY_FILE = Limit(128 * _MB)  # vocabularies and templates beside a backbone
 LIMITS = {
     RESULTS: Limit(24 * _MB),
     WEIGHTS: Limit(2048 * _MB),
+    START: Limit(2048 * _MB),
     "tokenizer.json": Limit(128 * _MB, 8 * 10**6),
     "trainer_state.json": Limit(128 * _MB, 8 * 10**6),
 }

@@ -6,14 +6,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def correct(logits: NDArray, labels: NDArray) -> NDArray:
+    """Of each example (N,), what `accuracy` is the mean of: logits (N, C), labels (N,)."""
+    return (logits.argmax(-1) == labels).astype(float)
+
+
+def soft_scores(logits: NDArray, labels: NDArray) -> NDArray:
+    """Of each example (N,), what `soft_accuracy` is the mean of: logits and labels (N, C)."""
+    return labels[np.arange(len(labels)), logits.argmax(-1)]
+
+
+def closeness(logits: NDArray, labels: NDArray) -> NDArray:
+    """Of each example (N,), minus the squared error: what stands for a correlation, which is no mean."""
+    return -np.square(logits.reshape(-1) - labels)
+
+
 def accuracy(logits: NDArray, labels: NDArray) -> float:
     """Share of examples whose best class or choice is the label: logits (N, C), labels (N,)."""
-    return float(np.mean(logits.argmax(-1) == labels))
+    return float(np.mean(correct(logits, labels)))
 
 
 def soft_accuracy(logits: NDArray, labels: NDArray) -> float:
     """Mean soft score of the answer given: logits and labels (N, C). VQA's accuracy, with its soft labels."""
-    return float(np.mean(labels[np.arange(len(labels)), logits.argmax(-1)]))
+    return float(np.mean(soft_scores(logits, labels)))
 
 
 def pearson(logits: NDArray, labels: NDArray) -> float:
@@ -28,4 +43,10 @@ METRIC_FUNCTIONS: dict[str, Callable[[NDArray, NDArray], float]] = {
     "accuracy": accuracy,
     "soft_accuracy": soft_accuracy,
     "pearson": pearson,
+}
+# How well each example is answered, by metric.
+SCORES: dict[str, Callable[[NDArray, NDArray], NDArray]] = {
+    "accuracy": correct,
+    "soft_accuracy": soft_scores,
+    "pearson": closeness,
 }

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -107,7 +108,8 @@ class TaskModel(PeftModel):
 
         Args:
             experience: the earlier tasks to reuse, which have to be `finished`; by default every one that is, `()`
-                for none. So learn a task before you add the next that shall reuse it.
+                for none. So learn a task before you add the next that shall reuse it. For one without an adapter of
+                its own stand those that it reuses.
             overrides: fields of `AtlasConfig` that differ for this task.
 
         Raises:
@@ -119,6 +121,7 @@ class TaskModel(PeftModel):
         reused = list(self.finished if experience is None else experience)
         self._check_known(*reused)
         check_finished(spec.name, reused, self.peft_config)
+        reused = self._with_adapter(reused)
         own: dict[str, Any] = {
             "experience": reused,
             "stage": "experience" if reused else "expansion",
@@ -133,6 +136,11 @@ class TaskModel(PeftModel):
         config.spec = spec
         self.add_adapter(spec.name, config)
         self.set_stage(spec.name, config.stage)
+
+    def _with_adapter(self, tasks: Sequence[str]) -> list[str]:
+        """Tasks that have adapters: these, or what those of them reuse that have none."""
+        made_of = [[task] if self.peft_config[task].own_adapter else self.peft_config[task].experience for task in tasks]
+        return list(dict.fromkeys(chain.from_iterable(made_of)))
 
     @property
     def finished(self) -> list[str]:

@@ -16,16 +16,27 @@ from transformers.training_args import OptimizerNames
 from atlas_hf.training import refused
 from atlas_hf.training.refused import refuse
 
+RECIPES = ("evidence", "paper")
+
 
 @dataclass
 class AtlasTrainingArguments(TrainingArguments):
-    """Everything of `TrainingArguments`; defaults are those of the released code (train.py, Model/vilt_model.py).
+    """Everything of `TrainingArguments`; numbers are those of the released code (train.py, Model/vilt_model.py).
 
     `learning_rate`, `num_train_epochs` and `max_steps` are those of novel knowledge expansion. The fields that begin
     with `experience_` are those of experience-based learning, and None means "the same". `metric_for_best_model` is by
     default the task's own metric. What a task cannot be trained with is refused (`docs/training-arguments.md`).
 
     Args:
+        recipe: how a task is learned. `"evidence"`: it begins at the model of the earlier task whose features suit it
+            best, or at the bare backbone (`atlas_hf.training.sources`), with a head learned to its end there
+            (`head_start`), and a stage whose result is not clearly better than what it began with is undone. `"paper"`:
+            every earlier task is reused, from queries as `AtlasConfig.init_queries` says and a head that is drawn;
+            both stages count.
+        expand: of the recipe `"evidence"`: does a task get an adapter of its own? `"auto"` decides by examples that
+            it has not learned from: those of `eval_dataset`, or a fifth of the training examples (at most 500), which
+            is then held out, and with fewer than 40 neither stage is gone through. True and False decide beforehand,
+            and nothing is held out.
         orthogonality_weight: weight of the orthogonality penalty in the loss. The released code has 0.1 at some tasks
             and 1e-7 at others. With 0.1 the penalty alone decides where the queries go: it draws them to unit length,
             which their fast rate oversteps at every step, so that their directions, and the coefficients, stay random.
@@ -74,6 +85,8 @@ class AtlasTrainingArguments(TrainingArguments):
         default=100.0, metadata={"help": "The queries over the experience learn at learning_rate times this."}
     )
     orthogonality_weight: float = field(default=1e-7, metadata={"help": "Weight of the orthogonality penalty."})
+    recipe: str = field(default="evidence", metadata={"help": "How a task is learned.", "choices": RECIPES})
+    expand: str | bool = field(default="auto", metadata={"help": "Does a task get an adapter of its own?"})
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "End a stage after as many evaluations without a better metric."}
     )
@@ -116,6 +129,12 @@ class AtlasTrainingArguments(TrainingArguments):
             refuse("fp16", True, refused.HALF_ON_CPU)
         if self.label_names != ["labels"]:
             refuse("label_names", self.label_names, refused.LABEL_NAMES)
+        if self.recipe not in RECIPES:
+            raise ValueError(f"recipe is {self.recipe!r}; possible are {', '.join(RECIPES)}.")
+        if self.expand not in ("auto", True, False):
+            raise ValueError(f"expand is {self.expand!r}; possible are 'auto', True and False.")
+        if self.recipe == "paper" and self.expand is False:
+            raise ValueError("expand=False belongs to recipe='evidence'; of recipe='paper' both stages count.")
         for name in ("query_lr_multiplier", "orthogonality_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give a number that is 0 or more.")

@@ -2,16 +2,18 @@
 
 import math
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from peft import set_peft_model_state_dict
-from torch import nn
+from torch import Tensor, nn
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import SaveStrategy, TrainOutput
 
+from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.checkpoints import (
     Checkpoint,
     Progress,
@@ -24,6 +26,11 @@ from atlas_hf.training.resuming import fingerprint
 from atlas_hf.tuner import AtlasConfig
 
 
+def stages_of(experience: Sequence[str]) -> list[str]:
+    """The stages of a task that reuses these others, in order."""
+    return ["experience", "expansion"] if experience else ["expansion"]
+
+
 class CheckpointingTrainer(PublishingTrainer):
     """A checkpoint is of one stage: the task that trains alone, and how far the training has come (`Progress`).
 
@@ -34,21 +41,24 @@ class CheckpointingTrainer(PublishingTrainer):
         self.stage: str | None = None
         self.stage_metrics: dict[str, dict[str, float]] = {}
         self.opened: list[str] = []
+        self.sources: dict[str, float] = {}
         self._base_sha256: str | None = None  # of the backbone, which no stage changes, while `train` runs
+        self._start: dict[str, Tensor] = {}  # what the stage trains, as it was before
         self._began = self.seconds = 0.0  # what `train` counts its seconds from, and to
         super().__init__(*args, **kwargs)
         self.task_args = self.args
+        self._candidates = list(self._config.experience)
 
     @property
     def stages(self) -> list[str]:
         """The stages of this task, in order."""
-        return (["experience"] if self._config.experience else []) + ["expansion"]
+        return stages_of(self._config.experience)
 
     @property
     def fingerprint(self) -> str:
         """Of all that decides what the task comes to, but for the examples, of which only the number counts."""
         further = self._base_sha256 or self.model.base_sha256, asdict(self.spec), len(self.train_dataset)
-        return fingerprint(self.task_args, self._config, *further)
+        return fingerprint(self.task_args, replace(self._config, experience=self._candidates), *further)
 
     @property
     def _config(self) -> AtlasConfig:
@@ -62,9 +72,12 @@ class CheckpointingTrainer(PublishingTrainer):
     def _folder(self) -> Path:  # of the current stage's
         return Path(str(self.args.output_dir))
 
+    def _stage_args(self, stage: str) -> AtlasTrainingArguments:
+        return self.task_args.for_stage(self.task, stage)
+
     def last_checkpoint(self) -> Path | None:
         """The latest whole checkpoint of this task, if a training with the same settings wrote it."""
-        found = Checkpoint.last(self._root / self.task, self.stages, self.fingerprint)
+        found = Checkpoint.last(self._root / self.task, stages_of(self._candidates), self.fingerprint)
         return found.path if found else None
 
     def _go_on_from(self, given: str | bool) -> tuple[Checkpoint, list[str]]:
@@ -76,16 +89,18 @@ class CheckpointingTrainer(PublishingTrainer):
                 "written with the same settings; train() begins anew, train('path/to/checkpoint-N') takes another."
             )
         checkpoint = Checkpoint(path)
-        left = self.stages[self.stages.index(checkpoint.stage(self.task)) :]
+        stage = checkpoint.stage(self.task)
+        stages = stages_of(checkpoint.experience(self.task))
+        left = stages[stages.index(stage) :]
         if (progress := checkpoint.progress) is not None:
-            self.opened, self.stage_metrics = progress.opened, progress.stage_metrics
-            self.seconds = progress.seconds
+            self.opened, self.sources = progress.opened, progress.sources
+            self.stage_metrics, self.seconds = progress.stage_metrics, progress.seconds
         return checkpoint, left
 
     def _check_room(self, stages: list[str], checkpoint: Checkpoint | None) -> None:
         """Nothing of others is where checkpoints of these stages will be, nor where a push that fails would save."""
         for stage in stages:
-            args = self.task_args.for_stage(self.task, stage)
+            args = self._stage_args(stage)
             batches = math.ceil(len(self.train_dataset) / (args.train_batch_size * args.world_size))
             per_epoch = math.ceil(batches / args.gradient_accumulation_steps)
             last = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * per_epoch)
@@ -109,7 +124,8 @@ class CheckpointingTrainer(PublishingTrainer):
         if self.args.should_save:
             if not self.args.save_only_model:
                 ended, seconds = self.control.should_training_stop, time.perf_counter() - self._began
-                progress = Progress(self.fingerprint, ended, self.opened, self.stage_metrics, seconds)
+                progress = Progress(self.fingerprint, ended, self.opened, self.stage_metrics, seconds, self.sources)
+                Checkpoint(checkpoint).keep_start(self._start)
                 Checkpoint(checkpoint).mark(progress)
             limit, best = self.task_args.save_total_limit, self.state.best_model_checkpoint
             remove_older_checkpoints(self._root, self._folder, limit, best)

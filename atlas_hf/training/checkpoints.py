@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import sort_checkpoints
@@ -14,6 +15,7 @@ from atlas_hf.folder import (
     CHECKPOINTS,
     CONFIG,
     MARK,
+    START,
     WEIGHTS,
     AtlasFormatError,
     Owned,
@@ -44,6 +46,7 @@ class Progress:
     opened: list[str] = field(default_factory=list)
     stage_metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds: float = 0.0
+    sources: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class Checkpoint:
         """What Trainer and we put into it, so far as it is there; not what others did."""
         if kind(self.path / MARK) == "file":
             yield from (self.path / file for file in read_json(self.path / MARK).get("files", ()))
-        for name in (MARK, f".{MARK}.*.partial/{MARK}", *_TRAINERS, f"*/{CONFIG}", f"*/{WEIGHTS}", "*/README.md"):
+        for name in (MARK, f".{MARK}.*.partial/{MARK}", START, *_TRAINERS, f"*/{CONFIG}", f"*/{WEIGHTS}", "*/README.md"):
             yield from self.path.glob(name)
 
     def has_ended(self, fingerprint: str) -> bool:
@@ -127,6 +130,22 @@ class Checkpoint:
             raise ValueError(f"{self.path} is a checkpoint of {held or 'nothing'}, not of task '{task}'.")
         self._refuse_links()
         return str(read_json(self.path / task / CONFIG).get("stage"))
+
+    def experience(self, task: str) -> list[str]:
+        """What the task reused when it was written; `stage` has looked at it."""
+        return list(read_json(self.path / task / CONFIG).get("experience", []))
+
+    def keep_start(self, values: Mapping[str, Tensor]) -> None:
+        """What the stage trains, as it was before, if that is to be gone back to."""
+        if values:
+            save_file({key: tensor.contiguous() for key, tensor in values.items()}, self.path / START)
+
+    def start(self) -> dict[str, Tensor]:
+        """What `keep_start` was given."""
+        if not (self.path / START).is_file():
+            return {}
+        refuse_links(self.path / START, self.path)
+        return read_tensors(self.path / START)
 
     def weights(self, task: str, stage: str) -> dict[str, Tensor]:
         """The task's tensors, for PEFT. Raises a `ValueError` if it is another task's or another stage's."""

@@ -12,13 +12,13 @@ from datasets import Dataset
 from torch import Tensor
 
 from atlas_hf.model import AtlasModel, evaluating
+from atlas_hf.training.evidence import clearly_better
 from atlas_hf.training.probe import EXAMPLES, left_out_errors, regression, sample
 from atlas_hf.tuner import BASE
 
 logger = logging.getLogger(__name__)
 FEW = 32  # examples for a first look, where there are more candidates than
 FULLY = 8  # which are looked at with the whole sample
-CLEAR = 1.0  # standard errors of the difference between two candidates that count as one
 
 
 def begin_where_it_helps(
@@ -44,22 +44,16 @@ def begin_where_it_helps(
         few = _Probe(model, task, dataset, seed, FEW)
         names = sorted(names, key=lambda name: few.errors((name,)).mean().item())[:FULLY]
     tried = {where: probe.errors(where) for where in [(), *((name,) for name in names)]}
-    helpful = sorted((name for name in names if clearly_lower(tried[name,], tried[()])), key=lambda n: _mean(tried[n,]))
+    helpful = sorted((name for name in names if _lower(tried[name,], tried[()])), key=lambda n: _mean(tried[n,]))
     best: tuple[str, ...] = tuple(helpful[:1])
     for name in helpful[1:]:
         both = (*best, name)
         if limit is None or len(model.base_model.origins(both)) <= limit:
             tried[both] = probe.errors(both)
-            best = both if clearly_lower(tried[both], tried[best]) else best
+            best = both if _lower(tried[both], tried[best]) else best
     model.base_model.begin_at(task, best)
     ordered = [best, *(where for where in tried if where != best)]
     return {" + ".join(where) or BASE: _mean(tried[where]) for where in ordered}
-
-
-def clearly_lower(errors: Tensor, others: Tensor) -> bool:
-    """Of the same examples, (n,): is the mean lower by more than one standard error of the difference?"""
-    gain = others - errors
-    return gain.mean().item() > CLEAR * gain.std().item() / len(gain) ** 0.5
 
 
 class _Probe:
@@ -78,6 +72,10 @@ class _Probe:
             logger.warning("Task '%s' does not begin at %s: its features are not finite.", self.task, list(sources))
             return torch.full((len(self.labels),), torch.inf)
         return left_out_errors(*regression(self.spec, pooled, self.labels.cpu()))
+
+
+def _lower(errors: Tensor, others: Tensor) -> bool:
+    return clearly_better(-errors.numpy(), -others.numpy())
 
 
 def _mean(errors: Tensor) -> float:

@@ -11,8 +11,8 @@ from transformers.trainer_utils import TrainOutput
 
 from atlas_hf.model import AtlasModel
 from atlas_hf.training import refused
-from atlas_hf.training.checkpointing import CheckpointingTrainer
 from atlas_hf.training.checkpoints import Checkpoint, last_good_checkpoint
+from atlas_hf.training.deciding import DecidingTrainer
 from atlas_hf.training.refused import refuse
 from atlas_hf.training.screening import open_useful
 from atlas_hf.training.stages import (
@@ -27,7 +27,7 @@ from atlas_hf.training.stages import (
 )
 
 
-class AtlasTrainer(CheckpointingTrainer):
+class AtlasTrainer(DecidingTrainer):
     """Trains a task of an `AtlasModel`: experience-based learning, if it reuses others, then its own adapter.
 
     Each stage has its own optimizer, schedule, length and learning rate, evaluation, best state and early stopping,
@@ -118,11 +118,18 @@ class AtlasTrainer(CheckpointingTrainer):
         stages, checkpoint = self.stages, None
         if resume_from_checkpoint:
             checkpoint, stages = self._go_on_from(resume_from_checkpoint)
-        self._check_room(stages, checkpoint)
+        self._check_room(self._worth_trying(stages), checkpoint)
         self._began = time.perf_counter() - self.seconds
-        for stage in stages:
+        if checkpoint is None:
+            self._begin()
+            stages = self.stages
+        else:
+            self._reuse_only(checkpoint.experience(self.task))
+        output = TrainOutput(0, float("nan"), {})
+        for stage in self._worth_trying(stages):
             output = self._train_stage(stage, checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
             checkpoint = None
+        self._end()
         self.seconds = time.perf_counter() - self._began
         self.model.set_stage(self.task, "complete")
         self.stage, self.args, self._base_sha256 = None, self.task_args, None
@@ -133,9 +140,10 @@ class AtlasTrainer(CheckpointingTrainer):
 
     def _train_stage(self, stage: str, checkpoint: Checkpoint | None, **kwargs: Any) -> TrainOutput:
         self._enter(stage)
+        self._remember(stage, checkpoint)
         if checkpoint is not None:  # it also holds what an earlier stage trained, and this one must not
             self._load_from_checkpoint(str(checkpoint.path))
-        screens = self._config.init_queries == "screened" and not self._again
+        screens = self._config.init_queries == "screened" and not self._again and self.args.recipe == "paper"
         with changing_only(self.model, self.task, stage):
             if stage == "experience" and checkpoint is None and screens:
                 self.opened = open_useful(self.model, self.task, self.train_dataset, self.args.seed)
@@ -143,13 +151,14 @@ class AtlasTrainer(CheckpointingTrainer):
                 output = self._end_again(checkpoint)
             else:
                 output = super().train(str(checkpoint.path) if checkpoint else None, **kwargs)
-        self.stage_metrics[stage] = stage_summary(output, self.state, self.args, self.spec.metric)
+            self.stage_metrics[stage] = stage_summary(output, self.state, self.args, self.spec.metric)
+            self._decide(stage)
         return output
 
     def _enter(self, stage: str) -> None:
         """Freeze and unfreeze for the stage, and forget the optimizer and wrapper of the stage before."""
         self.stage = stage
-        self.args = self.task_args.for_stage(self.task, stage)
+        self.args = self._stage_args(stage)
         self.args.save_total_limit = None  # see _save_checkpoint
         self.args.logging_nan_inf_filter = False  # a NaN ends the stage (training_step): there is none to hide
         self.model.set_stage(self.task, stage, relearn=self.relearn)

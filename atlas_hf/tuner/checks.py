@@ -55,6 +55,12 @@ def check_experience(name: str, configs: Mapping[str, AtlasConfig], digests: Map
             f"Task '{name}' reuses {missing}, which this model does not hold (it holds {others}). "
             "Load or learn the reused tasks first."
         )
+    bare = [task for task in config.experience if not configs[task].own_adapter]
+    if bare:
+        raise ValueError(
+            f"Task '{name}' reuses {bare}, without an adapter of their own. Name those that they reuse: "
+            f"{sorted({reused for task in bare for reused in configs[task].experience})}."
+        )
     for task, field in product(config.experience, AGREED):
         mine, theirs = getattr(config, field), getattr(configs[task], field)
         if comparable(mine) != comparable(theirs):

@@ -1,0 +1,139 @@
+"""What a trainer decides by evidence (`recipe="evidence"`): where a task begins, and which of its stages count."""
+
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset
+from numpy.typing import NDArray
+from torch import Tensor
+
+from atlas_hf.metrics.single import SCORES
+from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.checkpointing import CheckpointingTrainer
+from atlas_hf.training.checkpoints import Checkpoint
+from atlas_hf.training.evidence import answers, clearly_better, hold_out
+from atlas_hf.training.head_start import learn_head
+from atlas_hf.training.sources import begin_where_it_helps
+from atlas_hf.training.stages import changing_only
+
+
+class DecidingTrainer(CheckpointingTrainer):
+    """Begins a task where it helps, with a head learned to its end, and undoes a stage that does not help.
+
+    Of a finished task that is learned again, and by the recipe `"paper"`, nothing is decided. See `AtlasTrainer`.
+    """
+
+    def __init__(self, *args: Any, max_experience: int | None = None, **kwargs: Any) -> None:
+        self.max_experience = max_experience
+        self._examples: Any = None  # all that there are to learn from, those held out included
+        self._before: NDArray | None = None  # how well the task answered before the stage, (n,)
+        super().__init__(*args, **kwargs)
+
+    def _split(self, args: AtlasTrainingArguments, train: Any, sets: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Where there is nothing to decide by, some of the training examples are held out."""
+        self._examples = train
+        decides = args.recipe == "evidence" and args.expand == "auto"
+        if train is not None and decides and [*sets.values()] == [None]:
+            train, held_out = hold_out(train, args.seed)
+            return train, {"": held_out}
+        return train, sets
+
+    @property
+    def _by_evidence(self) -> bool:
+        return self.task_args.recipe == "evidence" and not self._again
+
+    @property
+    def _evidence(self) -> Dataset | None:
+        """Examples that the task does not learn from."""
+        sets: Any = self.eval_dataset
+        return next(iter(sets.values())) if isinstance(sets, dict) else sets
+
+    def _stage_args(self, stage: str) -> AtlasTrainingArguments:
+        """With as many steps as if no example were held out."""
+        args = super()._stage_args(stage)
+        args.num_train_epochs *= len(self._examples) / len(self.train_dataset)
+        return args
+
+    def _worth_trying(self, stages: list[str]) -> list[str]:
+        """Those that are told to count, or that can be decided on."""
+        if not self._by_evidence:
+            return stages
+        if self.task_args.expand == "auto":
+            return stages if self._evidence is not None else []
+        return [stage for stage in stages if stage != "expansion" or self.task_args.expand]
+
+    def _begin(self) -> None:
+        """At the model that helps, with a head learned to its end there."""
+        if not self._by_evidence:
+            return
+        if self._config.experience:
+            self.model.set_stage(self.task, "experience")
+            self.sources = begin_where_it_helps(
+                self.model, self.task, self._examples, self.max_experience, self.task_args.seed
+            )
+            self.opened = list(self._config.experience)
+        self._learn_head(self.train_dataset)
+
+    def _reuse_only(self, names: list[str]) -> None:
+        """What the task reused when a checkpoint was written."""
+        dropped = [name for name in self._config.experience if name not in names]
+        if dropped:
+            self.model.base_model.drop_experience(self.task, dropped)
+
+    def _learn_head(self, examples: Dataset) -> None:
+        stage = "experience" if self._config.experience else "expansion"
+        self.model.set_stage(self.task, stage)
+        with changing_only(self.model, self.task, stage):
+            learn_head(self.model, self.task, examples, self.task_args, self._config.experience)
+
+    def _remember(self, stage: str, checkpoint: Checkpoint | None) -> None:
+        """How the task answers before the stage, which is that of a checkpoint if there is one to go on from."""
+        self._start, self._before = {}, None
+        counts_anyway = stage == "expansion" and self.task_args.expand is True
+        if not self._by_evidence or counts_anyway or self._evidence is None:
+            return
+        if checkpoint is None:
+            self._start = {key: tensor.detach().clone() for key, tensor in self._trained().items()}
+        else:
+            self._start = checkpoint.start()
+            self._put(self._start)
+        if self._start:
+            self._before = self._scores()
+
+    def _decide(self, stage: str) -> None:
+        """Undo the stage unless the task answers clearly better after it."""
+        if self._before is None:
+            return
+        scores = self._scores()
+        kept = [clearly_better(scores, self._before)]
+        broadcast_object_list(kept)  # processes that came to different ends would wait for each other for ever
+        if not kept[0]:
+            self._put(self._start)
+        found = {"score_before": self._before.mean(), "score_after": scores.mean(), "kept": kept[0]}
+        self.stage_metrics[stage] |= {name: float(value) for name, value in found.items()}
+
+    def _end(self) -> None:
+        """What no stage has improved is the head alone: it learns from the examples held out, too."""
+        if not self._by_evidence:
+            return
+        kept = [stage for stage, found in self.stage_metrics.items() if found.get("kept", 1)]
+        if "expansion" not in kept:
+            self.model.base_model.drop_adapter(self.task)
+        if not kept and len(self._examples) > len(self.train_dataset):
+            self._learn_head(self._examples)
+
+    def _trained(self) -> dict[str, Tensor]:
+        tensors = self.model.base_model.task_tensors(self.task)
+        return {key: tensor for key, tensor in tensors.items() if tensor.requires_grad}
+
+    def _put(self, values: dict[str, Tensor]) -> None:
+        trained = self._trained()
+        with torch.no_grad():
+            for key, value in values.items():
+                trained[key].copy_(value)
+
+    def _scores(self) -> NDArray:
+        """How well the task answers each of the examples to decide by, (n,)."""
+        size = self.task_args.per_device_eval_batch_size
+        return SCORES[self.spec.metric](*answers(self.model, self.task, self._evidence, size))
