@@ -54,7 +54,7 @@ class TaskSpec:
         score_column: for `multi_label_classification`: the soft score in [0, 1] of each id in `label_column`.
             Without it every listed id has the score 1.
         label_names: the classes in the order of their ids. None for `multiple_choice` and `regression`.
-        metric: one of `METRICS`, higher is better; by default that of the problem type (`DEFAULT_METRICS`), or accuracy.
+        metric: one of `METRICS`, higher is better; by default that in `DEFAULT_METRICS`, or else accuracy.
         random_baseline: the metric of somebody who guesses the most frequent label, in [0, 1].
         dataset_id: where the data comes from (a Hub id, or a name), for the card.
         description: one sentence for the card.
