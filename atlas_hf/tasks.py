@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PROBLEM_TYPES = (
     "single_label_classification", "multi_label_classification", "multiple_choice", "image_pair", "regression",
 )  # fmt: skip
-METRICS = ("accuracy", "soft_accuracy", "pearson")
+METRICS = ("accuracy", "soft_accuracy", "pearson")  # soft: the score of the answer given
 DEFAULT_METRICS = {"multi_label_classification": "soft_accuracy", "regression": "pearson"}
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
@@ -54,8 +54,7 @@ class TaskSpec:
         score_column: for `multi_label_classification`: the soft score in [0, 1] of each id in `label_column`.
             Without it every listed id has the score 1.
         label_names: the classes in the order of their ids. None for `multiple_choice` and `regression`.
-        metric: one of `METRICS`; higher is better. By default accuracy, `soft_accuracy` (the score of the answer
-            given) for multi-label, `pearson` for regression.
+        metric: one of `METRICS`, higher is better; by default that in `DEFAULT_METRICS`, or else accuracy.
         random_baseline: the metric of somebody who guesses the most frequent label, in [0, 1].
         dataset_id: where the data comes from (a Hub id, or a name), for the card.
         description: one sentence for the card.
@@ -242,8 +241,7 @@ class TaskSpec:
         if not isinstance(values, Mapping):
             raise ValueError(f"A task's record is a JSON object, not {type(values).__name__}.")
         known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
-        missing = sorted({"name", "problem_type"} - set(values))
+        unknown, missing = sorted(set(values) - known), sorted({"name", "problem_type"} - set(values))
         if unknown or missing:
             raise ValueError(
                 f"A task's record has unknown fields {unknown} and lacks {missing}; known are {sorted(known)}."

@@ -36,6 +36,10 @@ REPORT_FILES = (  # of a benchmark
     REPORT, "figures.csv", "paired_tests.csv", *(f"claim_{letter}.csv" for letter in "abcdefgh"), "low_shot.png",
     "accuracy_parameters.png", "accuracy_matrices.png", "representation.png", SHORTCUTS,
 )  # fmt: skip
+_BEFORE_ANYTHING_CHANGED = (
+    ", so it is not replaced, and nothing was changed. Give another folder (--output, output_dir), or move it "
+    "elsewhere."
+)
 
 
 class AtlasFormatError(ValueError):
@@ -74,14 +78,11 @@ def kind(path: Path) -> str | None:
     return kinds.get(stat.S_IFMT(mode), "device or pipe")
 
 
-def refuse_others(found: Sequence[Path]) -> None:
+def refuse_others(found: Sequence[Path], remedy: str = _BEFORE_ANYTHING_CHANGED) -> None:
     """Raise a `ValueError` that lists what was found in the way, if anything."""
     if found:
         listed = ", ".join(f"{path} (a {kind(path)})" for path in dict.fromkeys(found))
-        raise ValueError(
-            f"In the way: {listed}. atlas_hf did not write that, so it is not replaced, and nothing was changed. "
-            "Give another folder (--output, output_dir), or move it elsewhere."
-        )
+        raise ValueError(f"In the way: {listed}. atlas_hf did not write that{remedy}")
 
 
 def is_edited_by_people(path: Path) -> bool:

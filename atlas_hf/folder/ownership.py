@@ -44,12 +44,11 @@ class Owned:
 
     def owns(self, path: Path) -> bool:
         """Is it there, of the kind that we wrote, and ours, as are the folders that it is in?"""
-        return self._blocked(path, self.list.names()) is None and kind(path) is not None
+        return self._owns(path, self.list.names())
 
     def edited(self, path: Path) -> bool:
         """Is it a file of ours that is no longer as we wrote it?"""
-        digests = self.list.names().get(self._name(path, "file"), [])
-        return bool(digests) and self.owns(path) and ("edited" in digests or file_sha256(path) not in digests)
+        return self._edited(path, self.list.names())
 
     def check(self, paths: Iterable[Path]) -> None:
         """Raise a `ValueError` that lists what is at these paths, or on the way to them, and is not ours."""
@@ -60,6 +59,13 @@ class Owned:
         if self.list.is_anothers():
             found.append(self.list.home)
         refuse_others(found)
+
+    def _owns(self, path: Path, names: Names) -> bool:
+        return self._blocked(path, names) is None and kind(path) is not None
+
+    def _edited(self, path: Path, names: Names) -> bool:
+        digests = names.get(self._name(path, "file"), [])
+        return bool(digests) and self._owns(path, names) and ("edited" in digests or file_sha256(path) not in digests)
 
     def _blocked(self, path: Path, names: Names) -> Path | None:
         """The first on the way from the folder to the path that is there and not ours."""
@@ -121,9 +127,10 @@ class Owned:
 
     def _put_folder(self, temporary: Path, path: Path, as_edited: Sequence[str]) -> None:
         files = {path / file.name: file for file in sorted(temporary.iterdir())}
+        names = self.list.names()
         for place in files:
             self.check([place])
-            digests = self.list.names().get(self._name(place, "file"))
+            digests = names.get(self._name(place, "file"))
             if digests and kind(place) == "file" and file_sha256(place) not in digests:
                 self._check_replaceable(place)
         before = [place for place in (path.iterdir() if path.is_dir() else ()) if kind(place) == "file"]
@@ -139,8 +146,7 @@ class Owned:
 
     def begin_folder(self, path: Path) -> None:
         """Know a folder that others' code makes for us, before it does. Raises a `ValueError` if it is there."""
-        if (there := kind(path)) is not None:
-            raise ValueError(f"In the way: {path} (a {there}). atlas_hf did not write that. Move it elsewhere.")
+        refuse_others([path] if kind(path) else [], remedy=". Move it elsewhere.")
         self.check([])
         self.list.begin()
         self._record([path, *path.parents], {})
@@ -173,16 +179,16 @@ class Owned:
             names = self.list.names()
             inner = sorted((name for name in names if f"{name}/".startswith(f"{own}/")), reverse=True)
             for name in inner:
-                self._remove_one(self.folder / name, name)
+                self._remove_one(self.folder / name, names)
                 if kind(self.folder / name) is None:
                     del names[name]
             if inner:
                 self.list.save(names)
 
-    def _remove_one(self, path: Path, name: str) -> None:
-        if not self.owns(path) or self.edited(path):
+    def _remove_one(self, path: Path, names: Names) -> None:
+        if not self._owns(path, names) or self._edited(path, names):
             return
-        if name.endswith("/"):
+        if kind(path) == "folder":
             with suppress(OSError):  # others' files are in it
                 path.rmdir()
         else:

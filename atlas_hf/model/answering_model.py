@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,12 +12,12 @@ from transformers.modeling_outputs import ModelOutput
 
 from atlas_hf.data import AtlasCollator, Encoder, batches, example_rows, opened
 from atlas_hf.model.evaluation import evaluating
+from atlas_hf.model.output import AtlasOutput, answer, answer_mixture
 from atlas_hf.model.task_model import TaskModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import (
     BASE,
     ROUTE,
-    Head,
     Mixture,
     Route,
     backbone_of,
@@ -28,17 +27,6 @@ from atlas_hf.tuner import (
     position_limit,
     routed,
 )
-
-
-@dataclass
-class AtlasOutput(ModelOutput):
-    """What `AtlasModel.forward` returns: `loss`, a scalar if labels were given, and `logits`, (B, C) or (B, choices).
-
-    For a batch of several tasks the logits are a tuple of (C,) or (choices,), one per example.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | tuple[Tensor, ...] | None = None
 
 
 class AnsweringModel(TaskModel):
@@ -76,13 +64,13 @@ class AnsweringModel(TaskModel):
         if args:
             inputs = self._named(args, inputs)
         if isinstance(task, str):
-            return _answer(task, heads.get(task), self.pooled(task, **inputs), labels)
+            return answer(task, heads.get(task), self.pooled(task, **inputs), labels)
         if labels is not None and (len(labels) != len(task) or any(name not in heads for name in task)):
             raise ValueError(
                 f"There are {len(labels)} labels for the tasks {list(task)}. Give each one; {BASE} has none."
             )
         mixture = self._mixture(task)
-        return _answer_mixture(mixture, heads, self._pooled_mixture(mixture, inputs), labels)
+        return answer_mixture(mixture, heads, self._pooled_mixture(mixture, inputs), labels)
 
     def _named(self, args: tuple[Any, ...], inputs: dict[str, Any]) -> dict[str, Any]:
         """All inputs by the names that the backbone gives them."""
@@ -117,7 +105,7 @@ class AnsweringModel(TaskModel):
     def _pooled_mixture(self, mixture: Mixture, inputs: dict[str, Any]) -> Tensor:
         if (rows := _check_inputs(inputs)) != mixture.size:
             raise ValueError(
-                f"The {_count(mixture)} examples have {mixture.size} rows {dict(mixture.runs)}; {rows} rows were "
+                f"The {mixture.count} examples have {mixture.size} rows {dict(mixture.runs)}; {rows} rows were "
                 "given. Name one task per example, and give all choices or images of each, one after another."
             )
         outputs, mask = self._encoded(mixture.ordered(inputs), runs=mixture.runs)
@@ -197,46 +185,6 @@ class AnsweringModel(TaskModel):
                 scores.extend(twin.heads[task].scores(twin(task=task, **inputs).logits).tolist())
         answers = [_ranked(spec, row, values)[:top_k] for row, values in zip(rows, scores, strict=True)]
         return answers[0] if single else answers
-
-
-def _answer(task: str, head: Head | None, pooled: Tensor, labels: Tensor | Sequence[Any] | None) -> AtlasOutput:
-    """Of one task: pooled vectors (rows, D), labels (B,) or (B, C). Without a head the logits are the vectors."""
-    if head is None:
-        return AtlasOutput(logits=pooled)
-    examples, rest = divmod(len(pooled), head.rows_per_example)
-    if rest:
-        raise ValueError(
-            f"Task '{task}' has {head.rows_per_example} rows per example; {len(pooled)} rows were given. Give all the "
-            "choices or images of each example, one after another, as the task's collator does."
-        )
-    if labels is not None and len(labels) != examples:
-        raise ValueError(f"Task '{task}': there are {len(labels)} labels for {examples} examples. Give one each.")
-    logits = head(pooled)
-    loss = None if labels is None else head.loss(logits, torch.as_tensor(labels, device=logits.device))
-    return AtlasOutput(loss, logits)
-
-
-def _answer_mixture(
-    mixture: Mixture, heads: Mapping[str, Head], pooled: Tensor, labels: Sequence[Any] | Tensor | None
-) -> AtlasOutput:
-    """Of several tasks: pooled vectors (rows, D) in the order of the examples, one label for each."""
-    count = _count(mixture)
-    logits: list[Tensor] = [pooled] * count  # each is replaced below
-    loss = pooled.new_zeros((), dtype=torch.float32)
-    for task, examples in mixture.examples.items():
-        own = pooled[mixture.rows[task]]
-        values = heads[task](own) if task in heads else own
-        for position, value in zip(examples, values, strict=True):
-            logits[position] = value
-        if labels is not None:
-            wanted = torch.stack([torch.as_tensor(labels[i], device=values.device) for i in examples])
-            loss = loss + heads[task].loss(values, wanted) * len(examples) / count
-    return AtlasOutput(None if labels is None else loss, tuple(logits))
-
-
-def _count(mixture: Mixture) -> int:
-    """The number of examples."""
-    return sum(map(len, mixture.examples.values()))
 
 
 def _check_inputs(inputs: Mapping[str, Any]) -> int:

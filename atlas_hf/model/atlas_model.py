@@ -10,21 +10,26 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from atlas_hf import hub
 from atlas_hf.folder import BaseModel, Index, TaskRecord, library_versions
 from atlas_hf.hub import is_repository, load_backbone, local_or_id, locate
 from atlas_hf.model import storage
-from atlas_hf.model.answering_model import AnsweringModel
-from atlas_hf.model.backbone import backbone_sha256, check_loads_again
-from atlas_hf.model.foreign_arguments import FROM_PRETRAINED, PUSH_TO_HUB, SAVE_PRETRAINED, refuse
+from atlas_hf.model.backed_model import BackedModel
+from atlas_hf.model.foreign_arguments import (
+    FROM_PRETRAINED,
+    PUSH_TO_HUB,
+    SAVE_PRETRAINED,
+    refuse,
+    tasks_to_save,
+    told_apart,
+)
 from atlas_hf.report.card import write_card
 from atlas_hf.tuner import AtlasConfig, head_arguments
 
 
-class AtlasModel(AnsweringModel):
+class AtlasModel(BackedModel):
     """A frozen backbone with one adapter, set of queries and head per task.
 
     Made by `AtlasModel.from_pretrained`, from a backbone or from a folder or repository of learned tasks. A task is
@@ -40,42 +45,6 @@ class AtlasModel(AnsweringModel):
     Attributes:
         metrics: what was measured of each task, by name.
     """
-
-    _learned_on: BaseModel | None = None  # the backbone of the tasks here, as it was told of when they were learned
-    _converted: str | None = None  # the digest that it has since `from_pretrained(..., dtype=...)`
-
-    @property
-    def base_sha256(self) -> str:
-        """Digest of the backbone as it is now: 0.1 s for 22 million parameters, 0.3 s for ViLT's 111 million."""
-        return backbone_sha256(self.get_base_model())
-
-    def check_backbone(self, to_learn: bool = False) -> BaseModel:
-        """What `atlas.json` says of the backbone, once it is sure that what is said loads this backbone again.
-
-        Args:
-            to_learn: also refuse what only serves to answer: tasks on a backbone converted to another type.
-
-        Raises:
-            ValueError: the backbone is another than the one that the tasks were learned on (some weight was edited,
-                the embeddings were resized, it was cast), or, asked for the first time, it could not be loaded again.
-        """
-        base = BaseModel(
-            self.task_config.base_model_name_or_path, self.task_config.revision, self.base_sha256, self.base_dtype
-        )
-        then = self._learned_on if self.tasks else None
-        if then is None:
-            check_loads_again(self.get_base_model(), base)
-        elif base.sha256 == self._converted and not to_learn:
-            base = replace(base, sha256=then.sha256, dtype=then.dtype)
-        elif base.sha256 != then.sha256:
-            raise ValueError(
-                f"The backbone was changed after the tasks {self.tasks} were learned on it: sha256 "
-                f"{base.sha256[:12]}... in {base.dtype} now, {then.sha256[:12]}... in {then.dtype} then. They answer "
-                "otherwise now, and could not be loaded again. Load them from where they were saved last, and leave "
-                "the backbone and its type as they are."
-            )
-        self._learned_on = base
-        return base
 
     def index(self) -> Index:
         """What `atlas.json` says of this model, but for the digests of the files."""
@@ -118,14 +87,7 @@ class AtlasModel(AnsweringModel):
             ValueError: what could not be loaded again, or is not done here; nothing is written then.
         """
         refuse("save_pretrained", others, SAVE_PRETRAINED)
-        if safe_serialization is not True or save_embedding_layers not in ("auto", False):
-            raise ValueError(
-                f"safe_serialization is {safe_serialization!r} and save_embedding_layers {save_embedding_layers!r}; "
-                "tasks are written as safetensors, without the backbone. Leave both out; write tasks=[...] by keyword."
-            )
-        if tasks is not None and selected_adapters is not None:
-            raise ValueError("selected_adapters is PEFT's word for tasks. Give one of both.")
-        tasks = selected_adapters if tasks is None else tasks
+        tasks = tasks_to_save(tasks, selected_adapters, safe_serialization, save_embedding_layers)
         if push_to_hub:
             self.check_pushable()
         elif (repo_id, private, token) != (None, None, None):
@@ -196,8 +158,7 @@ class AtlasModel(AnsweringModel):
             model_id: the folder or repository of tasks, if `model` is the backbone.
             revision: a commit, branch or tag; `"task-02-vqa"` is the model as it was after its second task.
             tasks: load only these and what they reuse; by default all.
-            backbone: instead of the one named in `atlas.json`: a model, or where to load one. Its weights must be
-                the same.
+            backbone: a model, or where to load one, with the same weights as the one that `atlas.json` names.
             config: defaults of the tasks to be learned; by default those of the last task learned.
             dtype: what to convert the backbone to; by default it stays in the type it was trained with.
             token: for private repositories.
@@ -209,27 +170,34 @@ class AtlasModel(AnsweringModel):
             ValueError: unknown task, a backbone other than the one trained on, or an argument that is not for this.
         """
         refuse("from_pretrained", others, FROM_PRETRAINED)
-        source, backbone = _told_apart(model, model_id, backbone)
+        source, backbone = told_apart(model, model_id, backbone)
         folder = None if source is None else locate(source, revision, tasks, token)
         if source is None or folder is None:
             bare: Any = source if backbone is None else backbone
             loaded, processor, base_id = load_backbone(bare, revision, dtype or torch.float32, token)
-            return cls(loaded, processor, config, base_id, revision).to(torch_device).eval()
-        base = Index.load(folder).base_model
-        where = storage.backbone_id(base, folder == Path(source)) if backbone is None else backbone
-        loaded, processor, _ = load_backbone(where, base.revision, getattr(torch, base.dtype), token)
-        atlas = cls(loaded, processor, config).eval()
-        atlas.task_config.base_model_name_or_path = base.id and local_or_id(base.id)
-        atlas.task_config.revision = base.revision
-        atlas.load_tasks(folder, tasks)
+            atlas = cls(loaded, processor, config, base_id, revision)
+        else:
+            base = Index.load(folder).base_model
+            where = storage.backbone_id(base, folder == Path(source)) if backbone is None else backbone
+            loaded, processor, _ = load_backbone(where, base.revision, getattr(torch, base.dtype), token)
+            atlas = cls(loaded, processor, config).eval()
+            atlas._take_over(folder, base, tasks, dtype, config is None)  # noqa: SLF001 (its own)
+        return atlas.to(torch_device).eval()
+
+    def _take_over(
+        self, folder: Path, base: BaseModel, tasks: Sequence[str] | None, dtype: torch.dtype | None, settings: bool
+    ) -> None:
+        """The tasks of a folder, what it says of the backbone, and, for the next task, the settings of the last."""
+        self.task_config.base_model_name_or_path = base.id and local_or_id(base.id)
+        self.task_config.revision = base.revision
+        self.load_tasks(folder, tasks)
         if dtype is not None:
-            atlas._convert(dtype)  # noqa: SLF001 (its own)
-        if config is None and atlas.tasks:
-            last = deepcopy(atlas.peft_config[atlas.tasks[-1]])
-            atlas.task_config = replace(
+            self._convert(dtype)
+        if settings and self.tasks:
+            last = deepcopy(self.peft_config[self.tasks[-1]])
+            self.task_config = replace(
                 last, experience=[], experience_sha256={}, head=None, stage="expansion", inference_mode=False
             )
-        return atlas.to(torch_device).eval()
 
     def load_adapter(  # type: ignore[override]  # PEFT's arguments, passed on
         self, model_id: str | Path, adapter_name: str, *args: Any, **kwargs: Any
@@ -246,40 +214,10 @@ class AtlasModel(AnsweringModel):
             config.spec = spec
         return loaded
 
-    def _convert(self, dtype: torch.dtype) -> None:
-        """Let the tasks answer on the backbone in another type; they were learned in the one that it has."""
-        storage.convert_backbone(self.get_base_model(), dtype)
-        self._converted = self.base_sha256
-
     def load_tasks(self, folder: str | Path, tasks: Sequence[str] | None = None) -> None:
         """Add tasks from a folder that `save_pretrained` wrote, with what they reuse; none if any file is wrong."""
         folder, index = Path(folder), Index.load(folder)
         wanted = index.closure(None if tasks is None else list(tasks))
-        found = self.base_sha256
-        if self._learned_on is not None and found == self._converted:
-            found = self._learned_on.sha256
-        storage.check_backbone(found, index.base_model)
+        self.check_learned_here(index.base_model)
         storage.load_tasks(self, index, folder, [name for name in wanted if name not in self.tasks])
         self._learned_on = index.base_model
-
-
-def _told_apart(
-    model: PreTrainedModel | str | Path | None,
-    model_id: str | Path | None,
-    backbone: PreTrainedModel | str | Path | None,
-) -> tuple[str | Path | None, PreTrainedModel | str | Path | None]:
-    """What `from_pretrained` was given: where the tasks (or the bare backbone) are, and the backbone to take."""
-    if isinstance(model_id, nn.Module):
-        raise TypeError("The backbone comes first: from_pretrained(backbone, 'folder').")
-    if isinstance(model, nn.Module):
-        if backbone is not None:
-            raise TypeError("There are two backbones: the first argument, and backbone=. Give one of both.")
-        return model_id, model
-    if model is not None and model_id is not None:
-        raise TypeError(
-            f"{str(model)!r} and {str(model_id)!r} were given. Write revision=, tasks= or backbone= by its name, or "
-            "give the backbone as a loaded model first: from_pretrained(backbone, 'folder')."
-        )
-    if model is None and model_id is None:
-        raise TypeError("Nothing to load: give a folder, a repository id, or a backbone.")
-    return model_id if model is None else model, backbone

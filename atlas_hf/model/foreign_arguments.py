@@ -1,7 +1,14 @@
-"""Arguments that PEFT and transformers take and an `AtlasModel` has no use for: refused by name, with the way out."""
+"""Arguments in the words and the order of PEFT and transformers: taken for what an `AtlasModel` calls them.
 
-from collections.abc import Mapping
+Those that it has no use for are refused by name, with the way out.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from torch import nn
+from transformers import PreTrainedModel
 
 
 class Foreign(NamedTuple):
@@ -54,3 +61,42 @@ def refuse(method: str, given: Mapping[str, Any], known: Mapping[str, Foreign]) 
         if not any(value is idle or value == idle for idle in known[name].idle):
             # The value may be a secret.
             raise ValueError(f"{method}({name}=...) is not for an AtlasModel: {known[name].reason}. Leave it out.")
+
+
+def tasks_to_save(
+    tasks: Sequence[str] | None,
+    selected_adapters: Sequence[str] | None,
+    safe_serialization: bool,
+    save_embedding_layers: str | bool,
+) -> Sequence[str] | None:
+    """What `save_pretrained` is to write, None for all. The last two could only say what is done anyway."""
+    if safe_serialization is not True or save_embedding_layers not in ("auto", False):
+        raise ValueError(
+            f"safe_serialization is {safe_serialization!r} and save_embedding_layers {save_embedding_layers!r}; "
+            "tasks are written as safetensors, without the backbone. Leave both out; write tasks=[...] by keyword."
+        )
+    if tasks is not None and selected_adapters is not None:
+        raise ValueError("selected_adapters is PEFT's word for tasks. Give one of both.")
+    return selected_adapters if tasks is None else tasks
+
+
+def told_apart(
+    model: PreTrainedModel | str | Path | None,
+    model_id: str | Path | None,
+    backbone: PreTrainedModel | str | Path | None,
+) -> tuple[str | Path | None, PreTrainedModel | str | Path | None]:
+    """What `from_pretrained` was given: where the tasks (or the bare backbone) are, and the backbone to take."""
+    if isinstance(model_id, nn.Module):
+        raise TypeError("The backbone comes first: from_pretrained(backbone, 'folder').")
+    if isinstance(model, nn.Module):
+        if backbone is not None:
+            raise TypeError("There are two backbones: the first argument, and backbone=. Give one of both.")
+        return model_id, model
+    if model is not None and model_id is not None:
+        raise TypeError(
+            f"{str(model)!r} and {str(model_id)!r} were given. Write revision=, tasks= or backbone= by its name, or "
+            "give the backbone as a loaded model first: from_pretrained(backbone, 'folder')."
+        )
+    if model is None and model_id is None:
+        raise TypeError("Nothing to load: give a folder, a repository id, or a backbone.")
+    return model_id if model is None else model, backbone

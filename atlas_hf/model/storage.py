@@ -7,14 +7,12 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
-from torch import nn
 
 from atlas_hf.folder import (
     CONFIG,
@@ -102,23 +100,6 @@ def backbone_id(base: BaseModel, is_local: bool) -> str:
             "the place where it is now."
         )
     return base.id
-
-
-def check_backbone(sha256: str, base: BaseModel) -> None:
-    """Raise a `ValueError` if the backbone here is not the one that the tasks were trained on."""
-    if sha256 != base.sha256:
-        raise ValueError(
-            f"The backbone differs from the one that the tasks were trained on ({base.id!r}, revision "
-            f"{base.revision!r}, in {base.dtype}): sha256 {sha256[:12]}... here, {base.sha256[:12]}... "
-            "then. Pass backbone=... with the same weights, loaded in that dtype."
-        )
-
-
-def convert_backbone(backbone: nn.Module, dtype: torch.dtype) -> None:
-    """As `Module.to`, but adapters and heads stay in float32."""
-    for name, tensor in chain(backbone.named_parameters(), backbone.named_buffers()):
-        if ".atlas_" not in name and tensor.is_floating_point():
-            tensor.data = tensor.data.to(dtype)
 
 
 def load_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str]) -> None:

@@ -68,11 +68,6 @@ class TaskModel(PeftModel):
         return self.base_model.model
 
     @property
-    def base_dtype(self) -> str:
-        """The type that the backbone is in now, as `atlas.json` names it."""
-        return str(self.get_base_model().dtype).removeprefix("torch.")
-
-    @property
     def heads(self) -> Mapping[str, Head]:
         """The heads of the tasks, by name; an adapter that came by PEFT's `add_adapter` may have none."""
         return cast("dict[str, Head]", dict(self.base_model.atlas_head.items()))

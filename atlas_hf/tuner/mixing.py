@@ -38,6 +38,11 @@ class Mixture:
         return tuple((task, len(rows)) for task, rows in self.rows.items())
 
     @property
+    def count(self) -> int:
+        """How many examples the batch has."""
+        return sum(map(len, self.examples.values()))
+
+    @property
     def size(self) -> int:
         """How many rows the batch has."""
         return len(self.order)

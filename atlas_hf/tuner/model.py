@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import torch
 from peft import PeftConfig
-from peft.tuners.tuners_utils import BaseTuner, inspect_matched_modules
+from peft.tuners.tuners_utils import inspect_matched_modules
 from peft.utils.integrations import init_empty_weights
 from peft.utils.other import set_additional_trainable_modules
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from atlas_hf.fusion import orthogonality
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder
 from atlas_hf.tuner.checks import check_experience, check_name, check_sites, comparable
-from atlas_hf.tuner.config import BASE, AtlasConfig, reused_by, trained_parts
+from atlas_hf.tuner.config import BASE, AtlasConfig
 from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.mixing import mixed_copies, runs_of
-from atlas_hf.tuner.parameters import slots
 from atlas_hf.tuner.route import (
     ROUTE,
     Operands,
@@ -34,21 +29,19 @@ from atlas_hf.tuner.route import (
     share_masks,
     unroute_checkpoints,
 )
+from atlas_hf.tuner.task_tuner import TaskTuner
 
 # What chooses the sites.
 SITE_FIELDS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save")
 
 
-class AtlasTuner(BaseTuner):
+class AtlasTuner(TaskTuner):
     """Adapters at every site (`sites`, by their path in the base model), and one head per task (`atlas_head`).
 
     Heads live here and not in the base model, because each has its own width; PEFT saves and loads them with the task.
     """
 
-    prefix = "atlas_"
-    tuner_layer_cls = AtlasLayer
     target_module_mapping = TARGET_MODULES  # type: ignore[assignment]  # PEFT takes a regex, too
-    peft_config: dict[str, AtlasConfig]  # type: ignore[assignment]  # PEFT: of any config
 
     def _pre_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
         """PEFT calls this once, when the tuner is made (not for later adapters)."""
@@ -71,25 +64,6 @@ class AtlasTuner(BaseTuner):
         for module in self._statistics:
             module.eval()
         return self
-
-    def sites_of(self, task: str) -> dict[str, AtlasLayer]:
-        """The sites at which a task has an adapter."""
-        return {path: site for path, site in self.sites.items() if task in site.atlas_config}
-
-    def task_tensors(self, task: str) -> dict[str, Tensor]:
-        """All parameters of a task, by the keys that PEFT gives them in the task's file."""
-        return {key: getattr(owner, name) for key, (owner, name) in self._slots(task).items()}
-
-    def assign(self, task: str, tensors: Mapping[str, Tensor]) -> None:
-        """Give a task's parameters these values, copied, also where they are on the meta device (no memory yet)."""
-        for key, (owner, name) in self._slots(task).items():
-            value = tensors[key].clone(memory_format=torch.contiguous_format)
-            setattr(owner, name, nn.Parameter(value, getattr(owner, name).requires_grad))
-        for site in self.sites_of(task).values():
-            site.move_to_base_layer(task)
-
-    def _slots(self, task: str) -> dict[str, tuple[nn.Module, str]]:
-        return slots(task, self.sites_of(task), self.atlas_head)
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Check everything that can be wrong with a new task, then add it: an error leaves the model as it was."""
@@ -123,12 +97,6 @@ class AtlasTuner(BaseTuner):
             self._freeze(reused)
         if not config.inference_mode:
             self._warn_of_finished([adapter_name])
-
-    def _freeze(self, task: str) -> None:
-        for site in self.sites_of(task).values():
-            site.let_train(task, False)
-        if task in self.atlas_head:
-            self.atlas_head[task].requires_grad_(False)
 
     @contextmanager
     def _heads_as_they_are(self) -> Iterator[None]:
@@ -182,30 +150,6 @@ class AtlasTuner(BaseTuner):
             self._replace_module(parent, target_name, new_module, target)
             self.sites[current_key] = new_module  # it follows the next `set_adapter`
 
-    # What PEFT does by walks through all modules, more with every task, done at the sites. At 256 tasks and 24 sites,
-    # on one core beside other work, adding a task takes 11 ms and choosing one 27 ms; with PEFT's `set_adapter` 24 and
-    # 84, with its `_cast_adapter_dtype` 58 and 25, with its search for the sites of every task 744 and 28.
-
-    def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
-        """As PEFT's, at the sites; by PEFT's walk only where adapters train other modules too."""
-        names = [adapter_name] if isinstance(adapter_name, str) else adapter_name
-        unknown = [name for name in names if name not in self.peft_config]
-        if unknown:
-            raise ValueError(f"Adapter {', '.join(unknown)} not found. There are {', '.join(self.peft_config)}.")
-        if any(config.modules_to_save for config in self.peft_config.values()):
-            super().set_adapter(adapter_name, inference_mode)
-        else:
-            for site in self.sites.values():
-                site.set_adapter(adapter_name, inference_mode=inference_mode)
-        self.active_adapter = adapter_name
-        self._train_heads(names, not inference_mode)
-
-    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
-        """As PEFT's, but what is frozen stays so."""
-        for site in self.sites_of(adapter_name).values() if autocast_adapter_dtype else ():
-            if any(tensor.dtype.itemsize < 4 for tensor in site.tensors(adapter_name)):
-                site.cast(adapter_name, torch.float32)
-
     def _sites_of_twin(self, name: str, config: AtlasConfig) -> dict[str, AtlasLayer] | None:
         """The sites of another task that chooses its sites by the same patterns; None if there is none.
 
@@ -219,44 +163,6 @@ class AtlasTuner(BaseTuner):
                 return self.sites_of(task)
         return None
 
-    def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
-        """As PEFT's, with the heads. What is finished stays frozen, with a warning."""
-        names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
-        if requires_grad:
-            self._warn_of_finished(names)
-        super().set_requires_grad(adapter_names, requires_grad)
-        for name in set(names) & set(self.atlas_head):
-            self.atlas_head[name].requires_grad_(requires_grad and self._head_trains(name))
-
-    def _train_heads(self, active: list[str], trainable: bool) -> None:
-        for name, head in self.atlas_head.items():
-            head.requires_grad_(trainable and name in active and self._head_trains(name))
-
-    def _head_trains(self, task: str) -> bool:
-        return "atlas_head" in trained_parts(task, self.peft_config)
-
-    def _warn_of_finished(self, names: Iterable[str]) -> None:
-        """What PEFT asks for together with loading or adding: an error in between would leave half an adapter."""
-        finished = [name for name in names if name in self.peft_config and not trained_parts(name, self.peft_config)]
-        if finished:
-            warnings.warn(
-                f"{finished} stay frozen, although asked to train: finished (stage 'complete'), or reused by other "
-                "tasks. To learn a finished one again, use AtlasModel.set_stage(task, stage, relearn=True), or load "
-                "it with a config whose stage is 'expansion'.",
-                stacklevel=3,
-            )
-
-    def delete_adapter(self, adapter_name: str) -> None:
-        """Delete a task that no other reuses."""
-        if adapter_name in self.peft_config and (users := reused_by(adapter_name, self.peft_config)):
-            raise ValueError(
-                f"Task '{adapter_name}' cannot be deleted: {', '.join(map(repr, users))} reuse(s) it. Delete those "
-                "first, or keep it."
-            )
-        super().delete_adapter(adapter_name)
-        if adapter_name in self.atlas_head:
-            del self.atlas_head[adapter_name]
-
     def unload(self) -> nn.Module:
         """The bare backbone, with nothing of ours left on it but that it is frozen. The tuner is of no use then."""
         model = super().unload()
@@ -265,58 +171,6 @@ class AtlasTuner(BaseTuner):
         unroute_checkpoints(self._checkpointed)
         vars(model).pop("peft_config", None)  # PEFT leaves it, and warns when the model is wrapped again
         return model
-
-    def drop_experience(self, task: str, names: Sequence[str]) -> None:
-        """Take tasks out of a task's experience, with the queries over them."""
-        config = self.peft_config[task]
-        kept = [place for place, name in enumerate(config.experience) if name not in names]
-        for site in self.sites_of(task).values():
-            site.keep_experience(task, kept)
-        config.experience = [config.experience[place] for place in kept]
-        config.experience_sha256 = {name: config.experience_sha256[name] for name in config.experience}
-
-    def begin_at(self, task: str, sources: Sequence[str]) -> None:
-        """Let a task reuse what these others are made of, with their own queries: of several, with the first's."""
-        config, origins = self.peft_config[task], self.origins(sources)
-        for site in self.sites_of(task).values():
-            site.packs.clear()
-            site.set_experience(task, [site.query_over(source, name) for name, source in origins.items()])
-        config.experience = list(origins)
-        config.experience_sha256 = {name: self.reusable_sha256(name) for name in origins}
-
-    def origins(self, sources: Sequence[str]) -> dict[str, str]:
-        """The adapters that these tasks are made of, in the order of learning, and which of them has each first."""
-        found = {member: source for source in reversed(sources) for member in self.members(source)}
-        return {name: found[name] for name in self.peft_config if name in found}
-
-    def members(self, task: str) -> list[str]:
-        """The tasks whose adapters a task adds up: its experience, then itself, if it has an adapter that takes part."""
-        return next(iter(self.sites_of(task).values())).members(task)
-
-    def drop_adapter(self, task: str) -> None:
-        """Let a task go without an adapter, key and query of its own."""
-        for site in self.sites_of(task).values():
-            site.packs.clear()
-            site.drop_adapter(task)
-        self.peft_config[task].own_adapter = False
-
-    def reusable_sha256(self, task: str) -> str:
-        """Digest of what later tasks reuse of a task: its adapters and keys at all sites, as float32."""
-        digest = hashlib.sha256()
-        for path, site in self.sites_of(task).items():
-            digest.update(path.encode())
-            for tensor in site.reusable(task):
-                digest.update(repr(tuple(tensor.shape)).encode())
-                digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
-        return digest.hexdigest()
-
-    def orthogonality(self, task: str) -> Tensor:
-        """The penalty of `task`, summed over its sites. A scalar. Sites of one width are computed together."""
-        by_shape: dict[torch.Size, list[Tensor]] = {}
-        for site in self.sites_of(task).values():
-            for rows in site.penalized(task):
-                by_shape.setdefault(rows.shape, []).append(rows)
-        return torch.stack([orthogonality(torch.stack(rows)).sum() for rows in by_shape.values()]).sum()
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
@@ -346,13 +200,6 @@ class AtlasTuner(BaseTuner):
         if route.runs is not None or len(tasks) != 1:
             return None
         return {site: site.operands(tasks[0]) for site in self.sites.values() if site.adapts(tasks[0])}
-
-    @classmethod
-    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
-        """A head is a module of several layers, so the name stands in the middle of its keys."""
-        if f"atlas_head.{adapter_name}." in key:
-            return key.replace(f"atlas_head.{adapter_name}.", "atlas_head.", 1)
-        return super()._remove_adapter_name_from_key(key, adapter_name)
 
 
 def _sites_in(model: nn.Module) -> dict[str, AtlasLayer]:

@@ -1,0 +1,172 @@
+"""`TaskTuner`: what each task owns in a model, at all sites and as its head, and what of it trains."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from peft.tuners.tuners_utils import BaseTuner
+from torch import Tensor, nn
+
+from atlas_hf.fusion import orthogonality
+from atlas_hf.tuner.config import AtlasConfig, reused_by, trained_parts
+from atlas_hf.tuner.layer import AtlasLayer
+from atlas_hf.tuner.parameters import slots
+
+
+class TaskTuner(BaseTuner):
+    """The tasks of a tuner, by name. See `AtlasTuner`, which makes `sites` and `atlas_head`."""
+
+    prefix = "atlas_"
+    tuner_layer_cls = AtlasLayer
+    peft_config: dict[str, AtlasConfig]  # type: ignore[assignment]  # PEFT: of any config
+    sites: dict[str, AtlasLayer]
+    atlas_head: nn.ModuleDict
+
+    def sites_of(self, task: str) -> dict[str, AtlasLayer]:
+        """The sites at which a task has an adapter."""
+        return {path: site for path, site in self.sites.items() if task in site.atlas_config}
+
+    def task_tensors(self, task: str) -> dict[str, Tensor]:
+        """All parameters of a task, by the keys that PEFT gives them in the task's file."""
+        return {key: getattr(owner, name) for key, (owner, name) in self._slots(task).items()}
+
+    def assign(self, task: str, tensors: Mapping[str, Tensor]) -> None:
+        """Give a task's parameters these values, copied, also where they are on the meta device (no memory yet)."""
+        for key, (owner, name) in self._slots(task).items():
+            value = tensors[key].clone(memory_format=torch.contiguous_format)
+            setattr(owner, name, nn.Parameter(value, getattr(owner, name).requires_grad))
+        for site in self.sites_of(task).values():
+            site.move_to_base_layer(task)
+
+    def _slots(self, task: str) -> dict[str, tuple[nn.Module, str]]:
+        return slots(task, self.sites_of(task), self.atlas_head)
+
+    def drop_experience(self, task: str, names: Sequence[str]) -> None:
+        """Take tasks out of a task's experience, with the queries over them."""
+        config = self.peft_config[task]
+        kept = [place for place, name in enumerate(config.experience) if name not in names]
+        for site in self.sites_of(task).values():
+            site.keep_experience(task, kept)
+        config.experience = [config.experience[place] for place in kept]
+        config.experience_sha256 = {name: config.experience_sha256[name] for name in config.experience}
+
+    def begin_at(self, task: str, sources: Sequence[str]) -> None:
+        """Let a task reuse what these others are made of, with their own queries: of several, with the first's."""
+        config, origins = self.peft_config[task], self.origins(sources)
+        for site in self.sites_of(task).values():
+            site.packs.clear()
+            site.set_experience(task, [site.query_over(source, name) for name, source in origins.items()])
+        config.experience = list(origins)
+        config.experience_sha256 = {name: self.reusable_sha256(name) for name in origins}
+
+    def origins(self, sources: Sequence[str]) -> dict[str, str]:
+        """The adapters that these tasks are made of, in the order of learning, and which of them has each first."""
+        found = {member: source for source in reversed(sources) for member in self.members(source)}
+        return {name: found[name] for name in self.peft_config if name in found}
+
+    def members(self, task: str) -> list[str]:
+        """The tasks whose adapters a task adds up: its experience, then itself, if it has an adapter that takes part."""
+        return next(iter(self.sites_of(task).values())).members(task)
+
+    def drop_adapter(self, task: str) -> None:
+        """Let a task go without an adapter, key and query of its own."""
+        for site in self.sites_of(task).values():
+            site.packs.clear()
+            site.drop_adapter(task)
+        self.peft_config[task].own_adapter = False
+
+    def reusable_sha256(self, task: str) -> str:
+        """Digest of what later tasks reuse of a task: its adapters and keys at all sites, as float32."""
+        digest = hashlib.sha256()
+        for path, site in self.sites_of(task).items():
+            digest.update(path.encode())
+            for tensor in site.reusable(task):
+                digest.update(repr(tuple(tensor.shape)).encode())
+                digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def orthogonality(self, task: str) -> Tensor:
+        """The penalty of `task`, summed over its sites. A scalar. Sites of one width are computed together."""
+        by_shape: dict[torch.Size, list[Tensor]] = {}
+        for site in self.sites_of(task).values():
+            for rows in site.penalized(task):
+                by_shape.setdefault(rows.shape, []).append(rows)
+        return torch.stack([orthogonality(torch.stack(rows)).sum() for rows in by_shape.values()]).sum()
+
+    # What PEFT does by walks through all modules, more with every task, done at the sites. At 256 tasks and 24 sites,
+    # on one core beside other work, adding a task takes 11 ms and choosing one 27 ms; with PEFT's `set_adapter` 24 and
+    # 84, with its `_cast_adapter_dtype` 58 and 25, with its search for the sites of every task 744 and 28.
+
+    def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
+        """As PEFT's, at the sites; by PEFT's walk only where adapters train other modules too."""
+        names = [adapter_name] if isinstance(adapter_name, str) else adapter_name
+        unknown = [name for name in names if name not in self.peft_config]
+        if unknown:
+            raise ValueError(f"Adapter {', '.join(unknown)} not found. There are {', '.join(self.peft_config)}.")
+        if any(config.modules_to_save for config in self.peft_config.values()):
+            super().set_adapter(adapter_name, inference_mode)
+        else:
+            for site in self.sites.values():
+                site.set_adapter(adapter_name, inference_mode=inference_mode)
+        self.active_adapter = adapter_name
+        self._train_heads(names, not inference_mode)
+
+    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
+        """As PEFT's, but what is frozen stays so."""
+        for site in self.sites_of(adapter_name).values() if autocast_adapter_dtype else ():
+            if any(tensor.dtype.itemsize < 4 for tensor in site.tensors(adapter_name)):
+                site.cast(adapter_name, torch.float32)
+
+    def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
+        """As PEFT's, with the heads. What is finished stays frozen, with a warning."""
+        names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
+        if requires_grad:
+            self._warn_of_finished(names)
+        super().set_requires_grad(adapter_names, requires_grad)
+        for name in set(names) & set(self.atlas_head):
+            self.atlas_head[name].requires_grad_(requires_grad and self._head_trains(name))
+
+    def _train_heads(self, active: list[str], trainable: bool) -> None:
+        for name, head in self.atlas_head.items():
+            head.requires_grad_(trainable and name in active and self._head_trains(name))
+
+    def _head_trains(self, task: str) -> bool:
+        return "atlas_head" in trained_parts(task, self.peft_config)
+
+    def _warn_of_finished(self, names: Iterable[str]) -> None:
+        """What PEFT asks for together with loading or adding: an error in between would leave half an adapter."""
+        finished = [name for name in names if name in self.peft_config and not trained_parts(name, self.peft_config)]
+        if finished:
+            warnings.warn(
+                f"{finished} stay frozen, although asked to train: finished (stage 'complete'), or reused by other "
+                "tasks. To learn a finished one again, use AtlasModel.set_stage(task, stage, relearn=True), or load "
+                "it with a config whose stage is 'expansion'.",
+                stacklevel=3,
+            )
+
+    def _freeze(self, task: str) -> None:
+        for site in self.sites_of(task).values():
+            site.let_train(task, False)
+        if task in self.atlas_head:
+            self.atlas_head[task].requires_grad_(False)
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Delete a task that no other reuses."""
+        if adapter_name in self.peft_config and (users := reused_by(adapter_name, self.peft_config)):
+            raise ValueError(
+                f"Task '{adapter_name}' cannot be deleted: {', '.join(map(repr, users))} reuse(s) it. Delete those "
+                "first, or keep it."
+            )
+        super().delete_adapter(adapter_name)
+        if adapter_name in self.atlas_head:
+            del self.atlas_head[adapter_name]
+
+    @classmethod
+    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
+        """A head is a module of several layers, so the name stands in the middle of its keys."""
+        if f"atlas_head.{adapter_name}." in key:
+            return key.replace(f"atlas_head.{adapter_name}.", "atlas_head.", 1)
+        return super()._remove_adapter_name_from_key(key, adapter_name)
