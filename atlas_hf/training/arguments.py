@@ -85,8 +85,10 @@ class AtlasTrainingArguments(TrainingArguments):
         default=100.0, metadata={"help": "The queries over the experience learn at learning_rate times this."}
     )
     orthogonality_weight: float = field(default=1e-7, metadata={"help": "Weight of the orthogonality penalty."})
-    recipe: str = field(default="evidence", metadata={"help": "How a task is learned.", "choices": RECIPES})
-    expand: str | bool = field(default="auto", metadata={"help": "Does a task get an adapter of its own?"})
+    recipe: str = field(default="evidence", metadata={"help": "How a task is learned: evidence or paper."})
+    expand: str = field(
+        default="auto", metadata={"help": "Does a task get an adapter of its own? auto, true or false."}
+    )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "End a stage after as many evaluations without a better metric."}
     )
@@ -96,6 +98,7 @@ class AtlasTrainingArguments(TrainingArguments):
         best = self.metric_for_best_model, self.greater_is_better
         super().__post_init__()
         self.metric_for_best_model, self.greater_is_better = best  # a None would have become "loss"
+        self.expand = {"true": True, "false": False}.get(str(self.expand).lower(), self.expand)  # of a command line
         if best[0] is not None:
             self.metric_for_best_model = f"eval_{best[0].removeprefix('eval_')}"
         self.check()

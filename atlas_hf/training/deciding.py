@@ -69,10 +69,9 @@ class DecidingTrainer(CheckpointingTrainer):
             return
         if self._config.experience:
             self.model.set_stage(self.task, "experience")
-            self.sources = begin_where_it_helps(
+            self.opened, self.sources = begin_where_it_helps(
                 self.model, self.task, self._examples, self.max_experience, self.task_args.seed
             )
-            self.opened = list(self._config.experience)
         self._learn_head(self.train_dataset)
 
     def _reuse_only(self, names: list[str]) -> None:
@@ -85,7 +84,7 @@ class DecidingTrainer(CheckpointingTrainer):
         stage = "experience" if self._config.experience else "expansion"
         self.model.set_stage(self.task, stage)
         with changing_only(self.model, self.task, stage):
-            learn_head(self.model, self.task, examples, self.task_args, self._config.experience)
+            learn_head(self.model, self.task, examples, self.task_args, self.opened)
 
     def _remember(self, stage: str, checkpoint: Checkpoint | None) -> None:
         """How the task answers before the stage, which is that of a checkpoint if there is one to go on from."""

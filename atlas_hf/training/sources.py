@@ -23,7 +23,7 @@ FULLY = 8  # which are looked at with the whole sample
 
 def begin_where_it_helps(
     model: AtlasModel, task: str, dataset: Dataset, limit: int | None = None, seed: int = 0
-) -> dict[str, float]:
+) -> tuple[list[str], dict[str, float]]:
     """Let a task in its first stage begin at the model of an earlier task, or of several, or at the bare backbone.
 
     The earlier task with the lowest error of the probe is taken if it is clearly better than the bare backbone: by one
@@ -35,8 +35,8 @@ def begin_where_it_helps(
         limit: how many adapters the task may reuse; None for any number.
 
     Returns:
-        The probe's error, as a share of that of the mean, by where it was measured: the names of tasks joined by
-        `" + "`, or `"__base__"` for the bare backbone. The first is where the task begins now.
+        The earlier tasks at whose models it begins, the best first; and the probe's error, as a share of that of the
+        mean, by where it was measured: names of tasks joined by `" + "`, or `"__base__"` for the bare backbone.
     """
     probe = _Probe(model, task, dataset, seed)
     names = _candidates(model, task, limit)
@@ -52,8 +52,7 @@ def begin_where_it_helps(
             tried[both] = probe.errors(both)
             best = both if _lower(tried[both], tried[best]) else best
     model.base_model.begin_at(task, best)
-    ordered = [best, *(where for where in tried if where != best)]
-    return {" + ".join(where) or BASE: _mean(tried[where]) for where in ordered}
+    return list(best), {" + ".join(where) or BASE: _mean(errors) for where, errors in tried.items()}
 
 
 class _Probe:

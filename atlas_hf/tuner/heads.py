@@ -29,16 +29,8 @@ class Head(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(B x rows, D) -> logits (B, C)."""
-        return self.arranged(self.out(self.hidden(pooled)))
-
-    def hidden(self, pooled: Tensor) -> Tensor:
-        """What the last layer reads: (B x rows, D) -> (B x rows, 2 D), or (B, 2 D) where rows are joined."""
         rows = pooled.to(self.dense.weight.dtype).reshape(-1, self.dense.in_features)
-        return nn.functional.gelu(self.norm(self.dense(rows)))
-
-    def arranged(self, logits: Tensor) -> Tensor:
-        """What the last layer says, (rows, C), as logits of the examples."""
-        return logits
+        return self.out(nn.functional.gelu(self.norm(self.dense(rows))))
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Logits (B, C) and the labels of the head's kind -> a scalar, the mean over the examples."""
@@ -66,9 +58,9 @@ class PairHead(ClassificationHead):
 class MultipleChoiceHead(ClassificationHead):
     """A score per choice; labels (B,): the index of the right one."""
 
-    def arranged(self, logits: Tensor) -> Tensor:
-        """(B x choices, 1) -> logits (B, choices)."""
-        return logits.view(-1, self.rows_per_example)
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B x choices, D) -> logits (B, choices)."""
+        return super().forward(pooled).view(-1, self.rows_per_example)
 
 
 class MultiLabelHead(Head):

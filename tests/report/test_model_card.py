@@ -55,7 +55,7 @@ def learned(bert_folder, tmp_path_factory):
     """Two tasks and a downstream one, really learned, in two steps each."""
     folder = tmp_path_factory.mktemp("runs") / "letters"
     values = {"per_device_train_batch_size": 16, "report_to": "none", "disable_tqdm": True, "use_cpu": True}
-    args = AtlasTrainingArguments(output_dir="unused", **STEPS, **values)
+    args = AtlasTrainingArguments(output_dir="unused", recipe="paper", **STEPS, **values)
     model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
     stream = [(text_spec(f"has-{letter}", description=f"Is {letter} there?"), splits(letter)) for letter in "abd"]
     learn_sequence(model, stream[:2], args, folder, stream[2:], description={"license": "mit", "language": "fr"})

@@ -22,7 +22,7 @@ EPOCHS = {"num_train_epochs": 3.0, "experience_num_train_epochs": 0.5, "max_step
 
 def settings(**changes):
     values = digits.TRAINING | {"max_steps": STEPS - 1, "experience_max_steps": 1, "per_device_train_batch_size": 8}
-    return AtlasTrainingArguments("unused", report_to="none", use_cpu=True, **values | changes)
+    return AtlasTrainingArguments("unused", recipe="paper", report_to="none", use_cpu=True, **values | changes)
 
 
 def logits(method, task):

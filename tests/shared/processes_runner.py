@@ -35,6 +35,7 @@ hub.ensure_writable_repo = lambda repo_id, **_: repo_id
 hub.push = lambda folder, repo_id, **_: pushed.append(repo_id)
 AtlasModel.check_pushable = lambda self: None
 args = AtlasTrainingArguments(
+    recipe="paper",
     output_dir="unused",
     num_train_epochs=2,
     per_device_train_batch_size=int(batch_size),
