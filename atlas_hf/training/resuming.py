@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from torch import Tensor
 
 from atlas_hf.folder import INDEX, RESULTS, WEIGHTS, AtlasFormatError, Index, Results, load_tensors, refuse_links
 from atlas_hf.model import AtlasModel
@@ -123,14 +122,13 @@ def check_tasks_of_model(model: AtlasModel, folder: Path) -> None:
     for name in here:
         refuse_links(folder / name / WEIGHTS, folder)
     saved = {name: load_tensors(folder / name / WEIGHTS, tensors[name], index[name].files[WEIGHTS]) for name in here}
-    changed = [name for name in here if any(not equal(saved[name][key], tensors[name][key]) for key in saved[name])]
+    changed = [
+        name
+        for name in here
+        if any(not torch.equal(one.cpu(), tensors[name][key].cpu()) for key, one in saved[name].items())
+    ]
     if changed:
         raise ValueError(f"The tasks {changed} of the model are not those that {folder} holds. {remedy}")
-
-
-def equal(one: Tensor, other: Tensor) -> bool:
-    """The same values, wherever they are."""
-    return torch.equal(one.cpu(), other.detach().cpu())
 
 
 def resume(model: AtlasModel, folder: Path, stream: Stream, given: Results) -> Results:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from atlas_hf.fusion import orthogonality
 from atlas_hf.tuner.config import AtlasConfig, reused_by, trained_parts
 from atlas_hf.tuner.layer import AtlasLayer
-from atlas_hf.tuner.parameters import slots
 
 
 class TaskTuner(BaseTuner):
@@ -42,7 +41,14 @@ class TaskTuner(BaseTuner):
             site.move_to_base_layer(task)
 
     def _slots(self, task: str) -> dict[str, tuple[nn.Module, str]]:
-        return slots(task, self.sites_of(task), self.atlas_head)
+        """By key, the modules that own the parameters and their names there."""
+        found: dict[str, tuple[nn.Module, str]] = {}
+        for path, site in self.sites_of(task).items():
+            for part in site.adapter_layer_names:
+                owner, key = getattr(site, part), f"base_model.model.{path}.{part}"
+                if task in owner:
+                    found |= _inside(key, owner[task]) if isinstance(owner, nn.ModuleDict) else {key: (owner, task)}
+        return found | (_inside("base_model.atlas_head", self.atlas_head[task]) if task in self.atlas_head else {})
 
     def drop_experience(self, task: str, names: Sequence[str]) -> None:
         """Take tasks out of a task's experience, with the queries over them."""
@@ -170,3 +176,11 @@ class TaskTuner(BaseTuner):
         if f"atlas_head.{adapter_name}." in key:
             return key.replace(f"atlas_head.{adapter_name}.", "atlas_head.", 1)
         return super()._remove_adapter_name_from_key(key, adapter_name)
+
+
+def _inside(key: str, module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    return {
+        ".".join(filter(None, (key, path, name))): (owner, name)
+        for path, owner in module.named_modules()
+        for name, _ in owner.named_parameters(recurse=False)
+    }
