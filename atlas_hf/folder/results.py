@@ -30,7 +30,8 @@ class TaskResult:
     Args:
         role: `"upstream"`, a task of the stream, or `"downstream"`, learned on its own from the model after it.
         metric, random_baseline, modality, problem_type: as its `TaskSpec` has them.
-        experience, opened: the earlier tasks that it reuses, and those of them that screening found useful.
+        experience, opened: the earlier tasks that it reuses, and those at whose models it began.
+        sources: how well it could have begun elsewhere, see `atlas_hf.training.sources.begin_where_it_helps`.
         stages, parameters: metrics by stage, and how many parameters it added by part.
         coefficients: the mean coefficient of each adapter, by site.
         timing: seconds, of the whole task and by stage.
@@ -47,6 +48,7 @@ class TaskResult:
     train_examples: int = 0
     experience: list[str] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
+    sources: dict[str, float] = field(default_factory=dict)
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
     coefficients: dict[str, dict[str, float]] = field(default_factory=dict)

@@ -30,15 +30,16 @@ def learn_task(
     experience: Sequence[str],
     args: AtlasTrainingArguments,
     folder: Path,
+    limit: int | None = None,
 ) -> TaskResult:
-    """Add a task and train it; it goes on from its last checkpoint if a run was interrupted.
+    """Add a task that may reuse `experience`, and train it, or go on from the checkpoint of an interrupted run.
 
-    Returned is all that is known but its role and score, with the coefficients on the split `test` of its data.
+    By evidence, it reuses at most `limit` of the experience. Returned is all that is known but its role and score, with the coefficients on the split `test` of its data.
     """
     args = _arguments(args, folder)
     set_seed(args.seed)
     model.add_task(spec, experience)
-    trainer = AtlasTrainer(model, args, spec.name, data["train"], data["validation"])
+    trainer = AtlasTrainer(model, args, spec.name, data["train"], data["validation"], max_experience=limit)
     checkpoint = None if args.save_only_model else trainer.last_checkpoint()
     if checkpoint is None and args.process_index == 0:  # those of a run that was killed
         remove_checkpoints(folder, spec.name)
@@ -73,6 +74,7 @@ def _record(trainer: AtlasTrainer, data: Mapping[str, Dataset]) -> TaskResult:
         train_examples=len(data["train"]),
         experience=list(model.peft_config[spec.name].experience),
         opened=trainer.opened,
+        sources=trainer.sources,
         stages=stages,
         coefficients=mean_coefficients(model, spec.name, data["test"]),
         parameters=model.count_parameters(spec.name),

@@ -49,7 +49,7 @@ _ALWAYS_SHOWN = (
     "gradient_accumulation_steps", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "warmup_steps",
     "experience_learning_rate", "experience_num_train_epochs", "experience_max_steps", "query_lr_multiplier",
     "orthogonality_weight", "early_stopping_patience", "load_best_model_at_end", "bf16", "fp16", "reuse",
-    "max_experience", "variant", "weighting", "r", "init_queries", "processes",
+    "max_experience", "recipe", "expand", "variant", "weighting", "r", "init_queries", "processes",
 )  # fmt: skip
 _SHOWN_AS_THE_ADAPTER = ("target_modules", "num_heads")  # in every task's config, and so in the card
 
@@ -170,6 +170,7 @@ def resume(model: AtlasModel, folder: Path, stream: Stream, given: Results) -> R
 def _check_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """What an older version did not record, or only it did, is not compared."""
     now = json.loads(json.dumps(now))  # as they were written: a tuple is a list
+    then = {"recipe": "paper", **then}  # there was no other
     if "max_experience" in then:
         then = {**then, **_reuse_settings(then["max_experience"] if then.get("reuse", True) else 0)}
     changed = {name: then[name] for name, value in now.items() if name in then and then[name] != value}

@@ -55,7 +55,7 @@ def learn_sequence(
         downstream: tasks that each start from the model after `stream`, and do not reuse one another.
         reuse: False learns every task alone (`max_experience=0`): the independent adapters to compare with.
         description: kept in `results.json` (for example where the data comes from).
-        max_experience: reuse so many earlier tasks at most, those that suit the new one best (`most_useful`), or all.
+        max_experience: reuse so many earlier tasks at most, those that suit the new one best; None for any number.
 
     Returns what `results.json` holds.
 
@@ -112,9 +112,10 @@ class _Sequence:
         model, args, (spec, data) = self.model, self.args, self.tasks[position]
         before = self.stream[:position]  # of a downstream task, all of the stream
         with finished_or_forgotten(model, spec.name):
-            names = [known.name for known, _ in before]
-            experience = most_useful(model, spec, data["train"], self.limit, names, args.seed)
-            result = learn_task(model, spec, data, experience, args, self.folder)
+            names = [known.name for known, _ in before] if self.limit != 0 else []
+            if args.recipe == "paper":  # by evidence, the trainer chooses
+                names = most_useful(model, spec, data["train"], self.limit, names, args.seed)
+            result = learn_task(model, spec, data, names, args, self.folder, self.limit)
             result.role = UPSTREAM if position < len(self.stream) else DOWNSTREAM
             scored = [*(before if result.role == UPSTREAM else ()), (spec, data)]
             scores = [score(model, known.name, split["test"], args) for known, split in scored]

@@ -42,6 +42,7 @@ class AtlasTrainer(DecidingTrainer):
         task: the task's name; by default the model's active task.
         train_dataset, eval_dataset: with the columns that the task's `TaskSpec` names. Without `eval_dataset` a stage
             ends with its last state; it may be a dict of several.
+        max_experience: reuse so many earlier tasks at most (`recipe="evidence"`); None for any number.
         relearn: learn a finished task again, from its present state: through all of its stages, without screening.
             Without it a finished task is refused, and one that others reuse always is. To go on from a checkpoint of
             a training that was interrupted is no relearning.
@@ -50,7 +51,9 @@ class AtlasTrainer(DecidingTrainer):
     Attributes:
         stage: the current one, while `train` runs.
         stage_metrics: what each finished stage came to.
-        opened: the earlier tasks that the screening found useful (`AtlasConfig.init_queries`).
+        opened, sources: the earlier tasks at whose models the task began, and what was measured of others, see
+            `atlas_hf.training.sources.begin_where_it_helps`. With `recipe="paper"`, `opened` are those that
+            screening found useful (`AtlasConfig.init_queries`).
         seconds: what the stages took so far, that of an earlier run included that `train` goes on from.
 
     Raises:
@@ -66,12 +69,13 @@ class AtlasTrainer(DecidingTrainer):
         train_dataset: Dataset | None = None,
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
         *,
+        max_experience: int | None = None,
         relearn: bool = False,
         **kwargs: Any,
     ) -> None:
         self.relearn = relearn
         self._again = False  # is a finished task learned once more?
-        super().__init__(model, args, task, train_dataset, eval_dataset, **kwargs)
+        super().__init__(model, args, task, train_dataset, eval_dataset, max_experience=max_experience, **kwargs)
         self.add_callback(StageTable(self.stage_table))
         if not self.args.disable_tqdm:
             self.remove_callback(ProgressCallback)
