@@ -20,6 +20,7 @@ from atlas_hf.fusion import orthogonality
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder
 from atlas_hf.tuner.checks import check_experience, check_name, check_sites, comparable
 from atlas_hf.tuner.config import BASE, AtlasConfig, reused_by, trained_parts
+from atlas_hf.tuner.copies import keep_finished_copies
 from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.mixing import mixed_copies, runs_of
@@ -64,6 +65,7 @@ class AtlasTuner(BaseTuner):
         self._checkpointed = [module for module in model.modules() if hasattr(module, "gradient_checkpointing")]
         self._statistics = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         self._hooks = share_masks(model, backbone_of(model))
+        self._was_called = False
 
     def train(self, mode: bool = True) -> AtlasTuner:
         """The backbone is frozen: so are the running statistics of its batch norms (ALIGN), and they are used."""
@@ -121,8 +123,14 @@ class AtlasTuner(BaseTuner):
             self.atlas_head[adapter_name] = head.to(place)
         for reused in config.experience:
             self._freeze(reused)
+        if self._has_copies:
+            keep_finished_copies(model, self.peft_config)
         if not config.inference_mode:
             self._warn_of_finished([adapter_name])
+
+    @property
+    def _has_copies(self) -> bool:
+        return any(config.modules_to_save for config in self.peft_config.values())
 
     def _freeze(self, task: str) -> None:
         for site in self.sites_of(task).values():
@@ -192,7 +200,7 @@ class AtlasTuner(BaseTuner):
         unknown = [name for name in names if name not in self.peft_config]
         if unknown:
             raise ValueError(f"Adapter {', '.join(unknown)} not found. There are {', '.join(self.peft_config)}.")
-        if any(config.modules_to_save for config in self.peft_config.values()):
+        if self._has_copies:
             super().set_adapter(adapter_name, inference_mode)
         else:
             for site in self.sites.values():
@@ -296,6 +304,9 @@ class AtlasTuner(BaseTuner):
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
         """PEFT enters this around every forward call: tell the sites which tokens are padding."""
+        if not self._was_called:  # a token classifier is copied after the tuner was made; nobody tells it
+            keep_finished_copies(self.model, self.peft_config)
+            self._was_called = True
         names = kwargs.pop("adapter_names", None)
         runs = {} if names is None else {"runs": self._runs(names, (*args, *kwargs.values()))}
         mask = given_mask(self.model, args, kwargs)
