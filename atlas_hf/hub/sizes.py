@@ -143,6 +143,6 @@ def _fetch_checked(repo_id: str, revision: str | None, token: str | bool | None)
         if path != _WEIGHTS:
             check_bytes(f"{repo_id}/{path}", size, limit_of(Path(path)).bytes)
     fetched = [Path(hf_hub_download(repo_id, path, revision=revision, token=token)) for path in files]
-    for path in fetched:
-        _check_file(path)
-    return _held([path for path in fetched if path.name == _WEIGHTS])
+    for place in fetched:
+        _check_file(place)
+    return _held([place for place in fetched if place.name == _WEIGHTS])

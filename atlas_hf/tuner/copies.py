@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from peft.utils import ModulesToSaveWrapper
 from torch import nn
@@ -54,5 +54,6 @@ def keep_finished_copies(model: nn.Module, configs: Mapping[str, AtlasConfig]) -
     for module in model.modules():
         if isinstance(module, ModulesToSaveWrapper):
             module.__class__ = TaskCopies
-            module.task_configs = configs
-            module.freeze_finished()
+            copies = cast(TaskCopies, module)
+            vars(copies)["task_configs"] = configs
+            copies.freeze_finished()
