@@ -246,7 +246,7 @@ NO_FIT = "config.json does not fit its weights"
     ],
 )
 def test_c13_a_backbone_whose_configuration_asks_for_any_size(backbone, changes, error):
-    """And nothing is built of it: see `test_c13_seconds_and_memory_of_a_process` for the commands."""
+    """One sentence, at once: transformers builds on the meta device, and is stopped there."""
     alter_json(backbone / "config.json", lambda values: values.update(changes))
     start = time.process_time()
     with pytest.raises(AtlasFormatError, match=error) as caught:
