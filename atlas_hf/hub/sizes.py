@@ -12,7 +12,8 @@ import httpx2
 from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, StrictDataclassError
 from huggingface_hub.hf_api import RepoFile
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from torch import OutOfMemoryError
 
 from atlas_hf.folder import (
     BACKBONE_HEADER,
@@ -26,6 +27,7 @@ from atlas_hf.folder import (
     check_size,
     limit_of,
 )
+from atlas_hf.hub.building import Built, check_counts, no_larger_than
 from atlas_hf.hub.retry import limited_time
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
@@ -38,6 +40,7 @@ _READ_WHOLE = (
     "spiece.model", "spm.model", "sentencepiece.bpe.model", "tokenizer.model",
 )  # fmt: skip
 _ANY_SIZE = 2**63
+_UNKNOWN = Built(50_000, _ANY_SIZE)
 _AT_ONCE = 500  # paths in one question
 
 
@@ -71,26 +74,50 @@ def readable_backbone(source: str, revision: str | None, token: str | bool | Non
         source: a folder, or a repository, whose small files and weights in one file are fetched for that.
 
     Raises:
-        AtlasFormatError: a file is too large, damaged, or says what no backbone has.
+        AtlasFormatError: a file is too large, damaged, or says what no backbone has, or not what its weights have.
     """
     if Path(source).is_dir():
-        _check_backbone(Path(source))
+        weights = _check_backbone(Path(source))
     elif config := _cached(source, _CONFIG, revision):
-        _check_backbone(config.parent)
+        weights = _check_backbone(config.parent)
     else:
-        _fetch_checked(source, revision, token)
+        weights = _fetch_checked(source, revision, token)
     try:
-        yield
+        with no_larger_than(source, weights):
+            yield
+    except OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # with a report in the log
+        raise AtlasFormatError(
+            f"The backbone {source} cannot be loaded: its {_CONFIG} does not fit its weights ({_line(error)}). "
+            "Restore its files."
+        ) from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, SafetensorError, StrictDataclassError) as error:
         raise AtlasFormatError(
-            f"The backbone {source} cannot be loaded: {brief(error)} ({type(error).__name__}). Restore its files."
+            f"The backbone {source} cannot be loaded: {_line(error)} ({type(error).__name__}). Restore its files."
         ) from error
 
 
-def _check_backbone(folder: Path) -> None:
+def _line(error: Exception) -> str:
+    return " ".join(brief(error).split())
+
+
+def _check_backbone(folder: Path) -> Built:
     weights = [path for path in folder.glob("*.safetensors") if path.exists()]
     for path in [*(folder / name for name in _READ_WHOLE if (folder / name).exists()), *weights]:
         _check_file(path)
+    return _held(weights)
+
+
+def _held(weights: Sequence[Path]) -> Built:
+    """What is in files of weights; without one, as much as anybody's: transformers fetches those in several files."""
+    if not weights:
+        return _UNKNOWN
+    tensors = 0
+    for path in weights:
+        with safe_open(path, framework="np") as file:
+            tensors += len(file.keys())
+    return Built(tensors, sum(path.stat().st_size for path in weights))
 
 
 def _check_file(path: Path) -> None:
@@ -98,20 +125,24 @@ def _check_file(path: Path) -> None:
         check_header(path, BACKBONE_HEADER, _ANY_SIZE)
     elif path.suffix == ".json":
         check_json(path)
+        if path.name == _CONFIG:
+            check_counts(path)
     else:
         check_size(path)
 
 
-def _fetch_checked(repo_id: str, revision: str | None, token: str | bool | None) -> None:
+def _fetch_checked(repo_id: str, revision: str | None, token: str | bool | None) -> Built:
     """What cannot be had, such as a repository that is not there, is left to transformers to say."""
     try:
         with limited_time():
             found = HfApi(token=token).get_paths_info(repo_id, [*_READ_WHOLE, _WEIGHTS], revision=revision)
     except (OSError, ValueError, EntryNotFoundError, httpx2.HTTPError):
-        return
+        return _UNKNOWN
     files = {file.path: file.size for file in found if isinstance(file, RepoFile)}
     for path, size in files.items():
         if path != _WEIGHTS:
             check_bytes(f"{repo_id}/{path}", size, limit_of(Path(path)).bytes)
-    for path in files:
-        _check_file(Path(hf_hub_download(repo_id, path, revision=revision, token=token)))
+    fetched = [Path(hf_hub_download(repo_id, path, revision=revision, token=token)) for path in files]
+    for place in fetched:
+        _check_file(place)
+    return _held([place for place in fetched if place.name == _WEIGHTS])

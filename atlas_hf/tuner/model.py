@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder
 from atlas_hf.tuner.checks import check_experience, check_name, check_sites, comparable
 from atlas_hf.tuner.config import BASE, AtlasConfig
+from atlas_hf.tuner.copies import keep_finished_copies
 from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.mixing import mixed_copies, runs_of
@@ -57,6 +58,7 @@ class AtlasTuner(TaskTuner):
         self._checkpointed = [module for module in model.modules() if hasattr(module, "gradient_checkpointing")]
         self._statistics = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         self._hooks = share_masks(model, backbone_of(model))
+        self._was_called = False
 
     def train(self, mode: bool = True) -> AtlasTuner:
         """The backbone is frozen: so are the running statistics of its batch norms (ALIGN), and they are used."""
@@ -95,6 +97,8 @@ class AtlasTuner(TaskTuner):
             self.atlas_head[adapter_name] = head.to(place)
         for reused in config.experience:
             self._freeze(reused)
+        if self._has_copies:
+            keep_finished_copies(model, self.peft_config)
         if not config.inference_mode:
             self._warn_of_finished([adapter_name])
 
@@ -175,6 +179,9 @@ class AtlasTuner(TaskTuner):
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
         """PEFT enters this around every forward call: tell the sites which tokens are padding."""
+        if not self._was_called:  # a token classifier is copied after the tuner was made; nobody tells it
+            keep_finished_copies(self.model, self.peft_config)
+            self._was_called = True
         names = kwargs.pop("adapter_names", None)
         runs = {} if names is None else {"runs": self._runs(names, (*args, *kwargs.values()))}
         mask = given_mask(self.model, args, kwargs)

@@ -13,10 +13,12 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from transformers import CONFIG_MAPPING
 
 from atlas_hf import AtlasFormatError, AtlasModel
 from atlas_hf.folder import CONFIG, INDEX, RESULTS, SPEC, WEIGHTS, Index, Results, check_task_folder, read_json
 from atlas_hf.folder.reading import Limit, check_structure
+from atlas_hf.hub.building import check_counts
 from atlas_hf.model import storage
 from atlas_hf.report.card import write_card, write_task_card
 from atlas_hf.report.text import format_info
@@ -218,6 +220,45 @@ def test_c13_a_backbone_that_asks_for_too_much(backbone, name, spoil, error):
     with pytest.raises(AtlasFormatError, match=f"(?i){error}"):
         AtlasModel.from_pretrained(backbone)
     assert time.process_time() - start < 2
+
+
+NO_FIT = "config.json does not fit its weights"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"num_hidden_layers": 10**7}, "config.json: num_hidden_layers is 1e.07; at most 100,000 are possible"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers is -1; .* none below 0"),
+        ({"num_hidden_layers": 10**400}, "num_hidden_layers is more than any number; at most 100,000"),
+        ({"num_hidden_layers": 90_000}, "asks for far more than its weights hold"),
+        ({"num_hidden_layers": 3, "intermediate_size": 10**9}, "asks for far more than its weights hold"),
+        ({"vocab_size": 10**12}, "asks for far more than its weights hold"),
+        ({"vocab_size": 65}, NO_FIT),
+        ({"hidden_size": 10**9}, "asks for far more than its weights hold"),
+        ({"hidden_size": -4}, NO_FIT),
+        ({"max_position_embeddings": 10**12}, "asks for far more than its weights hold"),
+        ({"type_vocab_size": 10**30}, "cannot be loaded"),
+        ({"id2label": None, "num_labels": 10**9}, "num_labels is 1e.09; at most"),
+        ({"depths": [2, 10**9]}, "depths is 1e.09; at most"),
+        ({"hidden_size": float("nan")}, "expected int, got float"),
+        ({"num_hidden_layers": 2.5}, "expected int, got float"),
+    ],
+)
+def test_c13_a_backbone_whose_configuration_asks_for_any_size(backbone, changes, error):
+    """One sentence, at once: transformers builds on the meta device, and is stopped there."""
+    alter_json(backbone / "config.json", lambda values: values.update(changes))
+    start = time.process_time()
+    with pytest.raises(AtlasFormatError, match=error) as caught:
+        AtlasModel.from_pretrained(backbone)
+    assert time.process_time() - start < 2 and "\n" not in str(caught.value)
+
+
+def test_c13_every_model_of_transformers_has_counts_that_are_possible(tmp_path):
+    path = tmp_path / "config.json"
+    for name in ("mgp-str", "bert", "swin", "whisper", "vilt", "llava"):
+        path.write_text(CONFIG_MAPPING[name]().to_json_string(use_diff=False))
+        check_counts(path)
 
 
 def test_c13_a_header_with_too_many_tensors_for_its_bytes(saved):
