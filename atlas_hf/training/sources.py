@@ -12,13 +12,16 @@ from datasets import Dataset
 from torch import Tensor
 
 from atlas_hf.model import AtlasModel, evaluating
-from atlas_hf.training.evidence import clearly_better
 from atlas_hf.training.probe import EXAMPLES, left_out_errors, regression, sample
 from atlas_hf.tuner import BASE
 
 logger = logging.getLogger(__name__)
 FEW = 32  # examples for a first look, where there are more candidates than
 FULLY = 8  # which are looked at with the whole sample
+# Of the error. On real texts (movies, products and glosses before tweets, products and editorials; validation data, 20
+# draws each) this finds a related task in 90, 95 and 97 % of draws at 16, 32 and 64 examples, and none where labels
+# were shuffled in 93 %. No margin: 93, 95, 98 and 47 to 70 %; one standard error over the examples: 82, 82, 85, 87.
+MIN_GAIN = 0.03
 
 
 def begin_where_it_helps(
@@ -26,9 +29,9 @@ def begin_where_it_helps(
 ) -> tuple[list[str], dict[str, float]]:
     """Let a task in its first stage begin at the model of an earlier task, or of several, or at the bare backbone.
 
-    The earlier task with the lowest error of the probe is taken if it is clearly better than the bare backbone: by one
-    standard error of the difference over the examples. Others that are better than the backbone, too, join it if they
-    are clearly better together. What is not taken leaves the task's experience.
+    The earlier task with the lowest error of the probe is taken if that is lower than the bare backbone's by 3 %.
+    Others of which that is true, too, join it if they lower it by as much again. What is not taken leaves the task's
+    experience.
 
     Args:
         dataset: the task's training examples; at most 256, drawn by `seed`, are used.
@@ -74,7 +77,7 @@ class _Probe:
 
 
 def _lower(errors: Tensor, others: Tensor) -> bool:
-    return clearly_better(-errors.numpy(), -others.numpy())
+    return _mean(errors) < _mean(others) * (1 - MIN_GAIN)
 
 
 def _mean(errors: Tensor) -> float:

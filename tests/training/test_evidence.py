@@ -1,0 +1,242 @@
+"""By evidence: a task begins where it helps, with a head learned to its end, and keeps only what helps it."""
+
+import logging
+from copy import deepcopy
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
+from atlas_hf.training.evidence import clearly_better, hold_out
+from atlas_hf.training.probe import left_out_errors
+from shared.comparing import file_digests, tensor_digests
+from shared.tiny import CHOICE, quick, randomize, splits, text_data, text_spec
+
+UNSAVED = {"save_strategy": "no", "eval_strategy": "no", "load_best_model_at_end": False}
+
+
+def by_evidence(output_dir="unused", **changes):
+    return quick(output_dir, **UNSAVED | {"recipe": "evidence", "num_train_epochs": 1} | changes)
+
+
+@pytest.fixture(scope="module")
+def learned(bert_folder):
+    """One task has learned to see the letter a, the other's adapter is noise."""
+    torch.manual_seed(0)
+    model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
+    model.add_task(text_spec("noise"))
+    randomize(model, "noise")
+    model.set_stage("noise", "complete")
+    model.add_task(text_spec("sees-a"), experience=())
+    args = quick(num_train_epochs=15, learning_rate=1e-2, adam_epsilon=1e-8, **UNSAVED)
+    AtlasTrainer(model, args, train_dataset=text_data("a", 256)).train()
+    return model
+
+
+@pytest.fixture
+def model(learned):
+    return deepcopy(learned)
+
+
+def shuffled(data):
+    labels = torch.randint(2, (len(data),), generator=torch.Generator().manual_seed(5)).tolist()
+    return data.remove_columns("label").add_column("label", labels)
+
+
+def train(model, data, task="new", args=None, spec=None, **options):
+    model.add_task(spec or text_spec(task))
+    trainer = AtlasTrainer(model, args or by_evidence(), task, data, **options)
+    trainer.train()
+    return trainer
+
+
+def score_of(trainer, letter="a"):
+    return trainer.evaluate(text_data(letter, 200, seed=9))["eval_accuracy"]
+
+
+# Where it begins ---------------------------------------------------------------------------------------------------
+
+
+def test_a_twin_of_a_learned_task_begins_at_its_model_and_needs_few_examples(model):
+    before = tensor_digests(model)
+    trainer = train(model, text_data("a", 24, seed=1))
+    assert before.items() <= tensor_digests(model).items()
+    assert trainer.opened == ["sees-a"] == model.members("new")
+    assert trainer.sources["sees-a"] < 0.5 < trainer.sources["__base__"]
+    for site in model.base_model.sites.values():
+        assert torch.equal(site.query_over("new", "sees-a"), site.query_over("sees-a", "sees-a"))
+    assert score_of(trainer) > 0.95
+
+
+def test_none_helps_with_labels_that_mean_nothing(model):
+    trainer = train(model, shuffled(text_data("a", 64, seed=1)))
+    assert trainer.opened == model.peft_config["new"].experience == []
+    assert "experience" not in trainer.stage_metrics
+
+
+def test_what_a_source_reuses_comes_with_it_and_a_limit_keeps_it_out(model):
+    model.add_task(text_spec("on-both"), experience=["noise", "sees-a"])
+    model.set_stage("on-both", "complete")
+    for site in model.base_model.sites.values():  # its own model is that of sees-a, but for its closed noise
+        site.atlas_experience_query["on-both"].data[1] = site.atlas_query["sees-a"].data
+    model.drop_experience("on-both", ["noise"])
+    model.base_model.drop_adapter("on-both")
+    assert model.members("on-both") == ["sees-a"]
+    model.add_task(text_spec("new"), experience=["on-both"])
+    assert model.peft_config["new"].experience == ["sees-a"]
+    trainer = AtlasTrainer(model, by_evidence(), "new", text_data("a", 24, seed=1), max_experience=0)
+    trainer.train()
+    assert trainer.opened == []
+
+
+def test_features_that_are_not_finite_leave_their_candidate_out(model, caplog):
+    model.base_model.sites_of("noise").popitem()[1].atlas_up["noise"].bias.data.fill_(torch.nan)
+    with caplog.at_level(logging.WARNING):
+        trainer = train(model, text_data("a", 24, seed=1))
+    assert trainer.opened == ["sees-a"]
+    assert "does not begin at ['noise']: its features are not finite" in caplog.text
+
+
+def test_targets_that_are_all_the_same_are_no_evidence_for_any_task():
+    features = torch.randn(10, 1, 3, generator=torch.Generator().manual_seed(0)).double()
+    assert left_out_errors(features, torch.ones(10, 1, 2).double()).sum() == 0
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_left_out_errors_are_those_of_fits_without_the_example(rows):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(12, rows, 5, generator=generator, dtype=torch.double)
+    y = torch.randn(12, rows, 2, generator=generator, dtype=torch.double)
+    found = left_out_errors(x, y)
+    everything = (x - x.mean((0, 1))).square().sum()
+    errors, mean = [], torch.zeros(12).double()
+    for penalty in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0):
+        error = torch.zeros(12).double()
+        for i in range(12):
+            kept = torch.arange(12) != i
+            seen = torch.cat([x[kept].flatten(0, 1) , torch.ones(11 * rows, 1).double()], 1)
+            ridge = torch.diag(torch.tensor([1.0] * 5 + [0.0]).double()) * penalty * everything
+            # the intercept's centre is that of all examples, so it is fitted on centred columns
+            seen[:, :5] -= x.mean((0, 1))
+            weights = torch.linalg.solve(seen.T @ seen + ridge, seen.T @ y[kept].flatten(0, 1))
+            new = torch.cat([x[i] - x.mean((0, 1)), torch.ones(rows, 1).double()], 1)
+            error[i] = (y[i] - new @ weights).square().sum()
+            mean[i] = (y[i] - y[kept].mean((0, 1))).square().sum()
+        errors.append(error)
+    best = min(errors, key=lambda error: error.mean())
+    assert torch.allclose(found, best / mean.mean())
+
+
+# What it keeps -----------------------------------------------------------------------------------------------------
+
+
+def test_few_examples_say_nothing_so_a_task_is_a_head_and_queries(model, tmp_path):
+    trainer = train(model, text_data("a", 24, seed=1))
+    assert trainer.stage_metrics == {}
+    assert model.count_parameters("new")["adapter"] == model.count_parameters("new")["key"] == 0
+    model.save_pretrained(tmp_path)
+    keys = load_file(tmp_path / "new" / "adapter_model.safetensors")
+    assert not any("atlas_down" in key or "atlas_key" in key for key in keys)
+    again = AtlasModel.from_pretrained(tmp_path)
+    texts = ["a b", "c d", "e a"]
+    assert again.predict("new", texts=texts) == model.predict("new", texts=texts)
+
+
+def test_a_task_alone_without_expansion_is_a_head_on_the_bare_backbone(model, tmp_path):
+    model.add_task(text_spec("new"), experience=())
+    AtlasTrainer(model, by_evidence(expand=False), "new", text_data("a", 24)).train()
+    assert model.members("new") == []
+    model.save_pretrained(tmp_path)
+    again = AtlasModel.from_pretrained(tmp_path)
+    assert again.predict("new", texts=["a b"]) == model.predict("new", texts=["a b"])
+    assert again.predict("new", texts=["a b"]) == model.predict("new", texts=["a b"])
+
+
+def test_a_stage_that_changes_nothing_is_undone_and_its_adapter_goes(model):
+    trainer = train(model, text_data("a", 100, seed=1), args=by_evidence(learning_rate=0.0))
+    assert {found["kept"] for found in trainer.stage_metrics.values()} == {0}
+    assert model.peft_config["new"].own_adapter is False
+
+
+def test_an_adapter_that_helps_is_kept(model):
+    args = by_evidence(num_train_epochs=15, learning_rate=1e-2, adam_epsilon=1e-8)
+    model.add_task(text_spec("new"), experience=())
+    trainer = AtlasTrainer(model, args, "new", text_data("a", 256, seed=2))
+    trainer.train()
+    found = trainer.stage_metrics["expansion"]
+    assert found["kept"] == 1 and found["score_after"] > found["score_before"]
+    assert model.members("new") == ["new"]
+
+
+def test_expand_decides_beforehand(model):
+    always = train(model, text_data("a", 24, seed=1), "always", by_evidence(expand=True))
+    assert list(always.stage_metrics) == ["experience", "expansion"] and len(always.train_dataset) == 24
+    assert model.members("always") == ["sees-a", "always"]
+    model.delete_task("always")
+    never = train(model, text_data("a", 100, seed=1), "never", by_evidence(expand=False))
+    assert list(never.stage_metrics) == ["experience"] and len(never.train_dataset) == 100
+    assert model.members("never") == ["sees-a"]
+
+
+def test_evaluation_data_are_what_is_decided_by(model):
+    trainer = train(model, text_data("a", 24, seed=1), eval_dataset=text_data("a", 50, seed=2))
+    assert len(trainer.train_dataset) == 24
+    assert list(trainer.stage_metrics) == ["experience", "expansion"]
+
+
+def test_the_paper_reuses_every_task_and_keeps_both_stages(model):
+    trainer = train(model, text_data("a", 24, seed=1), args=by_evidence(recipe="paper"))
+    assert model.members("new") == ["noise", "sees-a", "new"]
+    assert not any("kept" in found for found in trainer.stage_metrics.values())
+
+
+def test_a_fifth_is_held_out_by_the_seed():
+    data = text_data("a", 100)
+    seen, held = hold_out(data, 0)
+    assert (len(seen), len(held)) == (80, 20)
+    assert sorted([*seen["text"], *held["text"]]) == sorted(data["text"])
+    assert [*hold_out(data, 0)[1]["text"]] == [*held["text"]] != [*hold_out(data, 1)[1]["text"]]
+    assert len(hold_out(text_data("a", 3000), 0)[1]) == 500
+    assert hold_out(text_data("a", 39), 0)[1] is None
+
+
+def test_better_is_by_more_than_one_standard_error():
+    before = torch.zeros(100).numpy()
+    after = before.copy()
+    assert not clearly_better(after, before)
+    after[:1] = 1
+    assert not clearly_better(after, before)  # 0.01 at a standard error of 0.01
+    after[:3] = 1
+    assert clearly_better(after, before)
+    assert not clearly_better(before, after)
+
+
+@pytest.mark.parametrize(("name", "value"), [("recipe", "best"), ("expand", "sometimes")])
+def test_other_words_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} is '{value}'; possible are"):
+        by_evidence(**{name: value})
+
+
+def test_other_kinds_of_tasks_are_learned_too(model):
+    rows = [{"text": "which", "choices": ["a b", "c d", "e f"], "label": i % 3} for i in range(60)]
+    from datasets import Dataset
+
+    trainer = train(model, Dataset.from_list(rows), spec=text_spec("new", **CHOICE))
+    assert set(trainer.sources) >= {"__base__", "noise", "sees-a"}
+
+
+# On the way --------------------------------------------------------------------------------------------------------
+
+
+def test_a_sequence_is_the_same_twice_and_says_what_helped(bert_folder, tmp_path):
+    stream = [(text_spec(f"has-{letter}-{i}"), splits(letter)) for i, letter in enumerate("aab")]
+    found = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
+        args = quick(recipe="evidence", learning_rate=1e-2, num_train_epochs=3)
+        found.append((learn_sequence(model, stream, args, folder), tensor_digests(model)))
+    assert found[0][1] == found[1][1]
+    assert [task["sources"] for task in found[0][0]["tasks"]] == [task["sources"] for task in found[1][0]["tasks"]]
+    assert "__base__" in found[0][0]["tasks"][1]["sources"]
+    assert file_digests(tmp_path / "one" / "has-a-0") == file_digests(tmp_path / "two" / "has-a-0")
