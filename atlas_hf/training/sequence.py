@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,57 +48,80 @@ def learn_sequence(
     Args:
         model: without tasks, or with the first ones of the folder; the folder's others are loaded into it.
         stream: pairs of a `TaskSpec` and its splits `train`, `validation` and `test`.
+        args: with `push_to_hub`, access is checked before anything is trained, and every finished task is pushed to
+            `hub_model_id`, one commit and one tag each. A push that fails costs nothing: the sequence goes on, and
+            what is missing is pushed with the next task, or by `atlas-hf push`.
         output_dir: where the tasks, `atlas.json`, `results.json`, the plots and the checkpoints go.
         downstream: tasks that each start from the model after `stream`, and do not reuse one another.
         reuse: False learns every task alone (`max_experience=0`): the independent adapters to compare with.
         description: kept in `results.json` (for example where the data comes from).
-        max_experience: reuse so many earlier tasks at most, those that suit the new one best
-            (`atlas_hf.training.screening.most_useful`); None: all of them.
-
-    With `args.push_to_hub`, access is checked before anything is trained, and every finished task is pushed to
-    `args.hub_model_id`, one commit and one tag each. A push that fails costs nothing: the sequence goes on, and what
-    is missing is pushed with the next task, or by `atlas-hf push`.
+        max_experience: reuse so many earlier tasks at most, those that suit the new one best (`most_useful`), or all.
 
     Returns what `results.json` holds.
 
     Raises:
         ValueError: bad data, or a folder with other tasks or settings. Nothing is lost: what was finished stays.
     """
-    folder, main = Path(output_dir), args.process_index == 0
-    stream, downstream = list(stream), list(downstream)
-    tasks, upstream = [*stream, *downstream], [spec.name for spec, _ in stream]
     limit = max_experience if reuse else 0
-    _check_stream(tasks, quiet=args.disable_tqdm or not main)
-    check_free(folder, [spec.name for spec, _ in tasks])
-    check_tasks_of_model(model, folder)
-    repo_id = repository(model, args)
-    settings, further = sequence_settings(model, args, limit)
-    if main:
-        prepare(folder)
-    given = Results([], [], settings, further, dict(description or {}), environment())
-    results = resume(model, folder, tasks, given)
-    if main and model.tasks:
-        with saying_what_is_safe(folder, "The results so far", model.tasks):
-            keep_again(model, results, folder)
-            publish(folder, model.tasks[-1], repo_id, args)
-    for position, (spec, data) in enumerate(tasks):
-        if spec.name in model.specs:
-            continue
-        with saying_what_is_safe(folder, f"Task '{spec.name}'", model.tasks):
-            with finished_or_forgotten(model, spec.name):
-                experience = most_useful(model, spec, data["train"], limit, upstream[:position], args.seed)
-                result = learn_task(model, spec, data, experience, args, folder)
-                result.role = UPSTREAM if spec.name in upstream else DOWNSTREAM
-                scored = stream[: position + 1] if result.role == UPSTREAM else [(spec, data)]
-                scores = [score(model, known.name, split["test"], args) for known, split in scored]
-                results.add(result, scores)
-                model.metrics[spec.name] = {spec.metric: scores[-1], "random_baseline": spec.random_baseline}
-                if main:
-                    keep(model, spec.name, results, folder)
-            if main:
-                publish(folder, spec.name, repo_id, args)
+    sequence = _Sequence(model, list(stream), list(downstream), args, Path(output_dir), limit)
+    results, repo_id = sequence.begin(dict(description or {}))
+    for position, (spec, _) in enumerate(sequence.tasks):
+        if spec.name not in model.specs:
+            with saying_what_is_safe(sequence.folder, f"Task '{spec.name}'", model.tasks):
+                sequence.learn(position, results)
+                if args.process_index == 0:
+                    publish(sequence.folder, spec.name, repo_id, args)
     PartialState().wait_for_everyone()
     return results.to_dict()
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """What is learned, and into which folder: the arguments of `learn_sequence`."""
+
+    model: AtlasModel
+    stream: Stream
+    downstream: Stream
+    args: AtlasTrainingArguments
+    folder: Path
+    limit: int | None  # of the tasks that one reuses
+
+    @property
+    def tasks(self) -> Stream:
+        return [*self.stream, *self.downstream]
+
+    def begin(self, description: dict[str, Any]) -> tuple[Results, str | None]:
+        """Check everything, and go on with what the folder holds: its results, and the repository to push to."""
+        model, args, folder, main = self.model, self.args, self.folder, self.args.process_index == 0
+        _check_stream(self.tasks, quiet=args.disable_tqdm or not main)
+        check_free(folder, [spec.name for spec, _ in self.tasks])
+        check_tasks_of_model(model, folder)
+        repo_id = repository(model, args)
+        settings, further = sequence_settings(model, args, self.limit)
+        if main:
+            prepare(folder)
+        results = resume(model, folder, self.tasks, Results([], [], settings, further, description, environment()))
+        if main and model.tasks:
+            with saying_what_is_safe(folder, "The results so far", model.tasks):
+                keep_again(model, results, folder)
+                publish(folder, model.tasks[-1], repo_id, args)
+        return results, repo_id
+
+    def learn(self, position: int, results: Results) -> None:
+        """Choose what a task reuses, learn it, score it and those before it, and save it."""
+        model, args, (spec, data) = self.model, self.args, self.tasks[position]
+        before = self.stream[:position]  # of a downstream task, all of the stream
+        with finished_or_forgotten(model, spec.name):
+            names = [known.name for known, _ in before]
+            experience = most_useful(model, spec, data["train"], self.limit, names, args.seed)
+            result = learn_task(model, spec, data, experience, args, self.folder)
+            result.role = UPSTREAM if position < len(self.stream) else DOWNSTREAM
+            scored = [*(before if result.role == UPSTREAM else ()), (spec, data)]
+            scores = [score(model, known.name, split["test"], args) for known, split in scored]
+            results.add(result, scores)
+            model.metrics[spec.name] = {spec.metric: scores[-1], "random_baseline": spec.random_baseline}
+            if args.process_index == 0:
+                keep(model, spec.name, results, self.folder)
 
 
 @contextmanager
