@@ -255,3 +255,11 @@ def test_in_a_folder_of_an_older_version_pictures_without_results_are_not_ours(b
         put(tmp_path / name, "file")
     assert {"atlas.json", "one/"} <= set(Owned(tmp_path).list.names())
     assert not [name for name in Owned(tmp_path).list.names() if name.endswith(".png") or name == "results.json"]
+
+
+def test_a_list_that_names_no_path_in_the_folder_claims_nothing(tmp_path):
+    (tmp_path / HOME).mkdir()
+    names = ["../x", "/x", ".", "./", "", "/", "a/../../x", "a\0b", "\ud800", "ours"]
+    values = {"written_by": "atlas_hf", "files": {name: [] for name in names}}
+    (tmp_path / HOME / "files.json").write_text(json.dumps(values))
+    assert list(Owned(tmp_path).list.names()) == ["ours"]
