@@ -67,7 +67,7 @@ def learn(folder: Path, name: str, seed: int = 0, keep: bool = True, floats: int
     atlas["tasks"][name] = {"position": position, "stage": "complete", "files": files, **reused}
     atlas_path.write_text(json.dumps(atlas))
     (folder / "results.json").write_text(json.dumps({"rows": position}))
-    (folder / "README.md").write_text(f"---\ntags: [atlas]\n---\n# After {position} tasks\n")
+    (folder / "README.md").write_text(f"---\ntags:\n- atlas\n- atlas_hf\n---\n# After {position} tasks\n")
     (folder / "accuracy_matrix.png").write_bytes(b"\x89PNG" + bytes([position]) * 500)
     if keep:
         snapshot(folder, name)
