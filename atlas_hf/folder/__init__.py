@@ -3,7 +3,7 @@
 Imports `atlas_hf.tasks` and `atlas_hf.metrics` only. `weights` needs torch.
 """
 
-from atlas_hf.folder.disk import check_free, prepare, saying_what_is_safe
+from atlas_hf.folder.disk import check_free, prepared, saying_that_nothing_was_learned, saying_what_is_safe
 from atlas_hf.folder.files import (
     CARD,
     CHECKPOINTS,
@@ -52,6 +52,7 @@ __all__ = [
     "WEIGHTS", "AtlasFormatError", "BaseModel", "EditedError", "Index", "Owned", "Results", "TaskRecord", "TaskResult",
     "brief", "check_bytes", "check_free", "check_header", "check_json", "check_size", "check_task_folder",
     "check_types", "copy_tasks", "creating", "file_sha256", "history_name", "kind", "library_versions", "limit_of",
-    "load_tensors", "paths_of_a_run", "prepare", "read_bytes", "read_json", "read_spec", "read_tensors",
-    "refuse_links", "refuse_others", "saying_what_is_safe", "sync", "tensor_bytes", "write_json",
+    "load_tensors", "paths_of_a_run", "prepared", "read_bytes", "read_json", "read_spec", "read_tensors",
+    "refuse_links", "refuse_others", "saying_that_nothing_was_learned", "saying_what_is_safe", "sync",
+    "tensor_bytes", "write_json",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from atlas_hf import hub
 from atlas_hf.data.looking import look_at
-from atlas_hf.folder import DOWNSTREAM, UPSTREAM, EditedError, Results, check_free, prepare, saying_what_is_safe
+from atlas_hf.folder import DOWNSTREAM, UPSTREAM, EditedError, Results, check_free, prepared, saying_what_is_safe
 from atlas_hf.model import AtlasModel
 from atlas_hf.report.card import write_card
 from atlas_hf.report.pictures import draw_results
@@ -64,14 +64,15 @@ def learn_sequence(
     """
     limit = max_experience if reuse else 0
     sequence = _Sequence(model, list(stream), list(downstream), args, Path(output_dir), limit)
-    results, repo_id = sequence.begin(dict(description or {}))
-    for position, (spec, _) in enumerate(sequence.tasks):
-        if spec.name not in model.specs:
-            with saying_what_is_safe(sequence.folder, f"Task '{spec.name}'", model.tasks):
-                sequence.learn(position, results)
-                if args.process_index == 0:
-                    publish(sequence.folder, spec.name, repo_id, args)
-    PartialState().wait_for_everyone()
+    with ExitStack() as running:
+        results, repo_id = sequence.begin(dict(description or {}), running)
+        for position, (spec, _) in enumerate(sequence.tasks):
+            if spec.name not in model.specs:
+                with saying_what_is_safe(sequence.folder, f"Task '{spec.name}'", model.tasks):
+                    sequence.learn(position, results)
+                    if args.process_index == 0:
+                        publish(sequence.folder, spec.name, repo_id, args)
+        PartialState().wait_for_everyone()
     return results.to_dict()
 
 
@@ -90,16 +91,21 @@ class _Sequence:
     def tasks(self) -> Stream:
         return [*self.stream, *self.downstream]
 
-    def begin(self, description: dict[str, Any]) -> tuple[Results, str | None]:
-        """Check everything, and go on with what the folder holds: its results, and the repository to push to."""
+    def begin(self, description: dict[str, Any], running: ExitStack) -> tuple[Results, str | None]:
+        """Check everything, and go on with what the folder holds: its results, and the repository to push to.
+
+        Until `running` ends, no other run learns into the folder.
+        """
         model, args, folder, main = self.model, self.args, self.folder, self.args.process_index == 0
+        for spec, _ in self.tasks:
+            model.base_model.check_name(spec.name)
         _check_stream(self.tasks, quiet=args.disable_tqdm or not main)
         check_free(folder, [spec.name for spec, _ in self.tasks])
         check_tasks_of_model(model, folder)
         repo_id = repository(model, args)
         settings, further = sequence_settings(model, args, self.limit)
         if main:
-            prepare(folder)
+            running.enter_context(prepared(folder))
         results = resume(model, folder, self.tasks, Results([], [], settings, further, description, environment()))
         if main and model.tasks:
             with saying_what_is_safe(folder, "The results so far", model.tasks):

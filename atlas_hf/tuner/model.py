@@ -67,10 +67,14 @@ class AtlasTuner(TaskTuner):
             module.eval()
         return self
 
+    def check_name(self, task: str) -> None:
+        """Raise a `ValueError` for a task's name that PEFT could not tell from a module's."""
+        check_name(task, self._base_parts.union(AtlasLayer.adapter_layer_names))
+
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Check everything that can be wrong with a new task, then add it: an error leaves the model as it was."""
         config = self.peft_config[adapter_name]
-        check_name(adapter_name, self._base_parts.union(AtlasLayer.adapter_layer_names))
+        self.check_name(adapter_name)
         self._prepare_adapter_config(config, self.get_model_config(model))
         state = kwargs.get("state_dict")
         twins = self._sites_of_twin(adapter_name, config) if state is None else None
