@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +14,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from atlas_hf import hub
-from atlas_hf.folder import BaseModel, Index, TaskRecord, library_versions
+from atlas_hf.folder import DTYPES, BaseModel, Index, TaskRecord, library_versions
 from atlas_hf.hub import is_repository, load_backbone, local_or_id, locate
 from atlas_hf.model import storage
 from atlas_hf.model.answering_model import AnsweringModel
 from atlas_hf.model.backbone import backbone_sha256, check_loads_again
+from atlas_hf.model.finished import check_switched_on
 from atlas_hf.model.foreign_arguments import FROM_PRETRAINED, PUSH_TO_HUB, SAVE_PRETRAINED, refuse
 from atlas_hf.report.card import write_card
 from atlas_hf.tuner import AtlasConfig, head_arguments
@@ -49,16 +50,26 @@ class AtlasModel(AnsweringModel):
         """Digest of the backbone as it is now: 0.1 s for 22 million parameters, 0.3 s for ViLT's 111 million."""
         return backbone_sha256(self.get_base_model())
 
+    @property
+    def _sha256_learned_on(self) -> str:
+        """`base_sha256`, and of a backbone that was converted since, what it was."""
+        found = self.base_sha256
+        return self._learned_on.sha256 if self._learned_on is not None and found == self._converted else found
+
     def check_backbone(self, to_learn: bool = False) -> BaseModel:
         """What `atlas.json` says of the backbone, once it is sure that what is said loads this backbone again.
 
         Args:
-            to_learn: also refuse what only serves to answer: tasks on a backbone converted to another type.
+            to_learn: also refuse what only serves to answer (tasks on a backbone converted to another type), adapters
+                that are switched off, and tasks that could not be saved afterwards.
 
         Raises:
             ValueError: the backbone is another than the one that the tasks were learned on (some weight was edited,
                 the embeddings were resized, it was cast), or, asked for the first time, it could not be loaded again.
         """
+        if to_learn:
+            check_switched_on(self.base_model.sites)
+            storage.check_tensors(self, self.tasks)
         base = BaseModel(
             self.task_config.base_model_name_or_path, self.task_config.revision, self.base_sha256, self.base_dtype
         )
@@ -132,7 +143,7 @@ class AtlasModel(AnsweringModel):
             raise ValueError("repo_id, private and token go with push_to_hub=True.")
         if not is_main_process:
             return
-        names = self.tasks if tasks is None else list(tasks)
+        names = self.tasks if (named := _names(tasks)) is None else named
         self._check_known(*names)
         storage.save_tasks(self, self.index(), Path(save_directory), names)
         if push_to_hub:
@@ -181,7 +192,7 @@ class AtlasModel(AnsweringModel):
         tasks: Sequence[str] | None = None,
         backbone: PreTrainedModel | str | Path | None = None,
         config: AtlasConfig | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         token: str | bool | None = None,
         torch_device: torch.device | str | None = None,
         **others: Any,
@@ -199,7 +210,8 @@ class AtlasModel(AnsweringModel):
             backbone: instead of the one named in `atlas.json`: a model, or where to load one. Its weights must be
                 the same.
             config: defaults of the tasks to be learned; by default those of the last task learned.
-            dtype: what to convert the backbone to; by default it stays in the type it was trained with.
+            dtype: what to convert the backbone to (`torch.bfloat16`, or its name); by default it stays in the type it
+                was trained with.
             token: for private repositories.
             torch_device: where to put the model; by default the backbone stays where it is.
             others: the rest of PEFT's and transformers' arguments can only say what is done anyway.
@@ -210,6 +222,7 @@ class AtlasModel(AnsweringModel):
         """
         refuse("from_pretrained", others, FROM_PRETRAINED)
         source, backbone = _told_apart(model, model_id, backbone)
+        dtype, tasks = _dtype(dtype), _names(tasks)
         folder = None if source is None else locate(source, revision, tasks, token)
         if source is None or folder is None:
             bare: Any = source if backbone is None else backbone
@@ -237,9 +250,11 @@ class AtlasModel(AnsweringModel):
         """PEFT's, for one task from the folder that is its own: `load_adapter(folder, "vqa", subfolder="vqa")`.
 
         With the `task.json` that is there it can be asked and saved; without, it is an adapter alone. What it reuses
-        has to be here. `load_tasks` also looks whether the backbone is the one that it was learned on.
+        has to be here. In a folder with an `atlas.json`, a `ValueError` if it was learned on another backbone.
         """
         spec = storage.spec_beside(model_id, adapter_name, **kwargs)
+        if (index := storage.index_above(model_id)) is not None:
+            storage.check_backbone(self._sha256_learned_on, index.base_model)
         loaded = super().load_adapter(model_id, adapter_name, *args, **kwargs)
         config = self.peft_config[adapter_name]
         if spec is not None and config.head == head_arguments(spec, self.pooled_size):
@@ -252,15 +267,33 @@ class AtlasModel(AnsweringModel):
         self._converted = self.base_sha256
 
     def load_tasks(self, folder: str | Path, tasks: Sequence[str] | None = None) -> None:
-        """Add tasks from a folder that `save_pretrained` wrote, with what they reuse; none if any file is wrong."""
+        """Add tasks from a folder that `save_pretrained` wrote, with what they reuse; none if any file is wrong.
+
+        Those that the model holds already stay; a `ValueError` if the folder's are others of the same names.
+        """
         folder, index = Path(folder), Index.load(folder)
-        wanted = index.closure(None if tasks is None else list(tasks))
-        found = self.base_sha256
-        if self._learned_on is not None and found == self._converted:
-            found = self._learned_on.sha256
-        storage.check_backbone(found, index.base_model)
+        wanted = index.closure(_names(tasks))
+        storage.check_same(self, index, [name for name in wanted if name in self.tasks])
+        storage.check_backbone(self._sha256_learned_on, index.base_model)
         storage.load_tasks(self, index, folder, [name for name in wanted if name not in self.tasks])
         self._learned_on = index.base_model
+
+
+def _names(tasks: Sequence[str] | None) -> list[str] | None:
+    """A list, and no string for one: its letters would be names."""
+    if isinstance(tasks, str) or not (tasks is None or isinstance(tasks, Iterable)):
+        raise TypeError(f"tasks is {tasks!r}; give a list of names, such as [{str(tasks)!r}].")
+    return None if tasks is None else list(tasks)
+
+
+def _dtype(given: torch.dtype | str | None) -> torch.dtype | None:
+    """One that a backbone may have. Raises a `ValueError` for every other: numbers would be lost."""
+    name = str(given).removeprefix("torch.")
+    if given is not None and name not in DTYPES:
+        raise ValueError(
+            f"dtype is {given!r}; possible are {', '.join(DTYPES)}, or None for the type of the training."
+        )
+    return None if given is None else getattr(torch, name)
 
 
 def _told_apart(

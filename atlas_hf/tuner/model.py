@@ -18,8 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from atlas_hf.fusion import orthogonality
 from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder
-from atlas_hf.tuner.checks import check_experience, check_name, check_sites, comparable
-from atlas_hf.tuner.config import BASE, AtlasConfig, reused_by, trained_parts
+from atlas_hf.tuner.checks import check_deletable, check_experience, check_name, check_sites, comparable
+from atlas_hf.tuner.config import BASE, AtlasConfig, trained_parts
 from atlas_hf.tuner.heads import build_head
 from atlas_hf.tuner.layer import AtlasLayer
 from atlas_hf.tuner.mixing import mixed_copies, runs_of
@@ -49,6 +49,7 @@ class AtlasTuner(BaseTuner):
     tuner_layer_cls = AtlasLayer
     target_module_mapping = TARGET_MODULES  # type: ignore[assignment]  # PEFT takes a regex, too
     peft_config: dict[str, AtlasConfig]  # type: ignore[assignment]  # PEFT: of any config
+    _unloaded = False
 
     def _pre_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
         """PEFT calls this once, when the tuner is made (not for later adapters)."""
@@ -248,11 +249,7 @@ class AtlasTuner(BaseTuner):
 
     def delete_adapter(self, adapter_name: str) -> None:
         """Delete a task that no other reuses."""
-        if adapter_name in self.peft_config and (users := reused_by(adapter_name, self.peft_config)):
-            raise ValueError(
-                f"Task '{adapter_name}' cannot be deleted: {', '.join(map(repr, users))} reuse(s) it. Delete those "
-                "first, or keep it."
-            )
+        check_deletable(adapter_name, self.peft_config)
         super().delete_adapter(adapter_name)
         if adapter_name in self.atlas_head:
             del self.atlas_head[adapter_name]
@@ -260,11 +257,20 @@ class AtlasTuner(BaseTuner):
     def unload(self) -> nn.Module:
         """The bare backbone, with nothing of ours left on it but that it is frozen. The tuner is of no use then."""
         model = super().unload()
+        self._unloaded = True
         for hook in self._hooks:
             hook.remove()
         unroute_checkpoints(self._checkpointed)
         vars(model).pop("peft_config", None)  # PEFT leaves it, and warns when the model is wrapped again
         return model
+
+    def check_loaded(self) -> None:
+        """Raise a `ValueError` after `unload`: what is asked or saved then would be the backbone's alone."""
+        if self._unloaded:
+            raise ValueError(
+                "unload() took the adapters off this model, which can neither be asked nor saved now. Load the tasks "
+                "again, or call unload() on a copy (copy.deepcopy)."
+            )
 
     def drop_experience(self, task: str, names: Sequence[str]) -> None:
         """Take tasks out of a task's experience, with the queries over them."""
@@ -296,6 +302,7 @@ class AtlasTuner(BaseTuner):
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
         """PEFT enters this around every forward call: tell the sites which tokens are padding."""
+        self.check_loaded()
         names = kwargs.pop("adapter_names", None)
         runs = {} if names is None else {"runs": self._runs(names, (*args, *kwargs.values()))}
         mask = given_mask(self.model, args, kwargs)
