@@ -12,7 +12,7 @@ from datasets import DatasetDict
 from atlas_hf.cli.learn_options import OwnDataArguments, read_yaml
 from atlas_hf.data.own_data import own_task
 from atlas_hf.folder import INDEX, EditedError, Index, Owned, check_size, paths_of_a_run, refuse_links
-from atlas_hf.hub import check_data_set, is_repository
+from atlas_hf.hub import check_data_set, check_is_there, is_repository
 from atlas_hf.tasks import TaskSpec, check_task_name
 
 Loaded = tuple[TaskSpec, DatasetDict]
@@ -117,6 +117,7 @@ def spec_path(folder: Path, name: str) -> Path:
 
 def _check_place(place: str) -> None:
     """Data of the Hub can be had, or a `HubError` says so: `datasets` tries for minutes without a network."""
+    check_is_there(place)
     if not Path(place).exists() and is_repository(place):
         check_data_set(place)
 
