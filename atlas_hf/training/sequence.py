@@ -1,7 +1,7 @@
 """`learn_sequence`: a stream of tasks in order, each finished task saved and pushed before the next begins."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def learn_sequence(
         ValueError: bad data, or a folder with other tasks or settings. Nothing is lost: what was finished stays.
     """
     folder, main = Path(output_dir), args.process_index == 0
-    stream, downstream = list(stream), list(downstream)
+    stream, downstream = _pairs(stream, "stream"), _pairs(downstream, "downstream")
     tasks, upstream = [*stream, *downstream], [spec.name for spec, _ in stream]
     limit = max_experience if reuse else 0
     _check_stream(tasks, quiet=args.disable_tqdm or not main)
@@ -110,6 +110,24 @@ def finished_or_forgotten(model: AtlasModel, task: str) -> Iterator[None]:
             model.set_task(None)
             model.delete_task(task)
         raise
+
+
+def _pairs(given: Any, name: str) -> list[tuple[TaskSpec, Mapping[str, Dataset]]]:
+    """A stream as a list; a `TypeError` for what holds no pairs."""
+    several = isinstance(given, Iterable) and not isinstance(given, Mapping)
+    pairs = list(given) if several else [given]
+    wrong = [type(pair).__name__ for pair in pairs if not _is_pair(pair)]
+    if wrong or not several:
+        raise TypeError(
+            f"{name} holds {', '.join(wrong[:3])}; give a list of pairs of a TaskSpec and its splits: "
+            "[(spec, {'train': ..., 'validation': ..., 'test': ...}), ...]."
+        )
+    return pairs
+
+
+def _is_pair(pair: Any) -> bool:
+    pair = pair if isinstance(pair, (tuple, list)) else ()
+    return len(pair) == 2 and isinstance(pair[0], TaskSpec) and isinstance(pair[1], Mapping)
 
 
 def _check_stream(tasks: Stream, quiet: bool) -> None:
