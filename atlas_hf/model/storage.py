@@ -4,6 +4,7 @@
 `task.json` owns problem type, labels and rows per example; "head" in `adapter_config.json` is a copy for plain PEFT.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -41,6 +42,8 @@ from atlas_hf.model.task_model import TaskModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig, head_arguments
 
+logger = logging.getLogger(__name__)
+
 
 def save_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str]) -> None:
     """Write each named task to its own folder, and the index of all last. See `AtlasModel.save_pretrained`."""
@@ -53,6 +56,7 @@ def save_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str
     model.base_model.check_loaded()
     if kept:
         _check_kept(kept, index, folder)
+    _warn_of_forgotten(index, folder)
     owned = Owned(folder)
     owned.check([folder / INDEX, *(folder / name / file for name in names for file in TASK_FILES)])
     specs = {name: model.spec(name) for name in index.tasks}
@@ -91,6 +95,19 @@ def _check_kept(names: Sequence[str], index: Index, folder: Path) -> None:
             f"{folder} holds other tasks of the names {others} than the model does, and is left as it is. Save all "
             "tasks of the model to another folder (leave `tasks` out)."
         )
+
+
+def _warn_of_forgotten(index: Index, folder: Path) -> None:
+    """Tasks of the folder that the model does not hold stay there as files, and `atlas.json` no longer names them."""
+    try:
+        there = Index.load(folder).tasks if (folder / INDEX).is_file() else {}
+    except AtlasFormatError:  # damaged: it is written anew
+        return
+    if gone := [name for name in there if name not in index.tasks]:
+        logger.warning(
+            "%s holds the tasks %s, which this model does not: %s no longer names them. Their folders stay, and each "
+            "loads with model.load_adapter(%r, name, subfolder=name).", folder, gone, INDEX, str(folder),
+        )  # fmt: skip
 
 
 def _same(one: TaskRecord, other: TaskRecord) -> bool:

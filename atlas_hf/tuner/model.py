@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from atlas_hf.fusion import orthogonality
-from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder
+from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder, name_all_linear
 from atlas_hf.tuner.checks import check_deletable, check_experience, check_name, check_sites, comparable
 from atlas_hf.tuner.config import BASE, AtlasConfig, trained_parts
 from atlas_hf.tuner.heads import build_head
@@ -96,6 +96,7 @@ class AtlasTuner(BaseTuner):
         """Check everything that can be wrong with a new task, then add it: an error leaves the model as it was."""
         config = self.peft_config[adapter_name]
         check_name(adapter_name, self._base_parts.union(AtlasLayer.adapter_layer_names))
+        name_all_linear(config, model, self.sites)
         self._prepare_adapter_config(config, self.get_model_config(model))
         state = kwargs.get("state_dict")
         twins = self._sites_of_twin(adapter_name, config) if state is None else None

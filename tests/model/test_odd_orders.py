@@ -176,3 +176,43 @@ def test_the_trainer_says_which_model_it_takes(bert_folder, wrap):
     model = wrap(get_peft_model(AutoModel.from_pretrained(bert_folder), AtlasConfig(r=4)))
     with pytest.raises(TypeError, match="model is a .*; give an AtlasModel .*transformers' own Trainer"):
         AtlasTrainer(model, quick(), train_dataset=text_data("b", 8))
+
+
+@pytest.mark.parametrize("reused", [["one"], []])
+def test_all_linear_means_the_same_sites_for_every_task(bert_folder, tmp_path, reused):
+    model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=2, target_modules="all-linear"))
+    for name, experience in (("one", []), ("two", reused)):
+        model.add_task(text_spec(name), experience=experience)
+        model.set_stage(name, "complete")
+    sites = list(model.base_model.sites_of("one"))
+    assert list(model.base_model.sites_of("two")) == sites and not any(".atlas_" in site for site in sites)
+    model.save_pretrained(tmp_path)
+    assert AtlasModel.from_pretrained(tmp_path).predict("two", texts=TEXTS) == model.predict("two", texts=TEXTS)
+
+
+def test_all_linear_beside_an_adapter_of_plain_peft(bert_folder):
+    model = get_peft_model(AutoModel.from_pretrained(bert_folder), AtlasConfig(r=2, target_modules=["query"]))
+    model.add_adapter("other", AtlasConfig(r=2, target_modules="all-linear"))
+    linear = {
+        path
+        for path, module in AutoModel.from_pretrained(bert_folder).named_modules()
+        if "Linear" in str(type(module))
+    }
+    assert set(model.base_model.sites_of("other")) == linear
+
+
+def test_tasks_that_a_save_leaves_out_are_told_and_can_be_had_again(bert_folder, tmp_path, caplog):
+    model = learned(bert_folder, ["one", "two"])
+    expected = model.predict("two", texts=TEXTS)
+    model.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path)
+    assert not caplog.records
+    part = AtlasModel.from_pretrained(tmp_path, tasks=["one"])
+    part.save_pretrained(tmp_path)
+    assert "holds the tasks ['two'], which this model does not" in caplog.text
+    part.load_adapter(tmp_path, "two", subfolder="two")
+    part.save_pretrained(tmp_path)
+    assert AtlasModel.from_pretrained(tmp_path).predict("two", texts=TEXTS) == expected
+    (tmp_path / "atlas.json").write_text("{")
+    model.save_pretrained(tmp_path)  # what is damaged is written anew
+    assert AtlasModel.from_pretrained(tmp_path).tasks == ["one", "two"]
