@@ -11,7 +11,19 @@ from datasets import Dataset
 
 from atlas_hf import hub
 from atlas_hf.data.looking import look_at
-from atlas_hf.folder import DOWNSTREAM, UPSTREAM, EditedError, Results, check_free, prepare, saying_what_is_safe
+from atlas_hf.folder import (
+    DOWNSTREAM,
+    RESULTS,
+    UPSTREAM,
+    EditedError,
+    Results,
+    check_free,
+    check_structure,
+    json_text,
+    limit_of,
+    prepare,
+    saying_what_is_safe,
+)
 from atlas_hf.model import AtlasModel
 from atlas_hf.report.card import write_card
 from atlas_hf.report.pictures import draw_results
@@ -63,6 +75,8 @@ def learn_sequence(
     Raises:
         ValueError: bad data, or a folder with other tasks or settings. Nothing is lost: what was finished stays.
     """
+    _check_arguments(model, reuse, max_experience, description)
+    args = AtlasTrainingArguments.of(args)
     folder, main = Path(output_dir), args.process_index == 0
     stream, downstream = _pairs(stream, "stream"), _pairs(downstream, "downstream")
     tasks, upstream = [*stream, *downstream], [spec.name for spec, _ in stream]
@@ -110,6 +124,27 @@ def finished_or_forgotten(model: AtlasModel, task: str) -> Iterator[None]:
             model.set_task(None)
             model.delete_task(task)
         raise
+
+
+def _check_arguments(model: Any, reuse: Any, max_experience: Any, description: Any) -> None:
+    """Raise for what would be found out when the first task is learned, or never."""
+    if not isinstance(model, AtlasModel):
+        raise TypeError(f"model is a {type(model).__name__}; give an AtlasModel (AtlasModel.from_pretrained).")
+    if not isinstance(reuse, bool):
+        raise TypeError(f"reuse is {reuse!r}; give True or False.")
+    whole = isinstance(max_experience, int) and not isinstance(max_experience, bool)
+    if max_experience is not None and not (whole and max_experience >= 0):
+        raise ValueError(f"max_experience is {max_experience!r}; give a whole number from 0, or None for all tasks.")
+    if not isinstance(description, Mapping | None):
+        raise TypeError(f"description is a {type(description).__name__}; give a dict.")
+    try:
+        text = json_text(description or {}).encode()
+        check_structure("it", text, limit_of(Path(RESULTS)))  # what is written is read again, within limits
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"description cannot be kept in results.json: {error}. Give names with texts, finite numbers, and lists "
+            "and dicts of those."
+        ) from error
 
 
 def _pairs(given: Any, name: str) -> list[tuple[TaskSpec, Mapping[str, Dataset]]]:

@@ -129,7 +129,7 @@ def stage_summary(output: TrainOutput, state: TrainerState, args: TrainingArgume
 
 def mean_loss(state: TrainerState) -> float:
     """Of a training's steps, as Trainer returns it, from what was logged; NaN if nothing was."""
-    total, before = 0.0, 0
+    total, before = 0.0, 0.0
     for entry in state.log_history:
         if "loss" in entry:
             total, before = total + entry["loss"] * (entry["step"] - before), entry["step"]

@@ -209,7 +209,7 @@ class TaskTrainer(Trainer):
         """Refused."""
         refuse("call_model_init", trial, refused.METHODS["call_model_init"])
 
-    def init_hf_repo(self, token: str | None = None) -> None:
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Refused, as every push: it would send a checkpoint of what trains, which nothing loads."""
         refuse("push_to_hub", True, refused.PUSH_OF_A_TASK)
 

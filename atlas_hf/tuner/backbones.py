@@ -133,6 +133,6 @@ def name_all_linear(config: Any, model: nn.Module, sites: Iterable[str]) -> None
     """
     if str(config.target_modules).lower() != INCLUDE_LINEAR_LAYERS_SHORTHAND:
         return
-    named = _maybe_include_all_linear_layers(config, model).target_modules
+    _maybe_include_all_linear_layers(config, model)
     inside = tuple(f"{path}." for path in sites)
-    config.target_modules = {path for path in named if not path.startswith(inside)} | set(sites)
+    config.target_modules = {path for path in config.target_modules if not path.startswith(inside)} | set(sites)

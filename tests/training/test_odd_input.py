@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from transformers import TrainingArguments
 
 from atlas_hf import AtlasTrainer, learn_sequence
 from atlas_hf.metrics.single import METRIC_FUNCTIONS
@@ -134,3 +135,35 @@ def test_what_is_no_stream(bert, tmp_path, stream, error):
     with Unchanged(bert), pytest.raises(TypeError, match=error):
         learn_sequence(bert, stream, quick(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def nested(depth):
+    return {"a": nested(depth - 1)} if depth else 1
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "error"),
+    [
+        ({"reuse": "no"}, TypeError, "reuse is 'no'; give True or False"),
+        ({"max_experience": 1.5}, ValueError, "max_experience is 1.5; give a whole number from 0, or None"),
+        ({"max_experience": -1}, ValueError, "max_experience is -1; give a whole number"),
+        ({"description": {"labels": {"a"}}}, ValueError, "description cannot be kept in results.json: .*set"),
+        ({"description": {"mean": NAN}}, ValueError, "description cannot be kept in results.json"),
+        ({"description": nested(500)}, ValueError, "description cannot be kept in results.json: it .*"),
+        ({"description": ["a"]}, TypeError, "description is a list; give a dict"),
+        ({"args": object()}, TypeError, r"args is a object; give AtlasTrainingArguments\(output_dir"),
+        ({"model": object()}, TypeError, "model is a object; give an AtlasModel"),
+    ],
+)
+def test_arguments_of_a_sequence_are_looked_at_before_it_begins(bert, tmp_path, given, kind, error):
+    stream = [(text_spec("one"), splits("b", 8, 4))]
+    arguments = {"model": bert, "stream": stream, "args": quick(), "output_dir": tmp_path / "out"}
+    with Unchanged(bert), pytest.raises(kind, match=error):
+        learn_sequence(**arguments | given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_plain_training_arguments_learn_a_sequence(bert, tmp_path):
+    args = TrainingArguments(str(tmp_path), max_steps=1, use_cpu=True, report_to=[], disable_tqdm=True)
+    results = learn_sequence(bert, [(text_spec("one"), splits("b", 8, 4))], args, tmp_path / "out")
+    assert [task["name"] for task in results["tasks"]] == ["one"]
