@@ -22,7 +22,7 @@ from atlas_hf.folder import (
     refuse_links,
     saying_that_nothing_was_learned,
 )
-from atlas_hf.hub import check_data_set, is_repository
+from atlas_hf.hub import check_data_set, check_is_there, is_repository
 from atlas_hf.tasks import TaskSpec, check_task_name
 
 Loaded = tuple[TaskSpec, DatasetDict]
@@ -151,6 +151,7 @@ def spec_path(folder: Path, name: str) -> Path:
 
 def _check_place(place: str) -> None:
     """Data of the Hub can be had, or a `HubError` says so: `datasets` tries for minutes without a network."""
+    check_is_there(place)
     if not Path(place).exists() and is_repository(place):
         check_data_set(place)
 

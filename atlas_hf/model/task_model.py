@@ -127,6 +127,8 @@ class TaskModel(PeftModel):
             )
         config.spec = spec
         self.add_adapter(spec.name, config)
+        for site in self.base_model.sites_of(spec.name).values():
+            site.cast(spec.name, torch.float32)  # PEFT gives adapters on a float64 backbone its type
         self.set_stage(spec.name, config.stage)
 
     @property

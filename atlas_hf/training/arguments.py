@@ -16,6 +16,20 @@ from transformers.training_args import OptimizerNames
 from atlas_hf.training import refused
 from atlas_hf.training.refused import refuse
 
+_NUMBERS = (
+    "learning_rate", "experience_learning_rate", "num_train_epochs", "experience_num_train_epochs",
+    "query_lr_multiplier", "orthogonality_weight", "weight_decay",
+)  # fmt: skip
+_COUNTS = (
+    "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
+    "early_stopping_patience",
+)  # fmt: skip
+
+
+def _at_least(value: object, least: int) -> bool:
+    """Of a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value < float("inf")
+
 
 @dataclass
 class AtlasTrainingArguments(TrainingArguments):
@@ -116,10 +130,19 @@ class AtlasTrainingArguments(TrainingArguments):
             refuse("fp16", True, refused.HALF_ON_CPU)
         if self.label_names != ["labels"]:
             refuse("label_names", self.label_names, refused.LABEL_NAMES)
-        for name in ("query_lr_multiplier", "orthogonality_weight"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; give a number that is 0 or more.")
+        self._check_numbers()
         self._check_trackers()
+
+    def _check_numbers(self) -> None:
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if not (value is None and name.startswith("experience_")) and not _at_least(value, 0):
+                raise ValueError(f"{name} is {value!r}; give a number that is 0 or more.")
+        for name in _COUNTS:
+            value = getattr(self, name)
+            unset = value is None and name == "early_stopping_patience"
+            if not unset and not (isinstance(value, int) and _at_least(value, 1)):
+                raise ValueError(f"{name} is {value!r}; give a whole number that is 1 or more.")
 
     def _check_trackers(self) -> None:
         """Each must be installed: that is found out by making it, as Trainer does."""
