@@ -21,8 +21,8 @@ def run(options: Namespace) -> None:
     from atlas_hf.model import AtlasModel
     from atlas_hf.training import AtlasTrainingArguments, evaluate_task
 
-    model = AtlasModel.from_pretrained(options.model, revision=options.revision, tasks=options.tasks)
     folder = learned_folder(options.model, options.revision)
+    model = AtlasModel.from_pretrained(options.model, revision=options.revision, tasks=options.tasks)
     results = Results.load(folder)
     args = AtlasTrainingArguments(output_dir=".", report_to="none")
     for name in options.tasks or model.tasks:

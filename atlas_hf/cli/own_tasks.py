@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,17 @@ from datasets import DatasetDict
 
 from atlas_hf.cli.learn_options import OwnDataArguments, read_yaml
 from atlas_hf.data.own_data import own_task
-from atlas_hf.folder import INDEX, EditedError, Index, Owned, check_size, paths_of_a_run, refuse_links
-from atlas_hf.hub import check_data_set, is_repository
+from atlas_hf.folder import (
+    INDEX,
+    EditedError,
+    Index,
+    Owned,
+    check_size,
+    paths_of_a_run,
+    refuse_links,
+    saying_that_nothing_was_learned,
+)
+from atlas_hf.hub import check_data_set, check_is_there, is_repository
 from atlas_hf.tasks import TaskSpec, check_task_name
 
 Loaded = tuple[TaskSpec, DatasetDict]
@@ -58,16 +68,30 @@ def own_tasks(options: OwnDataArguments, output: str, seed: int) -> list[Loaded]
     Raises a `ValueError` for bad data, or a folder with a task that was not learned from own data.
     """
     folder = Path(output)
-    done = list(Index.load(folder).tasks) if (folder / INDEX).is_file() else []
+    with saying_that_nothing_was_learned(folder):
+        done = list(Index.load(folder).tasks) if (folder / INDEX).is_file() else []
     task, loaded = _asked_for(options, seed)
+    if not done:
+        _check_apart(folder, Path(task.data))
     path = spec_path(folder, task.spec.name)
     print(f"{path}:\n{task.to_yaml()}")
     if task.spec.name not in done and not (options.spec and Path(options.spec).resolve() == path.resolve()):
-        _write(task, path, [] if options.spec_only else [*done, task.spec.name])
+        with saying_that_nothing_was_learned(folder):
+            _write(task, path, [] if options.spec_only else [*done, task.spec.name])
     if options.spec_only:
         return [loaded]
     earlier = {name: _again(folder, name) for name in done if name != task.spec.name}
     return [earlier.get(name, loaded) for name in dict.fromkeys([*done, task.spec.name])]
+
+
+def _check_apart(folder: Path, data: Path) -> None:
+    """Raise a `ValueError` if what is written would be read as data the next time, pictures as a class of images."""
+    output, read = (Path(os.path.realpath(place)) for place in (folder, data))
+    if data.is_dir() and output.is_relative_to(read):
+        raise ValueError(
+            f"The output {folder} lies in the data {data}, whose images and tables are all read: those that are "
+            "written would be among them the next time. Nothing was changed. Give an --output outside of the data."
+        )
 
 
 def _write(task: OwnTask, path: Path, tasks: list[str]) -> None:
@@ -88,15 +112,25 @@ def _asked_for(options: OwnDataArguments, seed: int) -> tuple[OwnTask, Loaded]:
         task = replace(task, data=_absolute(options.data or task.data))
         return task, task.load()
     assert options.data is not None, "one of both is given"
-    name = check_task_name(options.task or Path(options.data).name.lower().replace(" ", "-"))
+    place = _absolute(options.data)  # `datasets` cannot name "."
+    name = check_task_name(options.task) if options.task else _name_of(place)
     columns: dict[str, Any] = {
         "image_columns": options.image_column,
         "text_columns": options.text_column and [column for column in options.text_column if column],
     }
     columns |= {key: getattr(options, key) for key in ("label_column", "choices_column", "problem_type")}
-    _check_place(options.data)
-    loaded = own_task(options.data, name, seed=seed, **columns)
-    return OwnTask(loaded[0], _absolute(options.data), seed), loaded
+    _check_place(place)
+    loaded = own_task(place, name, seed=seed, **columns)
+    return OwnTask(loaded[0], place, seed), loaded
+
+
+def _name_of(place: str) -> str:
+    """A task's name, by default: that of its data. Raises a `ValueError` if it cannot be one."""
+    name = Path(place).name
+    try:
+        return check_task_name(name.lower().replace(" ", "-"))
+    except ValueError as error:
+        raise ValueError(f"{error} The data are called {name!r}: give --task NAME.") from error
 
 
 def _again(folder: Path, name: str) -> Loaded:
@@ -117,6 +151,7 @@ def spec_path(folder: Path, name: str) -> Path:
 
 def _check_place(place: str) -> None:
     """Data of the Hub can be had, or a `HubError` says so: `datasets` tries for minutes without a network."""
+    check_is_there(place)
     if not Path(place).exists() and is_repository(place):
         check_data_set(place)
 

@@ -20,8 +20,10 @@ parse = parser.parse_args
 
 def run(options: Namespace) -> None:
     """A line per answer."""
+    from atlas_hf.cli.stream_tasks import learned_folder
     from atlas_hf.model import AtlasModel
 
+    learned_folder(options.model, options.revision, [options.task])
     model = AtlasModel.from_pretrained(options.model, revision=options.revision, tasks=[options.task])
     images, texts = (tuple(value) if value else None for value in (options.images, options.text))
     for answer in model.predict(options.task, images, texts, options.choices, top_k=options.top_k):

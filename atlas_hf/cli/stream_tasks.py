@@ -10,7 +10,7 @@ from datasets import Dataset, DatasetDict
 from atlas_hf import streams
 from atlas_hf.cli.own_tasks import OwnTask, spec_path
 from atlas_hf.folder import INDEX, Results, refuse_links
-from atlas_hf.hub import locate
+from atlas_hf.hub import check_is_there, locate
 from atlas_hf.tasks import TaskSpec
 
 Loaded = list[tuple[TaskSpec, DatasetDict]]
@@ -39,9 +39,14 @@ def load_stream(stream: streams.Stream, options: Any) -> tuple[Loaded, Loaded, d
     return upstream, downstream, description | {"low_shot": options.low_shot} | _stream_options(public)
 
 
-def learned_folder(model_id: str, revision: str | None) -> Path:
-    """The folder of a folder's name or a repository. Raises a `ValueError` if it holds no tasks."""
-    folder = locate(model_id, revision)
+def learned_folder(model_id: str, revision: str | None, tasks: Sequence[str] | None = None) -> Path:
+    """The folder of a folder's name or a repository. Raises a `ValueError` if it holds no tasks.
+
+    Args:
+        tasks: of a repository, fetch these alone, and what they reuse.
+    """
+    check_is_there(model_id)
+    folder = locate(model_id, revision, tasks)
     if folder is None:
         raise ValueError(f"{model_id} holds no tasks: it has no {INDEX}.")
     return folder

@@ -69,7 +69,8 @@ class Encoder:
         if any(len(parts) > 1 for parts in texts):
             segments.append([f" {self.tokenizer.sep_token or ''} ".join(parts[1:]) for parts in texts])
         padding = "max_length" if self.fixed_length else True
-        return dict(self.tokenizer(*segments, padding=padding, return_tensors="pt", **limit))
+        # Padded at the end, whatever side the tokenizer was told: a head may read the first token.
+        return dict(self.tokenizer(*segments, padding=padding, padding_side="right", return_tensors="pt", **limit))
 
     def encode_images(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
         """N images -> pixel_values (N, 3, H, W) ...; images of several sizes are padded if the processor does that."""
@@ -116,3 +117,8 @@ class Encoder:
                 raise ValueError(
                     f"Task '{spec.name}' has {name}, but the backbone's processor takes {' and '.join(takes)} only."
                 )
+        if self.tokenizer is not None and self.tokenizer.pad_token is None:
+            raise ValueError(
+                "The tokenizer has no padding token, so that texts of several lengths make no batch. Give it one: "
+                "tokenizer.pad_token = tokenizer.eos_token, or tokenizer.unk_token."
+            )

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from datasets import Dataset, Image, LargeList, List, Value
+from datasets import ClassLabel, Dataset, Image, LargeList, List, Value
 from datasets.utils import tqdm
 
 from atlas_hf.data.faults import input_faults, short
+from atlas_hf.data.leaks import warn_of_leaks
 from atlas_hf.data.pixels import UNREADABLE, pixels
 from atlas_hf.data.rows import without_format
 from atlas_hf.tasks import TaskSpec
@@ -31,12 +32,13 @@ def look_at(spec: TaskSpec, splits: Mapping[str, Dataset], *, quiet: bool = Fals
     Faults are: no rows, a column that is not there or of the wrong type, an empty cell (None; an empty string is a
     text), choices of another number, an image that cannot be read, a label or score that the head cannot express, and
     a split `train` with one class only. Not looked at are what a transform of the user's own (`with_transform`) makes,
-    but for the labels, and images behind a URL.
+    but for the labels, and images behind a URL. A warning are rows of `train` in other splits.
 
     Args:
         quiet: no progress bar; there is none for a look of less than two seconds either.
         known: faults that were found before.
     """
+    _check_kinds(splits)
     fresh = {split: rows for split, rows in splits.items() if spec not in _GOOD.get(rows, ())}
     shown, count = list(known[:SHOWN]), len(known)
     total, name = sum(map(len, fresh.values())), f"Looking at the data of '{spec.name}'"
@@ -48,7 +50,19 @@ def look_at(spec: TaskSpec, splits: Mapping[str, Dataset], *, quiet: bool = Fals
                     shown.append(fault)
     if count:
         raise ValueError(_message(spec, shown, count))
+    if fresh:
+        warn_of_leaks(spec, splits)
     mark_as_good(spec, fresh.values())
+
+
+def _check_kinds(splits: Mapping[str, Any]) -> None:
+    for split, rows in splits.items():
+        if not isinstance(rows, Dataset):
+            raise ValueError(
+                f"The split '{split}' is a {type(rows).__name__}; give a datasets.Dataset: all rows are looked at "
+                "before training. Give one split of a DatasetDict, load it without streaming, or make one: "
+                "Dataset.from_list, Dataset.from_generator."
+            )
 
 
 def mark_as_good(spec: TaskSpec, splits: Iterable[Dataset]) -> None:
@@ -72,6 +86,8 @@ def _faults(spec: TaskSpec, rows: Dataset, split: str, bar: Any) -> Iterator[str
             spec.check_dataset(rows, split)
         except ValueError as error:
             yield str(error).removeprefix(f"Task '{spec.name}': ")
+        except KeyError as error:
+            yield f"the transform of '{split}' (with_transform) leaves out the column {error}. Let it keep that."
         return
     rows = without_format(rows).select_columns(list(spec.columns))
     wrong = list(_wrong_types(spec, rows, split))
@@ -82,6 +98,7 @@ def _faults(spec: TaskSpec, rows: Dataset, split: str, bar: Any) -> Iterator[str
 
 
 def _wrong_types(spec: TaskSpec, rows: Dataset, split: str) -> Iterator[str]:
+    yield from _other_ids(spec, rows, split)
     for column, feature in rows.features.items():
         where = f"the column '{column}' of '{split}' holds {_type(feature)}"
         if column in spec.image_columns and not (isinstance(feature, Image) and feature.decode):
@@ -93,6 +110,20 @@ def _wrong_types(spec: TaskSpec, rows: Dataset, split: str) -> Iterator[str]:
             inner = feature.feature
             if not (isinstance(inner, Value) and inner.dtype in (*TEXT, "null")):
                 yield f"{where}, no lists of texts; give lists of strings."
+
+
+def _other_ids(spec: TaskSpec, rows: Dataset, split: str) -> Iterator[str]:
+    """Labels that the data set and the task both name, by other ids: the right words would be learned as wrong."""
+    feature, own = rows.features[spec.label_column], spec.label_names or ()
+    kind = feature.feature if isinstance(feature, (List, LargeList)) else feature
+    names = kind.names if isinstance(kind, ClassLabel) else []
+    if any(name in own and own.index(name) != place for place, name in enumerate(names)):
+        ids = short({name: place for place, name in enumerate(own)})
+        yield (
+            f"the column '{spec.label_column}' of '{split}' has the labels {', '.join(names[:10])} in this order, the "
+            f"task {', '.join(own[:10])}. Give both the same: label_names, or "
+            f"dataset.align_labels_with_mapping({ids}, '{spec.label_column}')."
+        )
 
 
 def _type(feature: Any) -> str:

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from datasets import Dataset, DatasetDict, Image, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from huggingface_hub.errors import HFValidationError
 
 SPLITS = ("train", "validation", "test")
 METADATA = "metadata.csv"  # marks the `imagefolder` layout of `datasets`
@@ -50,6 +51,8 @@ def _read(place: str, images: Sequence[str], texts: Sequence[str]) -> Mapping[st
         named = named if "train" in named else {"train": tables[0]} if len(tables) == 1 else named
         files = {split: str(table) for split, table in named.items()}
         rows = load_dataset("csv", data_files=files, converters=dict.fromkeys(texts, _cell) or None)
+    except HFValidationError as error:
+        raise ValueError(f"There is no folder {place!r}, and it is no data set's id ('owner/name').") from error
     except (DatasetNotFoundError, FileNotFoundError) as error:
         raise ValueError(f"There are no data in {place!r}: {error} Give a folder, or the id of a data set.") from error
     except ValueError as error:

@@ -21,8 +21,8 @@ def example_rows(
         single = not isinstance(images, list)
         columns |= _columns(spec, spec.image_columns, [images] if single else images)
     if spec.text_columns:
-        single = not isinstance(texts, list)
-        columns |= _columns(spec, spec.text_columns, [texts] if single else texts)
+        single = not _several(texts)
+        columns |= _columns(spec, spec.text_columns, [texts] if single else list(texts))
     if spec.choices_column:
         several = isinstance(choices, list) and any(isinstance(row, list) for row in choices)
         single = single and not several
@@ -34,6 +34,11 @@ def example_rows(
     if len(set(counts.values())) != 1:
         raise ValueError(f"Task '{spec.name}': the numbers of examples differ: {counts}. Give as many of each.")
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)], single
+
+
+def _several(texts: Any) -> bool:
+    """A list, or a column of a data set or table; a tuple is one example of several texts."""
+    return isinstance(texts, Sequence) and not isinstance(texts, (str, bytes, tuple))
 
 
 def _check_given(spec: TaskSpec, inputs: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ import errno
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -19,22 +19,35 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 def check_free(folder: Path, tasks: Sequence[str]) -> None:
     """Raise a `ValueError` that lists what is in the way of learning these tasks, in this order, and is not ours."""
-    if folder.is_dir():
-        Owned(folder).check(paths_of_a_run(folder, tasks))
+    with saying_that_nothing_was_learned(folder):
+        if folder.is_dir():
+            Owned(folder).check(paths_of_a_run(folder, tasks))
 
 
-def prepare(folder: Path) -> None:
-    """Make the folder, and remove what a killed process left half written. To be done by one process alone.
+@contextmanager
+def prepared(folder: Path) -> Iterator[None]:
+    """Make the folder, and remove what a killed process left half written. To be done by one process of a run alone.
 
-    Raises an `OSError` if nothing can be written there, before anything is learned.
+    Until the block ends, no other run learns into the folder: the index of the one would lack the tasks of the other.
+    Raises an `OSError` if nothing can be written there, and a `ValueError` while another run is under way.
     """
     owned = Owned(folder)
+    with ExitStack() as running:
+        with saying_that_nothing_was_learned(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            running.enter_context(owned.list.one_run())
+            owned.list.clear_scratch()
+            owned.make_folder(folder / CHECKPOINTS)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(_PROBE))
+        yield
+
+
+@contextmanager
+def saying_that_nothing_was_learned(folder: Path) -> Iterator[None]:
+    """Errors of the operating system before the first task, with the folder and what to do."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        owned.list.clear_scratch()
-        owned.make_folder(folder / CHECKPOINTS)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(_PROBE))
+        yield
     except OSError as error:
         raise OSError(
             f"{folder} cannot be written ({error.strerror}). Nothing was learned, and what it holds can still be "

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from atlas_hf.folder.files import (
     HOME,
@@ -24,7 +24,7 @@ from atlas_hf.folder.older import names_of_older
 from atlas_hf.folder.reading import read_json
 
 LIST = "files.json"
-SCRATCH, LOCK = "scratch.", "lock"
+SCRATCH, LOCK, RUN = "scratch.", "lock", "run.lock"
 _BEGINS = b'{\n  "written_by": "atlas_hf"'  # the text of every list
 # By path in the folder, that of a folder with "/" at its end: the digests of a file that people edit, else nothing.
 Names = dict[str, list[str]]
@@ -57,12 +57,13 @@ class FileList:
         there = kind(self.home)
         if there is None:
             return False
-        written = [self._next, self.home / LOCK]  # in whose place a link would lead out
+        locks = [self.home / LOCK, self.home / RUN]
+        written = [self._next, *locks]  # in whose place a link would lead out
         if there != "folder" or any(kind(path) not in (None, "file") for path in written):
             return True
         if self._is_there():
             return False
-        if set(self.home.iterdir()) - set(written) or (kind(written[1]) and written[1].stat().st_size):
+        if set(self.home.iterdir()) - set(written) or any(kind(lock) and lock.stat().st_size for lock in locks):
             return True
         text = self._next.read_bytes()[: len(_BEGINS)] if kind(self._next) else b""
         return not _BEGINS.startswith(text)
@@ -74,6 +75,23 @@ class FileList:
             refuse_others([self.home])
         with self._lock:
             yield
+
+    @contextmanager
+    def one_run(self) -> Iterator[None]:
+        """No other run learns into the folder. Raises a `ValueError` while one does; a killed one does no longer."""
+        self.begin()
+        run = FileLock(self.home / RUN, timeout=0)
+        try:
+            run.acquire()
+        except Timeout as error:
+            raise ValueError(
+                f"Another run learns into {self.folder} at this moment. Nothing was changed. Wait until it has ended, "
+                "and run the same again, or give another folder."
+            ) from error
+        try:
+            yield
+        finally:
+            run.release()
 
     def begin(self) -> None:
         """Make the list, if there is none yet."""
@@ -103,8 +121,8 @@ class FileList:
             for scratch in self.home.glob(f"{SCRATCH}*.partial"):
                 if kind(scratch) == "folder":
                     shutil.rmtree(scratch)
-            if kind(self._next) == "file":
-                self._next.unlink()
+            with self.held():  # else it may be what another process writes now
+                self._next.unlink(missing_ok=True)
 
     def _is_there(self) -> bool:
         return kind(self.home) == "folder" and kind(self._path) is not None
@@ -112,7 +130,8 @@ class FileList:
 
 def _is_plain(name: str) -> bool:
     path = PurePosixPath(name)
-    return name in (path.as_posix(), f"{path.as_posix()}/") and not path.is_absolute() and ".." not in path.parts
+    plain = path.parts and not path.is_absolute() and ".." not in path.parts and name.isprintable()
+    return bool(plain) and name in (path.as_posix(), f"{path.as_posix()}/")
 
 
 def _is_list(value: object) -> bool:

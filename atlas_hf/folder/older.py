@@ -1,7 +1,7 @@
 """What is ours in a folder of a version that kept no list of it: what its own files prove, and never a name alone."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from atlas_hf.folder.files import (
@@ -12,6 +12,7 @@ from atlas_hf.folder.files import (
     MARK,
     REPORT,
     REPORT_FILES,
+    RESULTS,
     ROOT_FILES,
     SHORTCUTS,
     TASK_FILES,
@@ -23,13 +24,16 @@ from atlas_hf.folder.files import (
 from atlas_hf.folder.reading import read_json
 from atlas_hf.tasks import check_task_name
 
+_METADATA = 2**16  # bytes; a card of 1,000 tasks names its tags before them
+
 
 def names_of_older(folder: Path) -> dict[str, list[str]]:
     """As the list has it: the tasks and shared files of a valid `atlas.json`, and checkpoints with our mark."""
     names: dict[str, None] = dict.fromkeys(_checkpoints(folder))
     tasks = _tasks(folder)
     if tasks is not None:
-        names |= dict.fromkeys([*ROOT_FILES, f"{CHECKPOINTS}/", f"{HISTORY}/"])
+        shared = ROOT_FILES if _has_results(folder) else (INDEX, CARD)
+        names |= dict.fromkeys([*shared, f"{CHECKPOINTS}/", f"{HISTORY}/"])
         for position, task in enumerate(tasks, start=1):
             state = f"{HISTORY}/{position:02d}-{task}"
             names |= dict.fromkeys([f"{task}/", f"{state}/", f"{task}.yaml"])
@@ -38,16 +42,29 @@ def names_of_older(folder: Path) -> dict[str, list[str]]:
     if _has_cells(folder):
         names |= dict.fromkeys(["cells/", "failed/", ".running/"])
         names |= dict.fromkeys(_reports(folder))
-    return {name: _digests(folder / name) for name in names if _is(folder / name, name)}
+    cards = {file_sha256(path) for path in folder.glob(f"{HISTORY}/*/{CARD}") if kind(path) == "file"}
+    found = [name for name in names if _is(folder / name, name) and _is_card_of_ours(folder / name)]
+    return {name: _digests(folder / name, cards) for name in found}
 
 
 def _is(path: Path, name: str) -> bool:
     return kind(path) == ("folder" if name.endswith("/") else "file")
 
 
-def _digests(path: Path) -> list[str]:
-    """Of a file that people edit, as it is now."""
-    return [file_sha256(path)] if is_edited_by_people(path) else []
+def _is_card_of_ours(path: Path) -> bool:
+    """By the tag that each of our cards has, for a `README.md`; all else passes."""
+    if path.name != CARD or kind(path) != "file":
+        return True
+    with path.open("rb") as file:
+        return re.match(rb"---\n(?:[^\n]*\n)*?- atlas_hf\n", file.read(_METADATA)) is not None
+
+
+def _digests(path: Path, cards: Collection[str]) -> list[str]:
+    """Of a file that people edit, as it is now; a card that is none of those kept in `.history` may be edited."""
+    if not is_edited_by_people(path):
+        return []
+    digest = file_sha256(path)
+    return [digest] if path.name != CARD or digest in cards else [digest, "edited"]
 
 
 def _tasks(folder: Path) -> list[str] | None:
@@ -71,6 +88,14 @@ def _is_ours(name: str, record: object) -> bool:
         return False
     files = record.get("files") if isinstance(record, dict) else None
     return isinstance(files, dict) and set(files) == set(TASK_FILES)
+
+
+def _has_results(folder: Path) -> bool:
+    """Of tasks that were learned: pictures were drawn of them."""
+    try:
+        return kind(folder / RESULTS) == "file" and {"tasks", "matrix", "settings"} <= set(read_json(folder / RESULTS))
+    except AtlasFormatError:
+        return False
 
 
 def _has_cells(folder: Path) -> bool:

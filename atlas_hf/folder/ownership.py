@@ -99,16 +99,16 @@ class Owned:
         A folder that is there is not swapped, its files are: a task that is saved again is whole at every moment, and
         what others put there stays. `as_edited` names files in it that somebody edited before: they count as edited.
 
-        Raises a `ValueError` if what is there is not ours, and an `EditedError` if others edited it.
+        Raises a `ValueError` if what is there is not ours, and an `EditedError` if others edited it, unless it is
+        what takes its place.
         """
-        self._check_replaceable(path)
-        self.check([])
+        self.check([path])
         self.list.begin()
         with self.list.scratch() as scratch:
             temporary = scratch / path.name
             yield temporary
             bring_to_disk(temporary)
-            self._check_replaceable(path)
+            self._check_replaceable(path, temporary)
             if not temporary.is_dir():
                 self._record(path.parents, {path: temporary})
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,22 +117,22 @@ class Owned:
                 self._put_folder(temporary, path, as_edited)
             sync(path.parent)
 
-    def _check_replaceable(self, path: Path) -> None:
+    def _check_replaceable(self, path: Path, by: Path) -> None:
         self.check([path])
-        if self.edited(path):
+        if self.edited(path) and file_sha256(path) != file_sha256(by):
             raise EditedError(
-                f"{path} was edited since atlas_hf wrote it, so it stays as it is. To have it written anew, move it "
-                "elsewhere and do the same again."
+                f"{path} was edited since atlas_hf wrote it, so it stays as it is (or a version of atlas_hf wrote it "
+                "that took no note of that). To have it written anew, move it elsewhere and do the same again."
             )
 
     def _put_folder(self, temporary: Path, path: Path, as_edited: Sequence[str]) -> None:
         files = {path / file.name: file for file in sorted(temporary.iterdir())}
         names = self.list.names()
-        for place in files:
+        for place, file in files.items():
             self.check([place])
             digests = names.get(self._name(place, "file"))
             if digests and kind(place) == "file" and file_sha256(place) not in digests:
-                self._check_replaceable(place)
+                self._check_replaceable(place, file)
         before = [place for place in (path.iterdir() if path.is_dir() else ()) if kind(place) == "file"]
         self._record([path, *path.parents], files, as_edited)
         path.parent.mkdir(parents=True, exist_ok=True)

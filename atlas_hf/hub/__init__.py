@@ -6,7 +6,7 @@ Knows files, not models; may import `folder`. In the order of imports: `checks`,
 """
 
 from atlas_hf.hub.backbones import SHIPPED_BACKBONES, local_or_id
-from atlas_hf.hub.checks import check_request, is_repository
+from atlas_hf.hub.checks import check_is_there, check_request, is_repository
 from atlas_hf.hub.errors import (
     AccessError,
     CorruptFileError,
@@ -26,7 +26,7 @@ from atlas_hf.hub.target import check_data_set, check_login, ensure_writable_rep
 __all__ = [
     "SHIPPED_BACKBONES", "AccessError", "CorruptFileError", "FilledSpace", "Finished", "FolderError", "HubError",
     "HubUnavailableError", "NoTasksError", "PushConflictError", "PushRejectedError", "Pushed", "Retry",
-    "check_data_set", "check_login", "check_request", "download", "ensure_writable_repo", "fill_space",
-    "finished_tasks", "is_repository", "load_backbone", "local_or_id", "locate", "push", "pushable_tasks",
-    "read_backbone", "snapshot", "until_done",
+    "check_data_set", "check_is_there", "check_login", "check_request", "download", "ensure_writable_repo",
+    "fill_space", "finished_tasks", "is_repository", "load_backbone", "local_or_id", "locate", "push",
+    "pushable_tasks", "read_backbone", "snapshot", "until_done",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """What can be asked of the Hub at all: names, revisions and tokens of the right form, before any request is sent."""
 
 import re
+from pathlib import Path
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -17,6 +18,14 @@ def is_repository(name: str) -> bool:
     except HFValidationError:
         return False
     return True
+
+
+def check_is_there(place: str) -> None:
+    """Raise a `ValueError` for a path of which the parent is here and the rest is not: no question for the Hub."""
+    path = Path(place)
+    if "/" in place and not path.exists() and path.parent.is_dir():
+        inside = sorted(found.name for found in path.parent.iterdir())[:5]
+        raise ValueError(f"There is no {place!r}; in {str(path.parent)!r} there are {inside}. Give one that is there.")
 
 
 def check_request(repo_id: str, revision: str | None = None, token: str | bool | None = None) -> None:

@@ -72,20 +72,22 @@ def refuse(error: BaseException, what: str) -> None:
     cause = next((one for one in _causes(error) if isinstance(one, (HfHubHTTPError, OfflineModeIsEnabled))), None)
     text = f"could not {what}: {str(cause or error).strip()}"
     if isinstance(cause, OfflineModeIsEnabled):
-        raise HubUnavailableError(f"{text} Unset HF_HUB_OFFLINE, or give a commit sha that is in the cache") from error
+        raise HubUnavailableError(
+            f"{text} Unset HF_HUB_OFFLINE, or give a commit sha that is in the cache."
+        ) from error
     if isinstance(cause, EntryNotFoundError):
-        raise FolderError(f"{text}\nThe repository does not hold a whole model that atlas_hf pushed") from error
+        raise FolderError(f"{text}\nThe repository does not hold a whole model that atlas_hf pushed.") from error
     if isinstance(cause, RevisionNotFoundError):
-        raise AccessError(f"{text}\nGive a branch, a tag such as task-01-<name>, or a commit sha") from error
+        raise AccessError(f"{text}\nGive a branch, a tag such as task-01-<name>, or a commit sha.") from error
     status = cause.response.status_code if cause is not None else None
     if status in (401, 403, 404) or isinstance(error, LocalTokenNotFoundError):
         raise AccessError(
-            f"{text}\nCheck the repository's name, and that the token (`hf auth login`) may do this"
+            f"{text}\nCheck the repository's name, and that the token (`hf auth login`) may do this."
         ) from error
     if cause is not None or re.search("README.md|LFS batch", str(error)):
-        raise PushRejectedError(f"{text}\nCorrect what the Hub names, then push again") from error
+        raise PushRejectedError(f"{text}\nCorrect what the Hub names, then push again.") from error
     if not isinstance(error, ValueError):  # a full disk, a refusal by hf_xet ...
-        raise HubError(f"{text} ({type(error).__name__})") from error
+        raise HubError(f"{text} ({type(error).__name__}).") from error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -64,7 +64,7 @@ def download(
             if (found := file_sha256(path)) != digest:  # the client does not check what it downloads
                 raise CorruptFileError(
                     f"{path} has sha256 {found}, but {INDEX} records {digest}. Delete `{path}` and the file it links"
-                    f" to, `{path.resolve()}`, then load again to fetch a fresh copy"
+                    f" to, `{path.resolve()}`, then load again to fetch a fresh copy."
                 )
     return folder
 
@@ -99,11 +99,13 @@ def _fetch_index(repo_id: str, sha: str, where: dict[str, Any]) -> Index:
         check_index_size(repo_id, sha, where)
         path = Path(hf_hub_download(repo_id, INDEX, revision=sha, **where))
     except RemoteEntryNotFoundError as error:
-        raise NoTasksError(f"{repo_id} does not hold a whole model that atlas_hf pushed: {error}") from error
+        raise NoTasksError(
+            f"{repo_id} does not hold a whole model that atlas_hf pushed: {str(error).rstrip('.')}."
+        ) from error
     except LocalEntryNotFoundError as error:
         # Offline, with a backbone in the cache that nobody ever asked for atlas.json: it still loads, as a backbone.
         if isinstance(try_to_load_from_cache(repo_id, "config.json", where["cache_dir"], sha), str):
-            raise NoTasksError(f"{repo_id} is a backbone, as far as the cache holds it") from error
+            raise NoTasksError(f"{repo_id} is a backbone, as far as the cache holds it.") from error
         raise
     return Index.load(path.parent)
 

@@ -114,7 +114,7 @@ class Target:
         self.tags = {tag.name: tag.target_commit for tag in refs.tags}
         heads = {branch.name: branch.target_commit for branch in refs.branches}
         if self.revision not in heads:
-            raise AccessError(f"{self.repo_id} has no branch {self.revision!r}; its branches are {sorted(heads)}")
+            raise AccessError(f"{self.repo_id} has no branch {self.revision!r}; its branches are {sorted(heads)}.")
         if (head := heads[self.revision]) == self.head:
             return
         self.pushes, self.last = {}, NOTHING
@@ -145,7 +145,7 @@ class Target:
         if conflicts := sorted(edited - set(kept)):
             raise PushConflictError(
                 f"{self.repo_id} was changed by others since the last push from here: {conflicts}. Nothing was"
-                " overwritten. Undo their change there, or push to another repository"
+                " overwritten. Undo their change there, or push to another repository."
             )
         if kept:
             logger.warning("%s: left as others made them: %s", self.repo_id, ", ".join(kept))

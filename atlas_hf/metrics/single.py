@@ -1,4 +1,7 @@
-"""Metrics of one task from logits and labels. Higher is better; all are fractions but `pearson`, in [-1, 1]."""
+"""Metrics of one task from logits and labels. Higher is better; all are fractions but `pearson`, in [-1, 1].
+
+Each raises a `FloatingPointError` for logits that are NaN or infinite: the best of them would be a class like another.
+"""
 
 from collections.abc import Callable
 
@@ -8,12 +11,12 @@ from numpy.typing import NDArray
 
 def correct(logits: NDArray, labels: NDArray) -> NDArray:
     """Of each example (N,), what `accuracy` is the mean of: logits (N, C), labels (N,)."""
-    return (logits.argmax(-1) == labels).astype(float)
+    return (_finite(logits).argmax(-1) == labels).astype(float)
 
 
 def soft_scores(logits: NDArray, labels: NDArray) -> NDArray:
     """Of each example (N,), what `soft_accuracy` is the mean of: logits and labels (N, C)."""
-    return labels[np.arange(len(labels)), logits.argmax(-1)]
+    return labels[np.arange(len(labels)), _finite(logits).argmax(-1)]
 
 
 def closeness(logits: NDArray, labels: NDArray) -> NDArray:
@@ -33,10 +36,21 @@ def soft_accuracy(logits: NDArray, labels: NDArray) -> float:
 
 def pearson(logits: NDArray, labels: NDArray) -> float:
     """Correlation of predictions (N, 1) and numbers (N,); 0 if either is constant."""
-    predicted = logits.reshape(-1)
+    predicted = _finite(logits).reshape(-1)
     if predicted.std() == 0 or labels.std() == 0:
         return 0.0
     return float(np.corrcoef(predicted, labels)[0, 1])
+
+
+def _finite(logits: NDArray) -> NDArray:
+    odd = np.flatnonzero(~np.isfinite(logits).reshape(len(logits), -1).all(1))
+    if len(odd):
+        raise FloatingPointError(
+            f"The answers to {len(odd)} of {len(logits)} examples (the first is row {odd[0]}) are NaN or infinite, so "
+            "there is no score. Look for such values in the data and in the model's weights, or train at a lower "
+            "learning rate."
+        )
+    return logits
 
 
 METRIC_FUNCTIONS: dict[str, Callable[[NDArray, NDArray], float]] = {

@@ -117,7 +117,9 @@ class AnsweringModel(TaskModel):
         backbone = self.get_base_model()
         draws = None if self.training else backbone_of(backbone).draws
         own = own_draws(draws == "anything") if draws else nullcontext()
-        with own, routed(**route), self._enable_peft_forward_hooks(**inputs):
+        # PEFT's own would look up the active adapter, which another thread may just have deleted.
+        hooks = self.base_model._enable_peft_forward_hooks(**inputs)  # noqa: SLF001
+        with own, routed(**route), hooks:
             return backbone(**inputs), (ROUTE.get() or Route()).mask
 
     def _pooling(self, task: str) -> str | None:
@@ -176,6 +178,8 @@ class AnsweringModel(TaskModel):
         Returns:
             For each example a list of `{"label": ..., "score": ...}`; for a single example that list alone.
         """
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k is {top_k}; give how many answers, 1 or more, or leave it out for all.")
         collate = self.collator(task)
         spec = collate.spec
         rows, single = example_rows(spec, images, texts, choices, audio)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from atlas_hf import hub
-from atlas_hf.folder import BaseModel, Index, TaskRecord, library_versions
+from atlas_hf.folder import DTYPES, BaseModel, Index, TaskRecord, library_versions
 from atlas_hf.hub import is_repository, load_backbone, local_or_id, locate
 from atlas_hf.model import storage
 from atlas_hf.model.backed_model import BackedModel
@@ -94,7 +94,7 @@ class AtlasModel(BackedModel):
             raise ValueError("repo_id, private and token go with push_to_hub=True.")
         if not is_main_process:
             return
-        names = self.tasks if tasks is None else list(tasks)
+        names = self.tasks if (named := _names(tasks)) is None else named
         self._check_known(*names)
         storage.save_tasks(self, self.index(), Path(save_directory), names)
         if push_to_hub:
@@ -143,7 +143,7 @@ class AtlasModel(BackedModel):
         tasks: Sequence[str] | None = None,
         backbone: PreTrainedModel | str | Path | None = None,
         config: AtlasConfig | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         token: str | bool | None = None,
         torch_device: torch.device | str | None = None,
         **others: Any,
@@ -160,7 +160,8 @@ class AtlasModel(BackedModel):
             tasks: load only these and what they reuse; by default all.
             backbone: a model, or where to load one, with the same weights as the one that `atlas.json` names.
             config: defaults of the tasks to be learned; by default those of the last task learned.
-            dtype: what to convert the backbone to; by default it stays in the type it was trained with.
+            dtype: what to convert the backbone to (`torch.bfloat16`, or its name); by default it stays in the type it
+                was trained with.
             token: for private repositories.
             torch_device: where to put the model; by default the backbone stays where it is.
             others: the rest of PEFT's and transformers' arguments can only say what is done anyway.
@@ -171,6 +172,7 @@ class AtlasModel(BackedModel):
         """
         refuse("from_pretrained", others, FROM_PRETRAINED)
         source, backbone = told_apart(model, model_id, backbone)
+        dtype, tasks = _dtype(dtype), _names(tasks)
         folder = None if source is None else locate(source, revision, tasks, token)
         if source is None or folder is None:
             bare: Any = source if backbone is None else backbone
@@ -205,9 +207,11 @@ class AtlasModel(BackedModel):
         """PEFT's, for one task from the folder that is its own: `load_adapter(folder, "vqa", subfolder="vqa")`.
 
         With the `task.json` that is there it can be asked and saved; without, it is an adapter alone. What it reuses
-        has to be here. `load_tasks` also looks whether the backbone is the one that it was learned on.
+        has to be here. In a folder with an `atlas.json`, a `ValueError` if it was learned on another backbone.
         """
         spec = storage.spec_beside(model_id, adapter_name, **kwargs)
+        if (index := storage.index_above(model_id)) is not None:
+            self.check_learned_here(index.base_model)
         loaded = super().load_adapter(model_id, adapter_name, *args, **kwargs)
         config = self.peft_config[adapter_name]
         if spec is not None and config.head == head_arguments(spec, self.pooled_size):
@@ -215,9 +219,30 @@ class AtlasModel(BackedModel):
         return loaded
 
     def load_tasks(self, folder: str | Path, tasks: Sequence[str] | None = None) -> None:
-        """Add tasks from a folder that `save_pretrained` wrote, with what they reuse; none if any file is wrong."""
+        """Add tasks from a folder that `save_pretrained` wrote, with what they reuse; none if any file is wrong.
+
+        Those that the model holds already stay; a `ValueError` if the folder's are others of the same names.
+        """
         folder, index = Path(folder), Index.load(folder)
-        wanted = index.closure(None if tasks is None else list(tasks))
+        wanted = index.closure(_names(tasks))
+        storage.check_same(self, index, [name for name in wanted if name in self.tasks])
         self.check_learned_here(index.base_model)
         storage.load_tasks(self, index, folder, [name for name in wanted if name not in self.tasks])
         self._learned_on = index.base_model
+
+
+def _names(tasks: Sequence[str] | None) -> list[str] | None:
+    """A list, and no string for one: its letters would be names."""
+    if isinstance(tasks, str) or not (tasks is None or isinstance(tasks, Iterable)):
+        raise TypeError(f"tasks is {tasks!r}; give a list of names, such as [{str(tasks)!r}].")
+    return None if tasks is None else list(tasks)
+
+
+def _dtype(given: torch.dtype | str | None) -> torch.dtype | None:
+    """One that a backbone may have. Raises a `ValueError` for every other: numbers would be lost."""
+    name = str(given).removeprefix("torch.")
+    if given is not None and name not in DTYPES:
+        raise ValueError(
+            f"dtype is {given!r}; possible are {', '.join(DTYPES)}, or None for the type of the training."
+        )
+    return None if given is None else getattr(torch, name)

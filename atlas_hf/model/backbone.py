@@ -40,9 +40,22 @@ def backbone_sha256(backbone: nn.Module) -> str:
 def check_plain(backbone: nn.Module) -> None:
     """Raise a `ValueError` for a backbone that is quantized, by whatever library: what learns on it cannot be loaded.
 
-    Told by transformers' mark, by parameters that are no plain tensors of a type that `atlas.json` can name, or by
-    weights that are no tensors at all.
+    And for one without values (on the meta device, offloaded to disk). Quantized is told by transformers' mark, by
+    parameters that are no plain tensors of a type that `atlas.json` can name, or by weights that are no tensors at
+    all.
     """
+    if not isinstance(backbone, PreTrainedModel):
+        raise TypeError(
+            f"The backbone is a {type(backbone).__name__}; give a model of transformers as it was loaded, without "
+            "adapters of PEFT (merge_and_unload, unload), or a folder or id to AtlasModel.from_pretrained."
+        )
+    empty = [name for name, tensor in backbone.state_dict().items() if getattr(tensor, "is_meta", False)]
+    if empty:
+        raise ValueError(
+            f"The backbone has no values in {len(empty)} tensors, such as {empty[0]}: they are on the meta device, or "
+            "on disk (device_map, offload_folder). Load all of it into memory: from_pretrained without a device_map "
+            "that offloads."
+        )
     found = getattr(backbone, "quantization_method", None) if getattr(backbone, "is_quantized", False) else None
     kinds = {f"{type(p).__name__} in {p.dtype}".replace("torch.", "") for p in backbone.parameters() if _is_odd(p)}
     kinds |= {type(value).__name__ for value in backbone.state_dict().values() if not isinstance(value, Tensor)}

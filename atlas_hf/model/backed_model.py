@@ -6,8 +6,10 @@ from itertools import chain
 import torch
 
 from atlas_hf.folder import BaseModel
+from atlas_hf.model import storage
 from atlas_hf.model.answering_model import AnsweringModel
 from atlas_hf.model.backbone import backbone_sha256, check_loads_again
+from atlas_hf.model.finished import check_switched_on
 
 
 class BackedModel(AnsweringModel):
@@ -30,12 +32,16 @@ class BackedModel(AnsweringModel):
         """What `atlas.json` says of the backbone, once it is sure that what is said loads this backbone again.
 
         Args:
-            to_learn: also refuse what only serves to answer: tasks on a backbone converted to another type.
+            to_learn: also refuse what only serves to answer (tasks on a backbone converted to another type), adapters
+                that are switched off, and tasks that could not be saved afterwards.
 
         Raises:
             ValueError: the backbone is another than the one that the tasks were learned on (some weight was edited,
                 the embeddings were resized, it was cast), or, asked for the first time, it could not be loaded again.
         """
+        if to_learn:
+            check_switched_on(self.base_model.sites)
+            storage.check_tensors(self, self.tasks)
         base = BaseModel(
             self.task_config.base_model_name_or_path, self.task_config.revision, self.base_sha256, self.base_dtype
         )

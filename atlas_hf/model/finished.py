@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from atlas_hf.tuner import AtlasConfig, reused_by
+from atlas_hf.tuner import AtlasConfig, AtlasLayer, reused_by
 
 
 def check_finished(task: str, reused: Sequence[str], configs: Mapping[str, AtlasConfig]) -> None:
@@ -30,6 +30,16 @@ def check_may_learn(task: str, configs: Mapping[str, AtlasConfig], relearn: bool
             "reuses it."
         )
     check_finished(task, configs[task].experience, configs)
+
+
+def check_switched_on(sites: Mapping[str, AtlasLayer]) -> None:
+    """Raise a `ValueError` if the adapters are switched off: a training would not move them."""
+    if any(site.disable_adapters for site in sites.values()):
+        raise ValueError(
+            "The adapters are switched off (disable_adapter, disable_adapter_layers), so that nothing but a head "
+            "would learn. Leave the `with model.disable_adapter()` block, or call "
+            "model.base_model.enable_adapter_layers()."
+        )
 
 
 def check_may_be_loaded_over(task: str, configs: Mapping[str, AtlasConfig]) -> None:

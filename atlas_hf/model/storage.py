@@ -4,6 +4,7 @@
 `task.json` owns problem type, labels and rows per example; "head" in `adapter_config.json` is a copy for plain PEFT.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -39,6 +40,8 @@ from atlas_hf.model.task_model import TaskModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import AtlasConfig, head_arguments
 
+logger = logging.getLogger(__name__)
+
 
 def save_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str]) -> None:
     """Write each named task to its own folder, and the index of all last. See `AtlasModel.save_pretrained`."""
@@ -48,11 +51,15 @@ def save_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str
     absent = [name for name in kept if not all((folder / name / file).is_file() for file in TASK_FILES)]
     if absent:
         raise ValueError(f"{folder} does not hold the tasks {absent} yet; save all tasks (leave `tasks` out).")
+    model.base_model.check_loaded()
+    if kept:
+        _check_kept(kept, index, folder)
+    _warn_of_forgotten(index, folder)
     owned = Owned(folder)
     owned.check([folder / INDEX, *(folder / name / file for name in names for file in TASK_FILES)])
     specs = {name: model.spec(name) for name in index.tasks}
+    check_tensors(model, names)
     for name in names:
-        _check_tensors(model, name)
         _check_reused(model, name, index)
     for name in names:
         with owned.replacing(folder / name) as temporary:
@@ -77,13 +84,45 @@ def _check_reused(model: TaskModel, task: str, index: Index) -> None:
         )
 
 
-def _check_tensors(model: TaskModel, task: str) -> None:
-    for key, tensor in model.base_model.task_tensors(task).items():
-        if tensor.dtype in (torch.float16, torch.bfloat16):
+def _check_kept(names: Sequence[str], index: Index, folder: Path) -> None:
+    """The folder's tasks that are not written are those of the model: `atlas.json` will name them as such."""
+    there = Index.load(folder).tasks if (folder / INDEX).is_file() else {}
+    others = [name for name in names if name in there and not _same(there[name], index.tasks[name])]
+    if others:
+        raise ValueError(
+            f"{folder} holds other tasks of the names {others} than the model does, and is left as it is. Save all "
+            "tasks of the model to another folder (leave `tasks` out)."
+        )
+
+
+def _warn_of_forgotten(index: Index, folder: Path) -> None:
+    """Tasks of the folder that the model does not hold stay there as files, and `atlas.json` no longer names them."""
+    try:
+        there = Index.load(folder).tasks if (folder / INDEX).is_file() else {}
+    except AtlasFormatError:  # damaged: it is written anew
+        return
+    if gone := [name for name in there if name not in index.tasks]:
+        logger.warning(
+            "%s holds the tasks %s, which this model does not: %s no longer names them. Their folders stay, and each "
+            "loads with model.load_adapter(%r, name, subfolder=name).", folder, gone, INDEX, str(folder),
+        )  # fmt: skip
+
+
+def _same(one: TaskRecord, other: TaskRecord) -> bool:
+    return one.adapter_sha256 == other.adapter_sha256
+
+
+def check_tensors(model: TaskModel, names: Sequence[str]) -> None:
+    """Raise a `ValueError` if tasks could be saved but not loaded: of another type, on no device, or not finite."""
+    tensors = ((name, *item) for name in names for item in model.base_model.task_tensors(name).items())
+    for task, key, tensor in tensors:
+        if tensor.dtype != torch.float32:
             raise ValueError(
                 f"Task '{task}': {key} is {tensor.dtype}; adapters and heads are kept in float32. To convert "
                 "the backbone alone, load with from_pretrained(..., dtype=...)."
             )
+        if tensor.is_meta:
+            raise ValueError(f"Task '{task}': {key} is on the meta device and has no values. Load the task again.")
         if not tensor.isfinite().all():
             raise ValueError(f"Task '{task}': {key} holds NaN or infinite values. Learn the task again.")
 
@@ -112,6 +151,16 @@ def load_tasks(model: TaskModel, index: Index, folder: Path, names: Sequence[str
         for name in names:
             _load_task(model, folder, name, index.tasks[name])
         undo.pop_all()
+
+
+def check_same(model: TaskModel, index: Index, names: Sequence[str]) -> None:
+    """Raise a `ValueError` if tasks of a model are not those that a folder has under these names."""
+    others = [name for name in names if model.base_model.reusable_sha256(name) != index.tasks[name].adapter_sha256]
+    if others:
+        raise ValueError(
+            f"The model holds other tasks of the names {others} than the folder does: both cannot be in one model. "
+            "Load the folder into a model without tasks, or name others with tasks=[...]."
+        )
 
 
 def _load_task(model: TaskModel, folder: Path, name: str, record: TaskRecord) -> None:
@@ -161,6 +210,12 @@ def spec_beside(
         except EntryNotFoundError:
             return None
     return replace(read_spec(path.parent), name=name)
+
+
+def index_above(model_id: str | Path) -> Index | None:
+    """Of the local folder of tasks that PEFT loads one from, given it or the task's own folder."""
+    found = [place for place in (Path(model_id), Path(model_id).parent) if (place / INDEX).is_file()]
+    return Index.load(found[0]) if found and Path(model_id).is_dir() else None
 
 
 def _forget(model: TaskModel, names: Sequence[str], active: str, training: bool, trainable: bool) -> None:

@@ -130,11 +130,15 @@ class TaskModel(PeftModel):
             )
         config.spec = spec
         self.add_adapter(spec.name, config)
+        for site in self.base_model.sites_of(spec.name).values():
+            site.cast(spec.name, torch.float32)  # PEFT gives adapters on a float64 backbone its type
         self.set_stage(spec.name, config.stage)
 
     def _with_adapter(self, tasks: Sequence[str]) -> list[str]:
         """Tasks that have adapters: these, or what those of them reuse that have none."""
-        made_of = [[task] if self.peft_config[task].own_adapter else self.peft_config[task].experience for task in tasks]
+        made_of = [
+            [task] if self.peft_config[task].own_adapter else self.peft_config[task].experience for task in tasks
+        ]
         return list(dict.fromkeys(chain.from_iterable(made_of)))
 
     @property

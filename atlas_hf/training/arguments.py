@@ -16,7 +16,20 @@ from transformers.training_args import OptimizerNames
 from atlas_hf.training import refused
 from atlas_hf.training.refused import refuse
 
-RECIPES = ("evidence", "paper")
+RECIPES, EXPAND = ("evidence", "paper"), ("auto", "always", "never")
+_NUMBERS = (
+    "learning_rate", "experience_learning_rate", "num_train_epochs", "experience_num_train_epochs",
+    "query_lr_multiplier", "orthogonality_weight", "weight_decay",
+)  # fmt: skip
+_COUNTS = (
+    "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
+    "early_stopping_patience",
+)  # fmt: skip
+
+
+def _at_least(value: object, least: int) -> bool:
+    """Of a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value < float("inf")
 
 
 @dataclass
@@ -30,13 +43,12 @@ class AtlasTrainingArguments(TrainingArguments):
     Args:
         recipe: how a task is learned. `"evidence"`: it begins at the model of the earlier task whose features suit it
             best, or at the bare backbone (`atlas_hf.training.sources`), with a head learned to its end there
-            (`head_start`), and a stage whose result is not clearly better than what it began with is undone. `"paper"`:
-            every earlier task is reused, from queries as `AtlasConfig.init_queries` says and a head that is drawn;
-            both stages count.
+            (`head_start`), and a stage after which it is not clearly better is undone. `"paper"`: every earlier task
+            is reused, from queries as `AtlasConfig.init_queries` says and a head that is drawn; both stages count.
         expand: of the recipe `"evidence"`: does a task get an adapter of its own? `"auto"` decides by examples that
             it has not learned from: those of `eval_dataset`, or a fifth of the training examples (at most 500), which
-            is then held out, and with fewer than 40 neither stage is gone through. True and False decide beforehand,
-            and nothing is held out.
+            is then held out, and with fewer than 40 neither stage is gone through. `"always"` (or True) and `"never"`
+            (or False) decide beforehand, and nothing is held out.
         orthogonality_weight: weight of the orthogonality penalty in the loss. The released code has 0.1 at some tasks
             and 1e-7 at others. With 0.1 the penalty alone decides where the queries go: it draws them to unit length,
             which their fast rate oversteps at every step, so that their directions, and the coefficients, stay random.
@@ -87,7 +99,7 @@ class AtlasTrainingArguments(TrainingArguments):
     orthogonality_weight: float = field(default=1e-7, metadata={"help": "Weight of the orthogonality penalty."})
     recipe: str = field(default="evidence", metadata={"help": "How a task is learned: evidence or paper."})
     expand: str = field(
-        default="auto", metadata={"help": "Does a task get an adapter of its own? auto, true or false."}
+        default="auto", metadata={"help": "Does a task get an adapter of its own? auto, always or never."}
     )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "End a stage after as many evaluations without a better metric."}
@@ -98,7 +110,7 @@ class AtlasTrainingArguments(TrainingArguments):
         best = self.metric_for_best_model, self.greater_is_better
         super().__post_init__()
         self.metric_for_best_model, self.greater_is_better = best  # a None would have become "loss"
-        self.expand = {"true": True, "false": False}.get(str(self.expand).lower(), self.expand)  # of a command line
+        self.expand = {"true": "always", "false": "never"}.get(str(self.expand).lower(), self.expand)
         if best[0] is not None:
             self.metric_for_best_model = f"eval_{best[0].removeprefix('eval_')}"
         self.check()
@@ -132,16 +144,28 @@ class AtlasTrainingArguments(TrainingArguments):
             refuse("fp16", True, refused.HALF_ON_CPU)
         if self.label_names != ["labels"]:
             refuse("label_names", self.label_names, refused.LABEL_NAMES)
+        self._check_recipe()
+        self._check_numbers()
+        self._check_trackers()
+
+    def _check_recipe(self) -> None:
         if self.recipe not in RECIPES:
             raise ValueError(f"recipe is {self.recipe!r}; possible are {', '.join(RECIPES)}.")
-        if self.expand not in ("auto", True, False):
-            raise ValueError(f"expand is {self.expand!r}; possible are 'auto', True and False.")
-        if self.recipe == "paper" and self.expand is False:
-            raise ValueError("expand=False belongs to recipe='evidence'; of recipe='paper' both stages count.")
-        for name in ("query_lr_multiplier", "orthogonality_weight"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; give a number that is 0 or more.")
-        self._check_trackers()
+        if self.expand not in EXPAND:
+            raise ValueError(f"expand is {self.expand!r}; possible are {', '.join(EXPAND)}.")
+        if self.recipe == "paper" and self.expand == "never":
+            raise ValueError("expand='never' belongs to recipe='evidence'; of recipe='paper' both stages count.")
+
+    def _check_numbers(self) -> None:
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if not (value is None and name.startswith("experience_")) and not _at_least(value, 0):
+                raise ValueError(f"{name} is {value!r}; give a number that is 0 or more.")
+        for name in _COUNTS:
+            value = getattr(self, name)
+            unset = value is None and name == "early_stopping_patience"
+            if not unset and not (isinstance(value, int) and _at_least(value, 1)):
+                raise ValueError(f"{name} is {value!r}; give a whole number that is 1 or more.")
 
     def _check_trackers(self) -> None:
         """Each must be installed: that is found out by making it, as Trainer does."""

@@ -23,6 +23,7 @@ from atlas_hf.training.checkpoints import (
 )
 from atlas_hf.training.publishing import PublishingTrainer
 from atlas_hf.training.resuming import fingerprint
+from atlas_hf.training.stages import mean_loss
 from atlas_hf.tuner import AtlasConfig
 
 
@@ -143,4 +144,4 @@ class CheckpointingTrainer(PublishingTrainer):
         if self.args.load_best_model_at_end and (best := self.state.best_model_checkpoint) is not None:
             self.state.best_model_checkpoint = str(self._folder / Path(best).name)  # the folder may have been moved
             self._load_best_model()
-        return TrainOutput(self.state.global_step, float("nan"), {})
+        return TrainOutput(self.state.global_step, mean_loss(self.state), {})

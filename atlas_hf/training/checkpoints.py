@@ -115,7 +115,15 @@ class Checkpoint:
         """What Trainer and we put into it, so far as it is there; not what others did."""
         if kind(self.path / MARK) == "file":
             yield from (self.path / file for file in read_json(self.path / MARK).get("files", ()))
-        for name in (MARK, f".{MARK}.*.partial/{MARK}", START, *_TRAINERS, f"*/{CONFIG}", f"*/{WEIGHTS}", "*/README.md"):
+        for name in (
+            MARK,
+            f".{MARK}.*.partial/{MARK}",
+            START,
+            *_TRAINERS,
+            f"*/{CONFIG}",
+            f"*/{WEIGHTS}",
+            "*/README.md",
+        ):
             yield from self.path.glob(name)
 
     def has_ended(self, fingerprint: str) -> bool:

@@ -26,6 +26,7 @@ class DecidingTrainer(CheckpointingTrainer):
 
     def __init__(self, *args: Any, max_experience: int | None = None, **kwargs: Any) -> None:
         self.max_experience = max_experience
+        self._again = False  # is a finished task learned once more?
         self._examples: Any = None  # all that there are to learn from, those held out included
         self._before: NDArray | None = None  # how well the task answered before the stage, (n,)
         super().__init__(*args, **kwargs)
@@ -61,7 +62,7 @@ class DecidingTrainer(CheckpointingTrainer):
             return stages
         if self.task_args.expand == "auto":
             return stages if self._evidence is not None else []
-        return [stage for stage in stages if stage != "expansion" or self.task_args.expand]
+        return [stage for stage in stages if stage != "expansion" or self.task_args.expand == "always"]
 
     def _begin(self) -> None:
         """At the model that helps, with a head learned to its end there."""
@@ -89,7 +90,7 @@ class DecidingTrainer(CheckpointingTrainer):
     def _remember(self, stage: str, checkpoint: Checkpoint | None) -> None:
         """How the task answers before the stage, which is that of a checkpoint if there is one to go on from."""
         self._start, self._before = {}, None
-        counts_anyway = stage == "expansion" and self.task_args.expand is True
+        counts_anyway = stage == "expansion" and self.task_args.expand == "always"
         if not self._by_evidence or counts_anyway or self._evidence is None:
             return
         if checkpoint is None:

@@ -81,9 +81,7 @@ def left_out_loss(head: Head, features: Tensor, labels: Tensor) -> float:
     return total
 
 
-def _features(
-    model: AtlasModel, task: str, dataset: Dataset, args: AtlasTrainingArguments
-) -> tuple[Tensor, Tensor]:
+def _features(model: AtlasModel, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> tuple[Tensor, Tensor]:
     """Pooled vectors (n, R, D) of a task's examples, in an order drawn by the seed, and their labels."""
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(args.seed))[:MOST].tolist()
     size, features, labels = args.per_device_eval_batch_size, [], []

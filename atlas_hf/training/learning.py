@@ -34,7 +34,8 @@ def learn_task(
 ) -> TaskResult:
     """Add a task that may reuse `experience`, and train it, or go on from the checkpoint of an interrupted run.
 
-    By evidence, it reuses at most `limit` of the experience. Returned is all that is known but its role and score, with the coefficients on the split `test` of its data.
+    By evidence, it reuses at most `limit` of the experience. Returned is all that is known but its role and score,
+    with the coefficients on the split `test` of its data.
     """
     args = _arguments(args, folder)
     set_seed(args.seed)

@@ -48,6 +48,7 @@ PARAMETERS = {
     "processing_class": "the model's own processor (model.processor) reads the data. Leave it out",
     "preprocess_logits_for_metrics": f"{_OWN_METRIC}. Do it in compute_metrics",
 }
+PUSH_OF_A_TASK = "a TaskTrainer has nothing that could be loaded from there. Use AtlasTrainer, or model.push_to_hub"
 # Methods of `Trainer`.
 _SEARCH = "trials would learn the same task again on the same model. Search around `learn_sequence`, a folder each"
 METHODS = {"hyperparameter_search": _SEARCH, "call_model_init": _SEARCH}

@@ -1,8 +1,8 @@
 """`learn_sequence`: a stream of tasks in order, each finished task saved and pushed before the next begins."""
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,19 @@ from datasets import Dataset
 
 from atlas_hf import hub
 from atlas_hf.data.looking import look_at
-from atlas_hf.folder import DOWNSTREAM, UPSTREAM, EditedError, Results, check_free, prepare, saying_what_is_safe
+from atlas_hf.folder import (
+    DOWNSTREAM,
+    RESULTS,
+    UPSTREAM,
+    EditedError,
+    Results,
+    check_free,
+    check_structure,
+    json_text,
+    limit_of,
+    prepared,
+    saying_what_is_safe,
+)
 from atlas_hf.model import AtlasModel
 from atlas_hf.report.card import write_card
 from atlas_hf.report.pictures import draw_results
@@ -62,16 +74,19 @@ def learn_sequence(
     Raises:
         ValueError: bad data, or a folder with other tasks or settings. Nothing is lost: what was finished stays.
     """
+    _check_arguments(model, reuse, max_experience, description)
     limit = max_experience if reuse else 0
-    sequence = _Sequence(model, list(stream), list(downstream), args, Path(output_dir), limit)
-    results, repo_id = sequence.begin(dict(description or {}))
-    for position, (spec, _) in enumerate(sequence.tasks):
-        if spec.name not in model.specs:
-            with saying_what_is_safe(sequence.folder, f"Task '{spec.name}'", model.tasks):
-                sequence.learn(position, results)
-                if args.process_index == 0:
-                    publish(sequence.folder, spec.name, repo_id, args)
-    PartialState().wait_for_everyone()
+    stream, downstream = _pairs(stream, "stream"), _pairs(downstream, "downstream")
+    sequence = _Sequence(model, stream, downstream, AtlasTrainingArguments.of(args), Path(output_dir), limit)
+    with ExitStack() as running:
+        results, repo_id = sequence.begin(dict(description or {}), running)
+        for position, (spec, _) in enumerate(sequence.tasks):
+            if spec.name not in model.specs:
+                with saying_what_is_safe(sequence.folder, f"Task '{spec.name}'", model.tasks):
+                    sequence.learn(position, results)
+                    if sequence.args.process_index == 0:
+                        publish(sequence.folder, spec.name, repo_id, sequence.args)
+        PartialState().wait_for_everyone()
     return results.to_dict()
 
 
@@ -90,16 +105,21 @@ class _Sequence:
     def tasks(self) -> Stream:
         return [*self.stream, *self.downstream]
 
-    def begin(self, description: dict[str, Any]) -> tuple[Results, str | None]:
-        """Check everything, and go on with what the folder holds: its results, and the repository to push to."""
+    def begin(self, description: dict[str, Any], running: ExitStack) -> tuple[Results, str | None]:
+        """Check everything, and go on with what the folder holds: its results, and the repository to push to.
+
+        Until `running` ends, no other run learns into the folder.
+        """
         model, args, folder, main = self.model, self.args, self.folder, self.args.process_index == 0
+        for spec, _ in self.tasks:
+            model.base_model.check_name(spec.name)
         _check_stream(self.tasks, quiet=args.disable_tqdm or not main)
         check_free(folder, [spec.name for spec, _ in self.tasks])
         check_tasks_of_model(model, folder)
         repo_id = repository(model, args)
         settings, further = sequence_settings(model, args, self.limit)
         if main:
-            prepare(folder)
+            running.enter_context(prepared(folder))
         results = resume(model, folder, self.tasks, Results([], [], settings, further, description, environment()))
         if main and model.tasks:
             with saying_what_is_safe(folder, "The results so far", model.tasks):
@@ -135,6 +155,45 @@ def finished_or_forgotten(model: AtlasModel, task: str) -> Iterator[None]:
             model.set_task(None)
             model.delete_task(task)
         raise
+
+
+def _check_arguments(model: Any, reuse: Any, max_experience: Any, description: Any) -> None:
+    """Raise for what would be found out when the first task is learned, or never."""
+    if not isinstance(model, AtlasModel):
+        raise TypeError(f"model is a {type(model).__name__}; give an AtlasModel (AtlasModel.from_pretrained).")
+    if not isinstance(reuse, bool):
+        raise TypeError(f"reuse is {reuse!r}; give True or False.")
+    whole = isinstance(max_experience, int) and not isinstance(max_experience, bool)
+    if max_experience is not None and not (whole and max_experience >= 0):
+        raise ValueError(f"max_experience is {max_experience!r}; give a whole number from 0, or None for all tasks.")
+    if not isinstance(description, Mapping | None):
+        raise TypeError(f"description is a {type(description).__name__}; give a dict.")
+    try:
+        text = json_text(description or {}).encode()
+        check_structure("it", text, limit_of(Path(RESULTS)))  # what is written is read again, within limits
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"description cannot be kept in results.json: {error}. Give names with texts, finite numbers, and lists "
+            "and dicts of those."
+        ) from error
+
+
+def _pairs(given: Any, name: str) -> list[tuple[TaskSpec, Mapping[str, Dataset]]]:
+    """A stream as a list; a `TypeError` for what holds no pairs."""
+    several = isinstance(given, Iterable) and not isinstance(given, Mapping)
+    pairs = list(given) if several else [given]
+    wrong = [type(pair).__name__ for pair in pairs if not _is_pair(pair)]
+    if wrong or not several:
+        raise TypeError(
+            f"{name} holds {', '.join(wrong[:3])}; give a list of pairs of a TaskSpec and its splits: "
+            "[(spec, {'train': ..., 'validation': ..., 'test': ...}), ...]."
+        )
+    return pairs
+
+
+def _is_pair(pair: Any) -> bool:
+    pair = pair if isinstance(pair, (tuple, list)) else ()
+    return len(pair) == 2 and isinstance(pair[0], TaskSpec) and isinstance(pair[1], Mapping)
 
 
 def _check_stream(tasks: Stream, quiet: bool) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from typing import Any
 
 import torch
@@ -118,12 +119,21 @@ def stage_summary(output: TrainOutput, state: TrainerState, args: TrainingArgume
     names = ("train_runtime", "train_samples_per_second")
     summary = {name: float(output.metrics[name]) for name in names if name in output.metrics}
     summary["steps"] = output.global_step
-    if state.best_metric is not None:
+    if state.best_metric is not None and isfinite(state.best_metric):
         own, best = f"eval_{metric}", str(args.metric_for_best_model).removeprefix("eval_")
         log = [entry for entry in state.log_history if entry["step"] == state.best_global_step]
         summary |= {f"best_{metric}": float(entry[own]) for entry in log if own in entry}
         summary[f"best_{best}"] = float(state.best_metric)
     return summary
+
+
+def mean_loss(state: TrainerState) -> float:
+    """Of a training's steps, as Trainer returns it, from what was logged; NaN if nothing was."""
+    total, before = 0.0, 0.0
+    for entry in state.log_history:
+        if "loss" in entry:
+            total, before = total + entry["loss"] * (entry["step"] - before), entry["step"]
+    return total / before if before else float("nan")
 
 
 @contextmanager

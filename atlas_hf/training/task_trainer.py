@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from math import isfinite
 from typing import Any, NoReturn
 
 import numpy as np
@@ -45,6 +46,11 @@ class TaskTrainer(Trainer):
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
         **kwargs: Any,
     ) -> None:
+        if not hasattr(model, "specs"):
+            raise TypeError(
+                f"model is a {type(model).__name__}; give an AtlasModel (AtlasModel.from_pretrained). A model of "
+                "get_peft_model is trained by transformers' own Trainer."
+            )
         self.task = task or model.task
         if self.task is None or self.task not in model.specs:
             known = list(model.specs)
@@ -54,6 +60,8 @@ class TaskTrainer(Trainer):
             if kwargs.get(name) is not None:
                 refuse(name, kwargs[name], reason)
         args = AtlasTrainingArguments.of(args)
+        if eval_dataset == {}:
+            raise ValueError("eval_dataset is an empty dict; give a data set by its name in it, or leave it out.")
         sets = eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}
         self._look_at(train_dataset, sets, quiet=args.disable_tqdm or args.process_index > 0)
         train_dataset, sets = self._split(args, train_dataset, sets)
@@ -73,13 +81,6 @@ class TaskTrainer(Trainer):
         """All that is given, before anything moves."""
         given = {"train": train} | {f"validation {name}".rstrip(): rows for name, rows in sets.items()}
         given = {split: rows for split, rows in given.items() if rows is not None}
-        for split, rows in given.items():
-            if not isinstance(rows, Dataset):
-                raise ValueError(
-                    f"The split '{split}' is a {type(rows).__name__}; give a datasets.Dataset: all rows are looked at "
-                    "before training. Give one split of a DatasetDict, load it without streaming, or make one: "
-                    "Dataset.from_list, Dataset.from_generator."
-                )
         look_at(self.spec, given, quiet=quiet)
 
     def _split(self, args: AtlasTrainingArguments, train: Any, sets: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -119,6 +120,12 @@ class TaskTrainer(Trainer):
                 f"metric_for_best_model is {metric!r}; evaluation gives {known}. Pass compute_metrics for others."
             )
         sorted_sets = {"group_by_length": [data, *sets.values()], "batch_rebalance": [data]}
+        batch = args.train_batch_size * args.world_size
+        if args.dataloader_drop_last and len(data) < batch:
+            raise ValueError(
+                f"dataloader_drop_last=True drops the last batch that is not full: of {len(data)} rows in batches of "
+                f"{batch} none is left. Leave it out, or lower per_device_train_batch_size."
+            )
         by_length = sorted_sets.get(args.train_sampling_strategy, [])
         if any(one is not None and args.length_column_name not in one.column_names for one in by_length):
             raise ValueError(
@@ -134,7 +141,23 @@ class TaskTrainer(Trainer):
         """The task's own metric, and those of the user."""
         predictions, labels = _whole(prediction.predictions), _whole(prediction.label_ids)
         own = {self.spec.metric: METRIC_FUNCTIONS[self.spec.metric](predictions, labels)}
-        return own | (self.further_metrics(prediction) if self.further_metrics else {})
+        further = self.further_metrics(prediction) if self.further_metrics else {}
+        if not isinstance(further, dict):
+            raise TypeError(f"compute_metrics gave {further!r}; give a dict of numbers by their names, {{}} for none.")
+        return own | further
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Trainer's; which metrics the user's `compute_metrics` gives is not known before it was called."""
+        name, decides = str(self.args.metric_for_best_model), self.args.load_best_model_at_end
+        value = metrics.get(name)
+        if value is None or (decides and not isfinite(value)):
+            given = [one.removeprefix("eval_") for one, score in metrics.items() if isfinite(score)]
+            raise ValueError(
+                f"metric_for_best_model is {name.removeprefix('eval_')!r}, which this evaluation gave "
+                f"{'not at all' if value is None else f'as {value}'}, so that no state is the best. Name one of "
+                f"{given}, or let compute_metrics give it."
+            )
+        return super()._determine_best_metric(metrics, trial)
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """Trainer's, and the model is afterwards as free as before."""
@@ -190,6 +213,14 @@ class TaskTrainer(Trainer):
     def call_model_init(self, trial: Any = None) -> NoReturn:
         """Refused."""
         refuse("call_model_init", trial, refused.METHODS["call_model_init"])
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Refused, as every push: it would send a checkpoint of what trains, which nothing loads."""
+        refuse("push_to_hub", True, refused.PUSH_OF_A_TASK)
+
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused."""
+        refuse("push_to_hub", True, refused.PUSH_OF_A_TASK)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's, of this task and under a fixed seed."""

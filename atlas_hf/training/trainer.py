@@ -1,7 +1,7 @@
 """`AtlasTrainer`: learns one task in its two stages."""
 
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from datasets import Dataset
@@ -74,7 +74,6 @@ class AtlasTrainer(DecidingTrainer):
         **kwargs: Any,
     ) -> None:
         self.relearn = relearn
-        self._again = False  # is a finished task learned once more?
         super().__init__(model, args, task, train_dataset, eval_dataset, max_experience=max_experience, **kwargs)
         self.add_callback(StageTable(self.stage_table))
         if not self.args.disable_tqdm:
@@ -107,7 +106,7 @@ class AtlasTrainer(DecidingTrainer):
         Returns steps and loss of the last stage, with the metrics of every stage.
 
         Raises:
-            FloatingPointError: the loss is NaN or infinite.
+            FloatingPointError: the loss, an answer in evaluation or a weight is NaN or infinite.
             ValueError: the checkpoint is another task's, or there is none, or no `train_dataset`, or the task may not
                 learn (`AtlasModel.check_may_learn`, `check_backbone`), or something of others is where a checkpoint
                 will be. Nothing has moved then.
@@ -155,6 +154,13 @@ class AtlasTrainer(DecidingTrainer):
                 output = self._end_again(checkpoint)
             else:
                 output = super().train(str(checkpoint.path) if checkpoint else None, **kwargs)
+            odd = [
+                key
+                for key, value in self.model.base_model.task_tensors(self.task).items()
+                if not value.isfinite().all()
+            ]
+            if odd:
+                self._went_astray(f"step {self.state.global_step}: {odd[0]} is NaN or infinite")
             self.stage_metrics[stage] = stage_summary(output, self.state, self.args, self.spec.metric)
             self._decide(stage)
         return output
@@ -196,14 +202,16 @@ class AtlasTrainer(DecidingTrainer):
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Trainer's, but a loss that is NaN or infinite ends the stage, with a word on what can be gone back to."""
         loss = super().training_step(*args, **kwargs)
-        if loss.isfinite():
-            return loss
+        if not loss.isfinite():
+            self._went_astray(f"step {self.state.global_step + 1}: the loss is {loss.item()}")
+        return loss
+
+    def _went_astray(self, what: str) -> NoReturn:
         good = last_good_checkpoint(self._folder, self.task)
         back = f"The last good checkpoint is {good}." if good else "This stage has no good checkpoint yet."
         raise FloatingPointError(
-            f"Task '{self.task}', stage '{self.stage}', step {self.state.global_step + 1}: the loss is {loss.item()}. "
-            f"{back} Look for such values in the data, or lower the learning rate (learning_rate, "
-            "query_lr_multiplier), and train the task again."
+            f"Task '{self.task}', stage '{self.stage}', {what}. {back} Look for such values in the data, or lower the "
+            "learning rate (learning_rate, query_lr_multiplier), and train the task again."
         )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:

@@ -1,10 +1,12 @@
 """What is known of each architecture, one record each, and which ones cannot be used."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from peft.tuners.tuners_utils import _maybe_include_all_linear_layers
+from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
@@ -122,3 +124,15 @@ def check_encoder(model: nn.Module) -> None:
             )
     elif decodes or getattr(config, "model_type", None) in _GENERATES:
         raise ValueError(f"{name} is a causal decoder. {_REASON} Choose an encoder such as BERT, ViT, CLIP or ViLT.")
+
+
+def name_all_linear(config: Any, model: nn.Module, sites: Iterable[str]) -> None:
+    """Put the names of all linear modules for `target_modules="all-linear"`, as PEFT does when it adds an adapter.
+
+    In a model with adapters PEFT would take a site's own parts for such modules: here it is the sites that count.
+    """
+    if str(config.target_modules).lower() != INCLUDE_LINEAR_LAYERS_SHORTHAND:
+        return
+    _maybe_include_all_linear_layers(config, model)
+    inside = tuple(f"{path}." for path in sites)
+    config.target_modules = {path for path in config.target_modules if not path.startswith(inside)} | set(sites)

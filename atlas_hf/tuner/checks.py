@@ -7,7 +7,7 @@ from typing import Any
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from atlas_hf.tuner.config import AtlasConfig
+from atlas_hf.tuner.config import AtlasConfig, reused_by
 from atlas_hf.tuner.heads import HEAD_PARTS
 
 # What a task and those that it reuses have in common.
@@ -75,6 +75,15 @@ def check_experience(name: str, configs: Mapping[str, AtlasConfig], digests: Map
                 f"Task '{name}' was learned on another version of '{task}': sha256 {now[:12]}... now, "
                 f"{then[:12]}... then. Restore the '{task}' it was learned with."
             )
+
+
+def check_deletable(name: str, configs: Mapping[str, AtlasConfig]) -> None:
+    """No other task reuses it: those would have nothing to compute with."""
+    if name in configs and (users := reused_by(name, configs)):
+        raise ValueError(
+            f"Task '{name}' cannot be deleted: {', '.join(map(repr, users))} reuse(s) it. Delete those first, or keep "
+            "it."
+        )
 
 
 def comparable(value: Any) -> Any:

@@ -118,9 +118,9 @@ class AtlasConfig(PeftConfig):
     def _check_choices(self) -> None:
         choices = {"variant": VARIANTS, "weighting": WEIGHTINGS, "stage": STAGES, "init_queries": QUERY_INITS}
         for name, possible in choices.items():
-            if getattr(self, name) not in possible:
+            if getattr(self, name) not in (*possible,):  # by equality: it may be a list
                 raise ValueError(f"{name} is {getattr(self, name)!r}; possible are {', '.join(possible)}.")
-        if self.pooling is not None and self.pooling not in POOLINGS:
+        if self.pooling is not None and self.pooling not in (*POOLINGS,):
             raise ValueError(f"pooling is {self.pooling!r}; possible are {', '.join(POOLINGS)}, or None to choose.")
 
     def _check_numbers(self) -> None:

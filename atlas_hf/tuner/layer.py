@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from atlas_hf.fusion import compute_dtype, fuse_packs
+from atlas_hf.tuner.checks import check_deletable
 from atlas_hf.tuner.config import AtlasConfig
 from atlas_hf.tuner.packing import PackCache, pack
 from atlas_hf.tuner.parameters import TaskParameters
@@ -48,7 +49,8 @@ class AtlasLayer(TaskParameters):
         super().set_adapter(adapter_names, inference_mode)
 
     def delete_adapter(self, adapter_name: str) -> None:
-        """As PEFT's."""
+        """As PEFT's; transformers' `delete_adapter` asks the sites alone."""
+        check_deletable(adapter_name, self.atlas_config)
         self.packs.clear()
         super().delete_adapter(adapter_name)
 

@@ -13,7 +13,7 @@ from peft.utils.other import set_additional_trainable_modules
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder
+from atlas_hf.tuner.backbones import TARGET_MODULES, attention_heads, backbone_of, check_encoder, name_all_linear
 from atlas_hf.tuner.checks import check_experience, check_name, check_sites, comparable
 from atlas_hf.tuner.config import BASE, AtlasConfig
 from atlas_hf.tuner.copies import keep_finished_copies
@@ -43,6 +43,7 @@ class AtlasTuner(TaskTuner):
     """
 
     target_module_mapping = TARGET_MODULES  # type: ignore[assignment]  # PEFT takes a regex, too
+    _unloaded = False
 
     def _pre_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
         """PEFT calls this once, when the tuner is made (not for later adapters)."""
@@ -67,10 +68,15 @@ class AtlasTuner(TaskTuner):
             module.eval()
         return self
 
+    def check_name(self, task: str) -> None:
+        """Raise a `ValueError` for a task's name that PEFT could not tell from a module's."""
+        check_name(task, self._base_parts.union(AtlasLayer.adapter_layer_names))
+
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Check everything that can be wrong with a new task, then add it: an error leaves the model as it was."""
         config = self.peft_config[adapter_name]
-        check_name(adapter_name, self._base_parts.union(AtlasLayer.adapter_layer_names))
+        self.check_name(adapter_name)
+        name_all_linear(config, model, self.sites)
         self._prepare_adapter_config(config, self.get_model_config(model))
         state = kwargs.get("state_dict")
         twins = self._sites_of_twin(adapter_name, config) if state is None else None
@@ -170,15 +176,25 @@ class AtlasTuner(TaskTuner):
     def unload(self) -> nn.Module:
         """The bare backbone, with nothing of ours left on it but that it is frozen. The tuner is of no use then."""
         model = super().unload()
+        self._unloaded = True
         for hook in self._hooks:
             hook.remove()
         unroute_checkpoints(self._checkpointed)
         vars(model).pop("peft_config", None)  # PEFT leaves it, and warns when the model is wrapped again
         return model
 
+    def check_loaded(self) -> None:
+        """Raise a `ValueError` after `unload`: what is asked or saved then would be the backbone's alone."""
+        if self._unloaded:
+            raise ValueError(
+                "unload() took the adapters off this model, which can neither be asked nor saved now. Load the tasks "
+                "again, or call unload() on a copy (copy.deepcopy)."
+            )
+
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
         """PEFT enters this around every forward call: tell the sites which tokens are padding."""
+        self.check_loaded()
         if not self._was_called:  # a token classifier is copied after the tuner was made; nobody tells it
             keep_finished_copies(self.model, self.peft_config)
             self._was_called = True

@@ -11,7 +11,8 @@ from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
 
 from atlas_hf.fusion import orthogonality
-from atlas_hf.tuner.config import AtlasConfig, reused_by, trained_parts
+from atlas_hf.tuner.checks import check_deletable
+from atlas_hf.tuner.config import AtlasConfig, trained_parts
 from atlas_hf.tuner.layer import AtlasLayer
 
 
@@ -74,7 +75,7 @@ class TaskTuner(BaseTuner):
         return {name: found[name] for name in self.peft_config if name in found}
 
     def members(self, task: str) -> list[str]:
-        """The tasks whose adapters a task adds up: its experience, then itself, if it has an adapter that takes part."""
+        """The tasks whose adapters a task adds up: its experience, then itself if its own adapter takes part."""
         return next(iter(self.sites_of(task).values())).members(task)
 
     def drop_adapter(self, task: str) -> None:
@@ -165,11 +166,7 @@ class TaskTuner(BaseTuner):
 
     def delete_adapter(self, adapter_name: str) -> None:
         """Delete a task that no other reuses."""
-        if adapter_name in self.peft_config and (users := reused_by(adapter_name, self.peft_config)):
-            raise ValueError(
-                f"Task '{adapter_name}' cannot be deleted: {', '.join(map(repr, users))} reuse(s) it. Delete those "
-                "first, or keep it."
-            )
+        check_deletable(adapter_name, self.peft_config)
         super().delete_adapter(adapter_name)
         if adapter_name in self.atlas_head:
             del self.atlas_head[adapter_name]

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from atlas_hf.cli import main
+from atlas_hf.data.own_data import own_task
 from shared.hub_models import learn
 from shared.tiny import text_data
 
@@ -178,3 +179,25 @@ def test_c14_help_is_quick_and_imports_no_torch():
     assert time.monotonic() - start < 3, "0.2 s on a quiet core; it was 7.4 s"
     known, modules = run.stdout.splitlines()[-1].split()
     assert known == "False" and int(modules) < 400
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["evaluate", "."], ". holds no tasks: it has no atlas.json."),
+        (["predict", ".", "--task", "one", "--text", "a"], ". holds no tasks: it has no atlas.json."),
+        (["info", "runs/nothing"], "There is no 'runs/nothing'; in 'runs' there are ['one']. Give one that is there."),
+        (["learn", "--data", "./nowhere", "--output", "x"], "There is no './nowhere'; in '.' there are ['runs']."),
+    ],
+)
+def test_a_path_that_is_not_there_is_no_question_for_the_hub(words, error, tmp_path, monkeypatch, capsys):
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert error in capsys.readouterr().err
+
+
+def test_a_folder_of_data_that_is_not_there_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"There is no folder './nowhere', and it is no data set's id"):
+        own_task("./nowhere", "one")

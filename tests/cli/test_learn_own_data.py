@@ -85,3 +85,46 @@ def test_b2_the_command_says_what_it_reads_and_takes_no_text_if_told_so(folder, 
     assert main(line) == 0
     assert "text_columns:\n- what\n" in capsys.readouterr().out
     assert "Read: 'photo', 'what'; the label: 'animal'. Left: 'animals' tells the label" in caplog.text
+
+
+def image_folder(place):
+    for label in ("cat", "dog"):
+        (place / label).mkdir(parents=True)
+        for i in range(8):
+            picture(("red", "blue")[i % 2], (20 + i, 20)).save(place / label / f"{i}.png")
+    return place
+
+
+@pytest.mark.parametrize("inside", [".", "out", "../link"])
+def test_an_output_in_the_data_is_refused_as_its_pictures_would_be_a_class_of_the_next_run(
+    inside, vilt_folder, tmp_path, capsys
+):
+    data = image_folder(tmp_path / "pets")
+    (tmp_path / "link").symlink_to(data)
+    before = sorted(tmp_path.rglob("*"))
+    line = ["learn", "--data", str(data), "--backbone", str(vilt_folder), "--output", str(data / inside)]
+    assert main(line) == 2
+    error = capsys.readouterr().err
+    assert f"lies in the data {data}" in error and "Give an --output outside of the data." in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_output_that_cannot_be_written_is_told_with_what_to_do(tmp_path, capsys):
+    data, output = image_folder(tmp_path / "pets"), tmp_path / "file"
+    output.write_text("mine")
+    (tmp_path / "loop").symlink_to("loop")
+    for place in (output, output / "below", tmp_path / "loop", tmp_path / ("y" * 300)):
+        assert main(["learn", "--data", str(data), "--backbone", "me/none", "--output", str(place)]) == 2
+        error = capsys.readouterr().err
+        assert f"{place} cannot be written (" in error and "Nothing was learned" in error
+    assert output.read_text() == "mine"
+
+
+def test_data_whose_name_can_be_no_task_are_told_to_be_named(tmp_path, capsys, monkeypatch):
+    data = image_folder(tmp_path / "Haustiere ü")
+    line = ["learn", "--data", str(data), "--spec-only", "--output", str(tmp_path / "out")]
+    assert main(line) == 2
+    assert "The data are called 'Haustiere ü': give --task NAME." in capsys.readouterr().err
+    monkeypatch.chdir(image_folder(tmp_path / "pets"))
+    assert main(["learn", "--data", ".", "--spec-only", "--output", str(tmp_path / "out")]) == 0
+    assert "name: pets" in capsys.readouterr().out

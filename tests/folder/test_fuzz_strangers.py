@@ -21,7 +21,7 @@ from atlas_hf.folder import (
     copy_tasks,
     creating,
     paths_of_a_run,
-    prepare,
+    prepared,
 )
 from atlas_hf.folder import kind as kind_of
 from atlas_hf.hub import HubError
@@ -56,6 +56,11 @@ in_used, in_fresh = strangers(OURS + OTHERS), strangers(OURS + OTHERS + IN_HOME)
 @pytest.fixture(scope="module")
 def model(bert_folder):
     return learned(bert_folder, ["one", "two"])
+
+
+def prepare(folder):
+    with prepared(folder):
+        pass
 
 
 @pytest.fixture(scope="module")

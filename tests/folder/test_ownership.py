@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,8 @@ from atlas_hf.folder import (
     Owned,
     paths_of_a_run,
 )
-from atlas_hf.hub.folder import commit_files, finished_tasks
-from atlas_hf.report.card import write_card
+from atlas_hf.hub.folder import commit_files, finished_tasks, snapshot
+from atlas_hf.report.card import write_card, write_task_card
 from atlas_hf.training.checkpoints import begin_checkpoint, remove_checkpoints, remove_older_checkpoints
 from shared.tiny import learned, picture, quick, splits, text_spec
 
@@ -209,3 +210,56 @@ def test_a_checkpoint_of_a_run_that_was_killed_while_it_marked_is_replaced(tmp_p
         (scratch / MARK).write_text("{")
     begin_checkpoint(tmp_path, checkpoint)
     assert not checkpoint.exists()
+
+
+def of_an_older_version(folder):
+    """What a version wrote that kept no list."""
+    shutil.rmtree(folder / HOME)
+    return folder / "README.md"
+
+
+@pytest.mark.parametrize("name", ["README.md", "one/README.md"])
+def test_in_a_folder_of_an_older_version_a_readme_of_the_user_is_in_the_way(name, bert_folder, tmp_path):
+    """It is no card of ours, whatever lies beside it."""
+    learned(bert_folder, ["one"]).save_pretrained(tmp_path)
+    of_an_older_version(tmp_path)
+    (tmp_path / name).write_text("my notes on atlas_hf\n")
+    with pytest.raises(ValueError, match=f"In the way: .*{name} .a file.. atlas_hf did not write that"):
+        write_task_card(tmp_path, "one") if "/" in name else write_card(tmp_path)
+    assert (tmp_path / name).read_text() == "my notes on atlas_hf\n"
+    assert "README.md" not in str(Owned(tmp_path).list.names())
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["no earlier state", "with .history"])
+def test_in_a_folder_of_an_older_version_an_edited_card_stays(kept, bert_folder, tmp_path):
+    learned(bert_folder, ["one"]).save_pretrained(tmp_path)
+    write_card(tmp_path, "me/one")
+    if kept:
+        snapshot(tmp_path, "one")
+    card = of_an_older_version(tmp_path)
+    before = card.read_text()
+    card.write_text(f"{before}\nMy own words.\n")
+    with pytest.raises(EditedError, match="or a version of atlas_hf wrote it that took no note of that"):
+        write_card(tmp_path)
+    assert "My own words." in card.read_text()
+    of_an_older_version(tmp_path).write_text(before)
+    write_card(tmp_path, "me/one")  # as it would be written anew: not edited, and known from now on
+    write_card(tmp_path, "me/other")
+    assert "me/other" in card.read_text()
+
+
+def test_in_a_folder_of_an_older_version_pictures_without_results_are_not_ours(bert_folder, tmp_path):
+    learned(bert_folder, ["one"]).save_pretrained(tmp_path)
+    of_an_older_version(tmp_path)
+    for name in ("reuse.png", "accuracy_matrix.png", "results.json"):
+        put(tmp_path / name, "file")
+    assert {"atlas.json", "one/"} <= set(Owned(tmp_path).list.names())
+    assert not [name for name in Owned(tmp_path).list.names() if name.endswith(".png") or name == "results.json"]
+
+
+def test_a_list_that_names_no_path_in_the_folder_claims_nothing(tmp_path):
+    (tmp_path / HOME).mkdir()
+    names = ["../x", "/x", ".", "./", "", "/", "a/../../x", "a\0b", "\ud800", "ours"]
+    values = {"written_by": "atlas_hf", "files": {name: [] for name in names}}
+    (tmp_path / HOME / "files.json").write_text(json.dumps(values))
+    assert list(Owned(tmp_path).list.names()) == ["ours"]

@@ -49,6 +49,11 @@ FAULTS = {
 }
 
 
+def results_after(position: int) -> dict:
+    """What `results.json` holds, by its keys alone."""
+    return {"tasks": [], "matrix": [], "settings": {}, "rows": position}
+
+
 def learn(folder: Path, name: str, seed: int = 0, keep: bool = True, floats: int = 4000) -> Path:
     """Adds a finished task to a folder in the layout of section 4, as the sequence does; weights of 16 KB and more."""
     folder.mkdir(exist_ok=True)
@@ -66,8 +71,8 @@ def learn(folder: Path, name: str, seed: int = 0, keep: bool = True, floats: int
     reused = {"experience": list(atlas["tasks"])[-1:], "adapter_sha256": "0" * 64}
     atlas["tasks"][name] = {"position": position, "stage": "complete", "files": files, **reused}
     atlas_path.write_text(json.dumps(atlas))
-    (folder / "results.json").write_text(json.dumps({"rows": position}))
-    (folder / "README.md").write_text(f"---\ntags: [atlas]\n---\n# After {position} tasks\n")
+    (folder / "results.json").write_text(json.dumps(results_after(position)))
+    (folder / "README.md").write_text(f"---\ntags:\n- atlas\n- atlas_hf\n---\n# After {position} tasks\n")
     (folder / "accuracy_matrix.png").write_bytes(b"\x89PNG" + bytes([position]) * 500)
     if keep:
         snapshot(folder, name)

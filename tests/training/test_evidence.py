@@ -115,7 +115,7 @@ def test_left_out_errors_are_those_of_fits_without_the_example(rows):
         error = torch.zeros(12).double()
         for i in range(12):
             kept = torch.arange(12) != i
-            seen = torch.cat([x[kept].flatten(0, 1) , torch.ones(11 * rows, 1).double()], 1)
+            seen = torch.cat([x[kept].flatten(0, 1), torch.ones(11 * rows, 1).double()], 1)
             ridge = torch.diag(torch.tensor([1.0] * 5 + [0.0]).double()) * penalty * everything
             # the intercept's centre is that of all examples, so it is fitted on centred columns
             seen[:, :5] -= x.mean((0, 1))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
+from atlas_hf.training import sequence
 from shared.tiny import quick, splits, text_spec
 
 STREAM = [(text_spec(f"has-{letter}"), splits(letter, train=32, test=16)) for letter in "ab"]
@@ -104,3 +105,30 @@ def test_c2_a_trainer_may_be_made_twice(bert, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in bert.state_dict().items())
     trainer.train()
     assert bert.peft_config["has-a"].stage == "complete"
+
+
+def test_a_second_run_into_the_same_folder_is_refused_while_the_first_learns(bert_folder, tmp_path, monkeypatch):
+    """The index that the one writes last would lack what the other has finished."""
+    first, other = (AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4)) for _ in range(2))
+    learn, refused = sequence.learn_task, []
+
+    def with_another_run(*given):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(ValueError, match="Another run learns into .* at this moment. Nothing was changed. Wait"):
+            learn_sequence(other, STREAM[1:], quick(**ARGS), tmp_path)
+        refused.append(sorted(tmp_path.rglob("*")) == before)
+        return learn(*given)
+
+    monkeypatch.setattr(sequence, "learn_task", with_another_run)
+    learn_sequence(first, STREAM[:1], quick(**ARGS), tmp_path)
+    monkeypatch.undo()
+    assert refused == [True]
+    assert len(learn_sequence(other, STREAM, quick(**ARGS), tmp_path)["matrix"]) == 2
+
+
+def test_a_name_that_peft_cannot_tell_from_a_module_is_refused_before_the_first_task(bert_folder, tmp_path):
+    model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
+    stream = [STREAM[0], (text_spec("model"), STREAM[1][1])]
+    with pytest.raises(ValueError, match="Task name 'model' is not allowed: it is a digit, holds a dot"):
+        learn_sequence(model, stream, quick(**ARGS), tmp_path / "new")
+    assert not model.tasks and not (tmp_path / "new").exists()

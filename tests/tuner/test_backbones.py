@@ -32,8 +32,8 @@ def load(kind, folder, **options):
 
 def learn(model, kind, output_dir):
     """Two tasks, the second reusing the first; one step per stage."""
-    args = AtlasTrainingArguments(output_dir, recipe="paper", max_steps=1, per_device_train_batch_size=4, report_to="none",
-                                  use_cpu=True, disable_tqdm=True)  # fmt: skip
+    args = AtlasTrainingArguments(output_dir, recipe="paper", max_steps=1, per_device_train_batch_size=4,
+                                  report_to="none", use_cpu=True, disable_tqdm=True)  # fmt: skip
     data = examples()
     for seed, name in enumerate(("one", "two")):
         model.add_task(task_spec(name, kind))
