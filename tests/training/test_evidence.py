@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
 from atlas_hf.training.evidence import clearly_better, hold_out
 from atlas_hf.training.probe import left_out_errors
+from atlas_hf.training.sources import begin_where_it_helps
 from shared.comparing import file_digests, tensor_digests
 from shared.tiny import CHOICE, quick, randomize, splits, text_data, text_spec
 
@@ -60,10 +61,10 @@ def score_of(trainer, letter="a"):
 
 def test_a_twin_of_a_learned_task_begins_at_its_model_and_needs_few_examples(model):
     before = tensor_digests(model)
-    trainer = train(model, text_data("a", 24, seed=1))
+    trainer = train(model, text_data("a", 24, seed=1), max_experience=1)
     assert before.items() <= tensor_digests(model).items()
     assert trainer.opened == ["sees-a"] == model.members("new")
-    assert trainer.sources["sees-a"] < 0.5 < trainer.sources["__base__"]
+    assert trainer.sources["sees-a"] < 0.9 * trainer.sources["__base__"]
     for site in model.base_model.sites.values():
         assert torch.equal(site.query_over("new", "sees-a"), site.query_over("sees-a", "sees-a"))
     assert score_of(trainer) > 0.95
@@ -92,9 +93,10 @@ def test_what_a_source_reuses_comes_with_it_and_a_limit_keeps_it_out(model):
 
 def test_features_that_are_not_finite_leave_their_candidate_out(model, caplog):
     model.base_model.sites_of("noise").popitem()[1].atlas_up["noise"].bias.data.fill_(torch.nan)
+    model.add_task(text_spec("new"))
     with caplog.at_level(logging.WARNING):
-        trainer = train(model, text_data("a", 24, seed=1))
-    assert trainer.opened == ["sees-a"]
+        chosen, errors = begin_where_it_helps(model, "new", text_data("a", 24, seed=1))
+    assert chosen == ["sees-a"] and errors["noise"] == float("inf")
     assert "does not begin at ['noise']: its features are not finite" in caplog.text
 
 
@@ -149,8 +151,8 @@ def test_a_task_alone_without_expansion_is_a_head_on_the_bare_backbone(model, tm
     assert model.members("new") == []
     model.save_pretrained(tmp_path)
     again = AtlasModel.from_pretrained(tmp_path)
-    assert again.predict("new", texts=["a b"]) == model.predict("new", texts=["a b"])
-    assert again.predict("new", texts=["a b"]) == model.predict("new", texts=["a b"])
+    found, expected = ([a["score"] for a in one.predict("new", texts=["a b"])[0]] for one in (again, model))
+    assert found == pytest.approx(expected)
 
 
 def test_a_stage_that_changes_nothing_is_undone_and_its_adapter_goes(model):
@@ -170,11 +172,11 @@ def test_an_adapter_that_helps_is_kept(model):
 
 
 def test_expand_decides_beforehand(model):
-    always = train(model, text_data("a", 24, seed=1), "always", by_evidence(expand=True))
+    always = train(model, text_data("a", 24, seed=1), "always", by_evidence(expand=True), max_experience=1)
     assert list(always.stage_metrics) == ["experience", "expansion"] and len(always.train_dataset) == 24
     assert model.members("always") == ["sees-a", "always"]
     model.delete_task("always")
-    never = train(model, text_data("a", 100, seed=1), "never", by_evidence(expand=False))
+    never = train(model, text_data("a", 100, seed=1), "never", by_evidence(expand=False), max_experience=1)
     assert list(never.stage_metrics) == ["experience"] and len(never.train_dataset) == 100
     assert model.members("never") == ["sees-a"]
 
@@ -234,7 +236,7 @@ def test_a_sequence_is_the_same_twice_and_says_what_helped(bert_folder, tmp_path
     found = []
     for folder in (tmp_path / "one", tmp_path / "two"):
         model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
-        args = quick(recipe="evidence", learning_rate=1e-2, num_train_epochs=3)
+        args = quick(recipe="evidence", expand="always", learning_rate=1e-2, num_train_epochs=3)
         found.append((learn_sequence(model, stream, args, folder), tensor_digests(model)))
     assert found[0][1] == found[1][1]
     assert [task["sources"] for task in found[0][0]["tasks"]] == [task["sources"] for task in found[1][0]["tasks"]]
