@@ -94,8 +94,9 @@ def word_defines() -> list[Row]:
 
 
 def _task(rows: Callable[[], Sequence[Row]], name: str, description: str, **columns: Any) -> RealTask:
-    columns = {"text_columns": ("text",), "label_names": ratings.LABELS, "random_baseline": 0.5} | columns
-    return RealTask(TaskSpec(name, "single_label_classification", description=description, **columns), rows)
+    given: dict[str, Any] = {"text_columns": ("text",), "label_names": ratings.LABELS, "random_baseline": 0.5}
+    given |= {"description": description} | columns
+    return RealTask(TaskSpec(name, "single_label_classification", **given), rows)
 
 
 _RATED = partial(_task, dataset_id=f"{ratings.PACKAGE.name} {ratings.PACKAGE.version}")
@@ -126,4 +127,4 @@ _TASKS = (
         lambda: shuffled(TASKS["movies-twin"].rows), "movies-shuffled", "movies-twin with labels that say nothing.",
     ),
 )  # fmt: skip
-TASKS = {task.spec.name: task for task in _TASKS}
+TASKS: dict[str, RealTask] = {task.spec.name: task for task in _TASKS}
