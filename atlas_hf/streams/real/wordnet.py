@@ -4,6 +4,7 @@ WordNet's own license lets everybody use, copy and change it. Format of the file
 """
 
 import hashlib
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -11,9 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from transformers.utils import logging
 
-logger = logging.get_logger("atlas_hf.streams.real")
+logger = logging.getLogger(__name__)
 
 # Where its programs and systems keep it: the first two are variables that its own programs read.
 VARIABLES = {"WNSEARCHDIR": "", "WNHOME": "dict"}
