@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-
 logger = logging.getLogger(__name__)
 
 # Where its programs and systems keep it: the first two are variables that its own programs read.
