@@ -33,6 +33,7 @@ SEEDS_HELP = f"{SEEDS} of the methods with low-shot sizes, {OTHER_SEEDS} of the 
 
 parser = command_parser("benchmark", HELP)
 parser.add_argument("--stream", default="digits", help=f"one of: {', '.join(STREAMS)}")
+parser.add_argument("--backbone", help="folder or Hub id; by default the stream's own")
 parser.add_argument("--order", nargs="+", help="orders of the stream; by default all")
 parser.add_argument("--methods", nargs="+", help=f"by default all: {', '.join(METHODS)}")
 parser.add_argument("--seeds", type=int, metavar="N", help=f"seeds 0 to N - 1; by default {SEEDS_HELP}")
@@ -96,6 +97,7 @@ def make_plan(options: Namespace) -> Plan:
         training=stream.BENCHMARK_TRAINING | steps,
         low_shot_training=stream.LOW_SHOT_TRAINING | steps,
         width=stream.WIDTH,
-        backbone=stream.BACKBONE_ID,
+        backbone=options.backbone or stream.BACKBONE_ID,
+        pooling=stream.POOLING,
         low_shot_methods=LOW_SHOT_METHODS if options.low_shot_methods is None else options.low_shot_methods,
     )

@@ -31,7 +31,11 @@ COMMANDS = {
 }
 GOES_ON = ("learn", "push", "benchmark", "push-space")  # where they stopped, when they are run again
 # The orders of each of `atlas_hf.streams.STREAMS`, which takes long to import.
-STREAMS = {"digits": ("multi-first", "mono-first"), "climb": ("multi-first", "mono-first")}
+STREAMS = {
+    "digits": ("multi-first", "mono-first"),
+    "climb": ("multi-first", "mono-first"),
+    "real": ("large-first", "small-first"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:

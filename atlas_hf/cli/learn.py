@@ -14,7 +14,7 @@ def parse(argv: list[str]) -> Namespace:
     options = parser.parse_args(take_file(parser, argv))
     check_names("stream", [options.stream], STREAMS)
     orders = STREAMS[options.stream]
-    if not (options.data or options.spec) and options.order not in orders:
+    if not (options.data or options.spec) and options.order not in (None, *orders):
         raise ValueError(f"Order {options.order!r} does not exist; possible are {', '.join(orders)}.")
     options.argv = argv
     return options
@@ -52,7 +52,9 @@ def run(options: Namespace) -> None:
             return
         if not options.backbone:
             raise ValueError("--data needs --backbone: a folder or Hub id, for example dandelin/vilt-b32-mlm.")
-    config = AtlasConfig(**({} if is_own else {"r": stream.WIDTH}) | adapter_settings(adapter))
+    config = AtlasConfig(
+        **({} if is_own else {"r": stream.WIDTH, "pooling": stream.POOLING}) | adapter_settings(adapter)
+    )
     model = AtlasModel.from_pretrained(options.backbone or stream.BACKBONE_ID, config=config)
     learn_sequence(
         model, upstream, args, options.output, downstream, reuse=not options.independent, description=description,

@@ -35,7 +35,7 @@ class LearnArguments:
 
     output: str = field(metadata={"help": "Folder for the tasks, results.json and the plots."})
     stream: str = _option(f"One of: {', '.join(STREAMS)}.", "digits")
-    order: str = _option("multi-first or mono-first.", "multi-first")
+    order: str | None = _option("Of its upstream tasks; by default the stream's first.")
     tasks: list[str] | None = _option("Only these upstream tasks.")
     downstream: bool = _option("Learn the downstream tasks too, each on its own.", False)
     downstream_tasks: list[str] | None = _option("Only these of them, or others.")

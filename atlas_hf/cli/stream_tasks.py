@@ -26,7 +26,8 @@ def load_stream(stream: streams.Stream, options: Any) -> tuple[Loaded, Loaded, d
     sizes = sizes | {"train_size": options.train_size or sizes["train_size"] or options.low_shot}
     elsewhere = _read_sources(options.sources, options.stream)
     settings = {"seed": options.stream_seed, **sizes, **_stream_options(elsewhere)}
-    upstream = stream.load(options.order, tasks=options.tasks, **settings)
+    order = options.order or next(iter(stream.ORDERS))
+    upstream = stream.load(order, tasks=options.tasks, **settings)
     wanted = options.downstream or options.downstream_tasks
     downstream = stream.load_downstream(tasks=options.downstream_tasks, **settings) if wanted else []
     if options.low_shot:
@@ -34,7 +35,7 @@ def load_stream(stream: streams.Stream, options: Any) -> tuple[Loaded, Loaded, d
             [(spec, streams.low_shot(data, options.low_shot, options.stream_seed)) for spec, data in tasks]
             for tasks in (upstream, downstream)
         )
-    description = {"stream": options.stream, "order": options.order, "stream_seed": options.stream_seed} | sizes
+    description = {"stream": options.stream, "order": order, "stream_seed": options.stream_seed} | sizes
     public = {task: place for task, place in elsewhere.items() if not Path(place).is_dir()}
     return upstream, downstream, description | {"low_shot": options.low_shot} | _stream_options(public)
 

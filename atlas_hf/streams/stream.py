@@ -23,6 +23,7 @@ class Stream(Protocol):
         BACKBONE_ID: the backbone that it is learned with.
         THREADS: of a CPU.
         WIDTH: of the adapters.
+        POOLING: what heads read of that backbone, a `pooling` of `AtlasConfig`; None for its default.
         SIZES, TRAINING: how the command line learns it.
         SMOKE_SIZES, SMOKE_TRAINING: the same within seconds, to see that it runs.
         BENCHMARK_SIZES, BENCHMARK_TRAINING: how the benchmark learns it.
@@ -34,6 +35,7 @@ class Stream(Protocol):
     BACKBONE_ID: str
     THREADS: int
     WIDTH: int
+    POOLING: str | None
     SIZES: Sizes
     TRAINING: Settings
     SMOKE_SIZES: Sizes

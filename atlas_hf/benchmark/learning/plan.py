@@ -24,6 +24,7 @@ class Plan:
     low_shot_training: Mapping[str, Any]  # the same for low-shot sizes
     width: int  # of the adapters
     backbone: str  # folder or id
+    pooling: str | None = None  # of what heads read of it, as in `AtlasConfig`
     low_shot_methods: Sequence[str] | None = None  # that learn from few examples, too; None: all of them
     other_seeds: Sequence[int] | None = None  # of the methods without low-shot sizes; None: no others
 
@@ -40,7 +41,8 @@ class Plan:
     def settings(self) -> dict[str, Any]:
         """What every cell says it was measured under."""
         names = ("sizes", "training", "low_shot_training", "low_shot", "low_shot_methods", "width", "backbone")
-        return json.loads(json.dumps({name: getattr(self, name) for name in names}))  # lists, as in the file
+        given = {"pooling": self.pooling} if self.pooling else {}  # cells of older versions do not name it
+        return json.loads(json.dumps({name: getattr(self, name) for name in names} | given))  # lists, as in the file
 
     def low_shot_sizes(self, method: str) -> Sequence[str]:
         """The sizes at which a method learns new tasks."""

@@ -25,7 +25,7 @@ from atlas_hf.training import AtlasTrainingArguments, environment, mean_coeffici
 def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Sequence[LoadedTask]) -> Cell:
     """Measure one cell. `upstream` in the order of learning; both as `Plan.load` gives them."""
     start = time.perf_counter()
-    before = representation.bare_features(plan.backbone, upstream)
+    before = representation.bare_features(plan.backbone, upstream, plan.pooling)
     group = Group(plan, key)
     matrix = group.learn(upstream)
     parameters, cost = group.method.parameters(), group.cost()
@@ -51,7 +51,7 @@ class Group:
         # No validation set is used and nothing is written: methods see to that.
         make = partial(AtlasTrainingArguments, output_dir="unused", seed=key.seed, report_to="none")
         self.full, self.few = make(**plan.training), make(**plan.low_shot_training)
-        self.method = plan.methods[key.method](Setting(plan.backbone, plan.width, key.seed))
+        self.method = plan.methods[key.method](Setting(plan.backbone, plan.width, key.seed, plan.pooling))
         self.low_shot: dict[str, dict[str, float]] = {}
         self.costs: list[Cost] = []
         self.eval_seconds = 0.0

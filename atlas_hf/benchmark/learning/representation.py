@@ -81,9 +81,9 @@ def features(pooled: Callable[[str, Dataset], np.ndarray], tasks: Sequence[Loade
     return {name: pooled(name, test.select(range(min(EXAMPLES, len(test))))) for name, test in tests.items()}
 
 
-def bare_features(backbone: str, tasks: Sequence[LoadedTask]) -> Features:
+def bare_features(backbone: str, tasks: Sequence[LoadedTask], pooling: str | None = None) -> Features:
     """The same of the bare backbone."""
-    model = PlainModel(backbone)
+    model = PlainModel(backbone, pooling)
     for spec, _ in tasks:
         model.add_task(spec)
     return features(partial(pooled_features, model, batch_size=64), tasks)

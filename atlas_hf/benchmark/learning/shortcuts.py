@@ -50,7 +50,8 @@ def measure(stream: streams.Stream, output: Path, seeds: Sequence[int], smoke: b
             record[name] = []
             for seed in seeds:
                 folder = output / spec.name / name / str(seed)
-                model = AtlasModel.from_pretrained(stream.BACKBONE_ID, config=AtlasConfig(r=stream.WIDTH))
+                config = AtlasConfig(r=stream.WIDTH, pooling=stream.POOLING)
+                model = AtlasModel.from_pretrained(stream.BACKBONE_ID, config=config)
                 args = AtlasTrainingArguments(str(folder), seed=seed, report_to="none", disable_tqdm=True, **training)
                 record[name].append(learn_sequence(model, [(changed, data)], args, folder)["matrix"][0][0])
         records.append(record)

@@ -30,8 +30,8 @@ class Bottleneck(nn.Module):
 class AdapterModel(PlainModel):
     """A `PlainModel` with a bottleneck per task at each site."""
 
-    def __init__(self, backbone: str, width: int) -> None:
-        super().__init__(backbone)
+    def __init__(self, backbone: str, width: int, pooling: str | None = None) -> None:
+        super().__init__(backbone, pooling)
         self.width = width
         self.adapters = nn.ModuleDict()
 
@@ -64,7 +64,7 @@ class Adapter(PlainMethod):
 
     def build(self) -> AdapterModel:
         """With bottlenecks of the setting's width."""
-        return AdapterModel(self.setting.backbone, self.setting.width)
+        return AdapterModel(self.setting.backbone, self.setting.width, self.setting.pooling)
 
     def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
         """The task's bottlenecks and head."""

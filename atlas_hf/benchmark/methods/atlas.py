@@ -20,7 +20,7 @@ class Atlas(Method):
 
     def build(self) -> AtlasModel:
         """An `AtlasModel` of the variant."""
-        config = AtlasConfig(r=self.setting.width, variant=self.variant)
+        config = AtlasConfig(r=self.setting.width, variant=self.variant, pooling=self.setting.pooling)
         return AtlasModel.from_pretrained(self.setting.backbone, config=config)
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:

@@ -30,6 +30,7 @@ class Setting:
     backbone: str  # folder or id of the pretrained one
     width: int  # of the adapters; LoRA's rank is the one with as many parameters
     seed: int = 0  # of whatever a method draws before it learns
+    pooling: str | None = None  # what heads read, of `AtlasConfig`
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class PlainMethod(Method):
 
     def build(self) -> PlainModel:
         """The pretrained backbone, without heads."""
-        return PlainModel(self.setting.backbone)
+        return PlainModel(self.setting.backbone, self.setting.pooling)
 
     def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
         """What the task trains. By default the backbone and the task's head."""

@@ -16,8 +16,8 @@ from atlas_hf.tasks import TaskSpec
 class LoraModel(PlainModel):
     """A `PlainModel` whose backbone holds a LoRA adapter per task, at ATLAS's sites."""
 
-    def __init__(self, backbone: str, width: int) -> None:
-        super().__init__(backbone)
+    def __init__(self, backbone: str, width: int, pooling: str | None = None) -> None:
+        super().__init__(backbone, pooling)
         linear = sites(self.backbone)
         self.rank = equal_rank(linear.values(), width)
         self.paths = list(linear)
@@ -53,7 +53,7 @@ class Lora(PlainMethod):
 
     def build(self) -> LoraModel:
         """With the rank for the setting's width."""
-        return LoraModel(self.setting.backbone, self.setting.width)
+        return LoraModel(self.setting.backbone, self.setting.width, self.setting.pooling)
 
     def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
         """The task's adapter and head."""

@@ -31,9 +31,9 @@ class PlainModel(nn.Module):
     An `AtlasModel` keeps its backbone frozen; one without tasks, `bare`, pools it, and knows padding and processor.
     """
 
-    def __init__(self, backbone: str) -> None:
+    def __init__(self, backbone: str, pooling: str | None = None) -> None:
         super().__init__()
-        self.bare = AtlasModel.from_pretrained(backbone)
+        self.bare = AtlasModel.from_pretrained(backbone, config=AtlasConfig(pooling=pooling))
         self.heads = nn.ModuleDict()
         self.specs: dict[str, TaskSpec] = {}  # the tasks so far
         self.task = ""  # the active one

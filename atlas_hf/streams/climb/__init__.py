@@ -26,6 +26,7 @@ VALIDATION_SIZE = 2000
 THREADS = torch.get_num_threads()
 SIZES: Sizes = {"train_size": None, "validation_size": VALIDATION_SIZE, "test_size": None}
 WIDTH = 48
+POOLING: str | None = None
 TRAINING: Settings = {"dataloader_num_workers": 4}
 BENCHMARK_SIZES: Sizes = {"train_size": 2048, "validation_size": 1, "test_size": 2000}
 BENCHMARK_TRAINING = TRAINING

@@ -30,6 +30,7 @@ TRAIN_SIZE, VALIDATION_SIZE, TEST_SIZE = 3000, 500, 1000
 THREADS = 1
 SIZES: Sizes = {"train_size": TRAIN_SIZE, "validation_size": VALIDATION_SIZE, "test_size": TEST_SIZE}
 WIDTH = 32
+POOLING: str | None = None
 TRAINING: Settings = {
     "num_train_epochs": 3.0,
     "experience_num_train_epochs": 1.0,
