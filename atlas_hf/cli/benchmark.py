@@ -24,8 +24,9 @@ Run again with the same folder, it measures only what is missing."""
 
 # The names of `atlas_hf.benchmark.methods.METHODS`, which takes long to import.
 METHODS = (
-    "sequential_ft", "freeze_encoder", "freeze_bottom", "adapter", "adapter_two_stage", "fusion", "lora", "ewc", "lwf",
-    "experience_replay", "joint", "atlas", "atlas_reference",
+    "sequential_ft", "freeze_encoder", "head_alone", "freeze_bottom", "adapter", "adapter_two_stage",
+    "adapter_head_first", "fusion", "lora", "lora_head_first", "ewc", "lwf", "experience_replay", "joint", "atlas",
+    "atlas_paper", "atlas_reference",
 )  # fmt: skip
 LOW_SHOT_METHODS = ("adapter", "adapter_two_stage", "atlas")  # what the claims compare
 SEEDS, OTHER_SEEDS = 5, 1

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from math import ceil
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -23,13 +24,14 @@ COMPARED, FOLDS = 256, 4  # examples, at most, that heads are compared by
 
 
 def learn_head(
-    model: AtlasModel, task: str, dataset: Dataset, args: AtlasTrainingArguments, sources: Sequence[str] = ()
+    model: Any, task: str, dataset: Dataset, args: AtlasTrainingArguments, sources: Sequence[str] = ()
 ) -> None:
     """Learn a task's head on the features that the adapters which take part in the task give now.
 
     It begins as it is, or at the head of an earlier task, whichever predicts examples left out better.
 
     Args:
+        model: an `AtlasModel`, or one with `heads`, `collator` and `pooled` as it has them.
         dataset: the examples to learn from; at most 8,192, drawn by `args.seed`, are used.
         sources: earlier tasks, whose heads may be begun with if they know the same labels.
     """
@@ -81,7 +83,7 @@ def left_out_loss(head: Head, features: Tensor, labels: Tensor) -> float:
     return total
 
 
-def _features(model: AtlasModel, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> tuple[Tensor, Tensor]:
+def _features(model: Any, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> tuple[Tensor, Tensor]:
     """Pooled vectors (n, R, D) of a task's examples, in an order drawn by the seed, and their labels."""
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(args.seed))[:MOST].tolist()
     size, features, labels = args.per_device_eval_batch_size, [], []

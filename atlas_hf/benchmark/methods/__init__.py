@@ -3,22 +3,22 @@
 One method more is a file with a subclass of `Method`, and a name in `METHODS`. May import every room below.
 """
 
-from atlas_hf.benchmark.methods.adapter import Adapter, AdapterTwoStage
-from atlas_hf.benchmark.methods.atlas import Atlas, AtlasReference
+from atlas_hf.benchmark.methods.adapter import Adapter, AdapterHeadFirst, AdapterTwoStage
+from atlas_hf.benchmark.methods.atlas import Atlas, AtlasPaper, AtlasReference
 from atlas_hf.benchmark.methods.base import Cost, Method, Setting
 from atlas_hf.benchmark.methods.ewc import EWC
 from atlas_hf.benchmark.methods.experience_replay import ExperienceReplay
 from atlas_hf.benchmark.methods.fusion import Fusion
 from atlas_hf.benchmark.methods.joint import Joint
-from atlas_hf.benchmark.methods.lora import Lora
+from atlas_hf.benchmark.methods.lora import Lora, LoraHeadFirst
 from atlas_hf.benchmark.methods.lwf import LwF
 from atlas_hf.benchmark.methods.plain_model import LoadedTask, PlainModel, pooled_features
-from atlas_hf.benchmark.methods.sequential_ft import FreezeBottom, FreezeEncoder, SequentialFT
+from atlas_hf.benchmark.methods.sequential_ft import FreezeBottom, FreezeEncoder, HeadAlone, SequentialFT
 
 # By name, in the order of tables.
 METHODS: dict[str, type[Method]] = {method.name: method for method in (
-    SequentialFT, FreezeEncoder, FreezeBottom, Adapter, AdapterTwoStage, Fusion, Lora, EWC, LwF, ExperienceReplay,
-    Joint, Atlas, AtlasReference,
+    SequentialFT, FreezeEncoder, HeadAlone, FreezeBottom, Adapter, AdapterTwoStage, AdapterHeadFirst, Fusion, Lora,
+    LoraHeadFirst, EWC, LwF, ExperienceReplay, Joint, Atlas, AtlasPaper, AtlasReference,
 )}  # fmt: skip
 
 __all__ = ["METHODS", "Cost", "LoadedTask", "Method", "PlainModel", "Setting", "pooled_features"]

@@ -77,6 +77,18 @@ class Adapter(PlainMethod):
         super().train(tasks, args, steps)
 
 
+class AdapterHeadFirst(Adapter):
+    """With ATLAS's own beginning, but for its reuse: the head to its end, then both in the steps of the second stage."""
+
+    name = "adapter_head_first"
+    summary = "an independent adapter per task, after its head was learned to its end"
+    head_first = True
+
+    def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        """In the steps of the second stage."""
+        super().train(tasks, args, stage_steps(args, len(tasks[0][1]["train"]))[1])
+
+
 class AdapterTwoStage(Adapter):
     """ATLAS's two stages, without its reuse: the head alone, then adapter and head (Kumar et al. 2022, LP-FT)."""
 

@@ -11,11 +11,12 @@ from atlas_hf.tuner import AtlasConfig
 
 
 class Atlas(Method):
-    """Experience-based learning, then novel knowledge expansion, with the defaults of the package."""
+    """It begins at the model that helps, with its head, and keeps the stages that help: the package's defaults."""
 
     name = "atlas"
-    summary = "two-stage reuse, as in the paper's figure"
+    summary = "reuse of what helps, and expansion where it helps"
     variant: ClassVar[str] = "paper"
+    recipe: ClassVar[str] = "evidence"
     model: AtlasModel
 
     def build(self) -> AtlasModel:
@@ -26,6 +27,7 @@ class Atlas(Method):
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
         """Both stages with their own steps; the only stage of a first task with `steps`."""
         ((spec, data),) = tasks
+        args.recipe = self.recipe
         self.model.add_task(spec)
         if not self.model.peft_config[spec.name].experience:
             args.max_steps = steps
@@ -37,7 +39,15 @@ class Atlas(Method):
         return {"trained": sizes[-1], "stored": sum(sizes)}
 
 
-class AtlasReference(Atlas):
+class AtlasPaper(Atlas):
+    """Experience-based learning over all earlier tasks, then novel knowledge expansion."""
+
+    name = "atlas_paper"
+    summary = "two-stage reuse of all earlier tasks, as in the paper's figure"
+    recipe = "paper"
+
+
+class AtlasReference(AtlasPaper):
     """As in the authors' released code."""
 
     name = "atlas_reference"

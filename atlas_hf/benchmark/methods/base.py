@@ -21,6 +21,7 @@ from atlas_hf.benchmark.methods.plain_model import LoadedTask, PlainModel, poole
 from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training import AtlasTrainingArguments, StageTable, TaskTrainer, score
+from atlas_hf.training.head_start import learn_head
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ class PlainMethod(Method):
     """A method is what it trains (`trained_parameters`), and what it adds to the loss and does between tasks."""
 
     rate: float = 1.0  # the learning rate of everything but heads, as a multiple of `args.learning_rate`
+    head_first: ClassVar[bool] = False  # is the head learned to its end before, on the bare backbone, as ATLAS's is?
     all_heads: ClassVar[bool] = False  # do the heads of the other tasks train as well?
     model: PlainModel
 
@@ -189,6 +191,8 @@ class PlainMethod(Method):
         """One task, with `args.max_steps` set to `steps`."""
         ((spec, data),) = tasks
         self.model.add_task(spec)
+        if self.head_first:
+            learn_head(self.model, spec.name, data["train"], args)
         self.unfreeze(self.trained_parameters(spec.name))
         args.max_steps = steps
         train_quietly(PlainTrainer(self, args, spec.name, data["train"]))

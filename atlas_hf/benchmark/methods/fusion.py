@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from transformers import set_seed
 
-from atlas_hf.benchmark.methods.atlas import Atlas
+from atlas_hf.benchmark.methods.atlas import AtlasPaper
 from atlas_hf.benchmark.methods.base import Cost, Method, Setting, quiet, total_steps, train_quietly
 from atlas_hf.benchmark.methods.plain_model import LoadedTask
 from atlas_hf.training import AtlasTrainer, AtlasTrainingArguments
@@ -21,7 +21,7 @@ class FusionTrainer(AtlasTrainer):
         return ["experience"]
 
 
-class Fusion(Atlas):
+class Fusion(AtlasPaper):
     """Queries over the earlier tasks' adapters and a head, with ATLAS's own coefficients.
 
     As in AdapterFusion (Pfeiffer et al. 2021), each reused adapter was learned from its own task alone: beside the
@@ -57,19 +57,19 @@ class Fusion(Atlas):
         with quiet(self.args) as args:
             set_seed(args.seed)
             self.model.add_task(source, experience=())
-            args.max_steps = total_steps(args, len(data["train"]))
+            args.max_steps, args.recipe = total_steps(args, len(data["train"])), self.recipe
             train_quietly(AtlasTrainer(self.model, args, source.name, data["train"]))
         self.sources.append(source.name)
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
-        """Queries and head over the sources; the first task as `Atlas` does."""
+        """Queries and head over the sources; the first task as ATLAS does."""
         ((spec, data),) = tasks
         if not self.sources:
             self.sources.append(spec.name)
             super().train(tasks, args, steps)
             return
         self.model.add_task(spec, experience=self.sources)
-        args.experience_max_steps = steps
+        args.experience_max_steps, args.recipe = steps, self.recipe
         train_quietly(FusionTrainer(self.model, args, spec.name, data["train"]))
         self.model.set_stage(spec.name, "experience", relearn=True)  # not complete: its own adapter takes no part
         self.model.set_task(spec.name)

@@ -1,10 +1,13 @@
 """What of the backbone trains, one task after another: all of it, its upper half, or nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torch import nn
 
 from atlas_hf.benchmark.methods.base import PlainMethod
+from atlas_hf.benchmark.methods.plain_model import LoadedTask
+from atlas_hf.training import AtlasTrainingArguments
+from atlas_hf.training.head_start import learn_head
 
 
 class SequentialFT(PlainMethod):
@@ -25,6 +28,20 @@ class FreezeEncoder(PlainMethod):
     def trained_parameters(self, task: str) -> Iterator[nn.Parameter]:
         """The head's."""
         return self.model.heads[task].parameters()
+
+
+class HeadAlone(FreezeEncoder):
+    """The same head, learned to its end as ATLAS's is: what a task without reuse and expansion comes to."""
+
+    name = "head_alone"
+    summary = "the head alone, learned to its end"
+
+    def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
+        """Nothing more is learned."""
+        ((spec, data),) = tasks
+        self.model.add_task(spec)
+        self.unfreeze(self.trained_parameters(spec.name))
+        learn_head(self.model, spec.name, data["train"], args)
 
 
 class FreezeBottom(SequentialFT):
