@@ -78,7 +78,7 @@ class Adapter(PlainMethod):
 
 
 class AdapterHeadFirst(Adapter):
-    """With ATLAS's own beginning, but for its reuse: the head to its end, then both in the steps of the second stage."""
+    """ATLAS's beginning without its reuse: the head to its end, then both, in the steps of the second stage."""
 
     name = "adapter_head_first"
     summary = "an independent adapter per task, after its head was learned to its end"
