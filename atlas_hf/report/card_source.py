@@ -80,6 +80,16 @@ class CardTask:
         return {part: int(found[part]) for part in ("adapter", "key", "queries", "head") if real(found.get(part))}
 
     @property
+    def own_adapter(self) -> bool:
+        """Has it one, or does it only weigh those of others?"""
+        return self.config.get("own_adapter", True) is not False
+
+    @property
+    def sources(self) -> dict[str, float | None]:
+        """What was measured of where it could have begun, see `TaskResult`."""
+        return {name: real(error) for name, error in mapping(self.result and self.result.sources).items()}
+
+    @property
     def seconds(self) -> float | None:
         """That learning it took."""
         return real(mapping(self.result and self.result.timing).get("seconds"))

@@ -1,5 +1,6 @@
 """What a trainer decides by evidence (`recipe="evidence"`): where a task begins, and which of its stages count."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from atlas_hf.training.checkpoints import Checkpoint
 from atlas_hf.training.evidence import answers, clearly_better, hold_out
 from atlas_hf.training.head_start import learn_head
 from atlas_hf.training.sources import begin_where_it_helps
-from atlas_hf.training.stages import changing_only
+from atlas_hf.training.stages import StageTable, changing_only
+from atlas_hf.tuner import BASE, STAGES
 
 
 class DecidingTrainer(CheckpointingTrainer):
@@ -73,7 +75,15 @@ class DecidingTrainer(CheckpointingTrainer):
             self.opened, self.sources = begin_where_it_helps(
                 self.model, self.task, self._examples, self.max_experience, self.task_args.seed
             )
+            self._tell(_beginning(self.opened, self.sources))
         self._learn_head(self.train_dataset)
+
+    def _tell(self, text: str) -> None:
+        """Where the stages are told of."""
+        if self.args.process_index == 0 and any(
+            isinstance(one, StageTable) for one in self.callback_handler.callbacks
+        ):
+            print(f"{self.task}: {text}", flush=True)
 
     def _reuse_only(self, names: list[str]) -> None:
         """What the task reused when a checkpoint was written."""
@@ -112,6 +122,10 @@ class DecidingTrainer(CheckpointingTrainer):
             self._put(self._start)
         found = {"score_before": self._before.mean(), "score_after": scores.mean(), "kept": kept[0]}
         self.stage_metrics[stage] |= {name: float(value) for name, value in found.items()}
+        self._tell(
+            f"{STAGES[stage].title} {'kept' if kept[0] else 'undone'}: {found['score_after']:.3f} after it, "
+            f"{found['score_before']:.3f} before, on {len(scores)} examples that it did not learn from"
+        )
 
     def _end(self) -> None:
         """What no stage has improved is the head alone: it learns from the examples held out, too."""
@@ -137,3 +151,10 @@ class DecidingTrainer(CheckpointingTrainer):
         """How well the task answers each of the examples to decide by, (n,)."""
         size = self.task_args.per_device_eval_batch_size
         return SCORES[self.spec.metric](*answers(self.model, self.task, self._evidence, size))
+
+
+def _beginning(opened: Sequence[str], errors: Mapping[str, float]) -> str:
+    """Where a task begins and where not, as text."""
+    named = {name if name != BASE else "bare backbone": error for name, error in errors.items()}
+    listed = ", ".join(f"{name} {error:.3f}" for name, error in sorted(named.items(), key=lambda item: item[1]))
+    return f"begins at {' + '.join(opened) or 'the bare backbone'} (error of a linear probe: {listed})"
