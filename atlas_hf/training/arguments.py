@@ -46,8 +46,9 @@ class AtlasTrainingArguments(TrainingArguments):
             (`head_start`), and a stage after which it is not clearly better is undone. `"paper"`: every earlier task
             is reused, from queries as `AtlasConfig.init_queries` says and a head that is drawn; both stages count.
         expand: of the recipe `"evidence"`: does a task get an adapter of its own? `"auto"` decides by examples that
-            it has not learned from: those of `eval_dataset`, or a fifth of the training examples (at most 500), which
-            is then held out, and with fewer than 40 neither stage is gone through. `"always"` (or True) and `"never"`
+            it has not learned from: those of `eval_dataset`, or a tenth of the training examples (at most 250), which
+            is held out until then. A task that begins at the bare backbone always gets one. Of fewer than 80 examples,
+            without `eval_dataset`, only the head is learned. `"always"` (or True) and `"never"`
             (or False) decide beforehand, and nothing is held out.
         orthogonality_weight: weight of the orthogonality penalty in the loss. The released code has 0.1 at some tasks
             and 1e-7 at others. With 0.1 the penalty alone decides where the queries go: it draws them to unit length,

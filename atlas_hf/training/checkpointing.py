@@ -49,6 +49,7 @@ class CheckpointingTrainer(PublishingTrainer):
         super().__init__(*args, **kwargs)
         self.task_args = self.args
         self._candidates = list(self._config.experience)
+        self._examples: Any = self.train_dataset  # all that there are to learn from
 
     @property
     def stages(self) -> list[str]:
@@ -58,7 +59,7 @@ class CheckpointingTrainer(PublishingTrainer):
     @property
     def fingerprint(self) -> str:
         """Of all that decides what the task comes to, but for the examples, of which only the number counts."""
-        further = self._base_sha256 or self.model.base_sha256, asdict(self.spec), len(self.train_dataset)
+        further = self._base_sha256 or self.model.base_sha256, asdict(self.spec), len(self._examples)
         return fingerprint(self.task_args, replace(self._config, experience=self._candidates), *further)
 
     @property

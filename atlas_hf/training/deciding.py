@@ -13,7 +13,7 @@ from atlas_hf.metrics.single import SCORES
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.checkpointing import CheckpointingTrainer
 from atlas_hf.training.checkpoints import Checkpoint
-from atlas_hf.training.evidence import answers, clearly_better, hold_out
+from atlas_hf.training.evidence import FEW, answers, clearly_better, hold_out
 from atlas_hf.training.head_start import learn_head
 from atlas_hf.training.sources import begin_where_it_helps
 from atlas_hf.training.stages import StageTable, changing_only
@@ -29,18 +29,9 @@ class DecidingTrainer(CheckpointingTrainer):
     def __init__(self, *args: Any, max_experience: int | None = None, **kwargs: Any) -> None:
         self.max_experience = max_experience
         self._again = False  # is a finished task learned once more?
-        self._examples: Any = None  # all that there are to learn from, those held out included
+        self._held_out: Dataset | None = None  # of the training examples, while `train` runs
         self._before: NDArray | None = None  # how well the task answered before the stage, (n,)
         super().__init__(*args, **kwargs)
-
-    def _split(self, args: AtlasTrainingArguments, train: Any, sets: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Where there is nothing to decide by, some of the training examples are held out."""
-        self._examples = train
-        decides = args.recipe == "evidence" and args.expand == "auto"
-        if train is not None and decides and [*sets.values()] == [None]:
-            train, held_out = hold_out(train, args.seed)
-            return train, {"": held_out}
-        return train, sets
 
     @property
     def _by_evidence(self) -> bool:
@@ -49,8 +40,12 @@ class DecidingTrainer(CheckpointingTrainer):
     @property
     def _evidence(self) -> Dataset | None:
         """Examples that the task does not learn from."""
-        sets: Any = self.eval_dataset
+        sets: Any = self._held_out if self.eval_dataset is None else self.eval_dataset
         return next(iter(sets.values())) if isinstance(sets, dict) else sets
+
+    @property
+    def _few(self) -> bool:
+        return len(self._examples) < FEW
 
     def _stage_args(self, stage: str) -> AtlasTrainingArguments:
         """With as many steps as if no example were held out."""
@@ -59,12 +54,18 @@ class DecidingTrainer(CheckpointingTrainer):
         return args
 
     def _worth_trying(self, stages: list[str]) -> list[str]:
-        """Those that are told to count, or that can be decided on."""
+        """Those that are told to count, or that can be decided on; a task alone that has examples gets its adapter."""
         if not self._by_evidence:
             return stages
         if self.task_args.expand == "auto":
-            return stages if self._evidence is not None else []
+            return [] if self._few and self._evidence is None else stages
         return [stage for stage in stages if stage != "expansion" or self.task_args.expand == "always"]
+
+    def _decides_on(self, stage: str) -> bool:
+        """May the stage be undone?"""
+        told = stage == "expansion" and self.task_args.expand == "always"
+        can = self._by_evidence and self._evidence is not None
+        return can and not told and (self._few or bool(self.opened))
 
     def _begin(self) -> None:
         """At the model that helps, with a head learned to its end there."""
@@ -76,7 +77,13 @@ class DecidingTrainer(CheckpointingTrainer):
                 self.model, self.task, self._examples, self.max_experience, self.task_args.seed
             )
             self._tell(_beginning(self.opened, self.sources))
+        self._hold_out()
         self._learn_head(self.train_dataset)
+
+    def _hold_out(self) -> None:
+        """Some of the training examples, where there is something to decide and nothing else to decide by."""
+        if self._by_evidence and self.opened and self.task_args.expand == "auto" and self.eval_dataset is None:
+            self.train_dataset, self._held_out = hold_out(self._examples, self.task_args.seed)
 
     def _tell(self, text: str) -> None:
         """Where the stages are told of."""
@@ -86,7 +93,8 @@ class DecidingTrainer(CheckpointingTrainer):
             print(f"{self.task}: {text}", flush=True)
 
     def _reuse_only(self, names: list[str]) -> None:
-        """What the task reused when a checkpoint was written."""
+        """What the task reused when a checkpoint was written; the examples are those of then, too."""
+        self._hold_out()
         dropped = [name for name in self._config.experience if name not in names]
         if dropped:
             self.model.base_model.drop_experience(self.task, dropped)
@@ -100,8 +108,7 @@ class DecidingTrainer(CheckpointingTrainer):
     def _remember(self, stage: str, checkpoint: Checkpoint | None) -> None:
         """How the task answers before the stage, which is that of a checkpoint if there is one to go on from."""
         self._start, self._before = {}, None
-        counts_anyway = stage == "expansion" and self.task_args.expand == "always"
-        if not self._by_evidence or counts_anyway or self._evidence is None:
+        if not self._decides_on(stage):
             return
         if checkpoint is None:
             self._start = {key: tensor.detach().clone() for key, tensor in self._trained().items()}
@@ -134,8 +141,10 @@ class DecidingTrainer(CheckpointingTrainer):
         kept = [stage for stage, found in self.stage_metrics.items() if found.get("kept", 1)]
         if "expansion" not in kept:
             self.model.base_model.drop_adapter(self.task)
-        if not kept and len(self._examples) > len(self.train_dataset):
+        self.train_dataset = self._examples
+        if not kept and self._held_out is not None:
             self._learn_head(self._examples)
+        self._held_out = None
 
     def _trained(self) -> dict[str, Tensor]:
         tensors = self.model.base_model.task_tensors(self.task)

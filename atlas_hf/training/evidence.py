@@ -8,20 +8,19 @@ from numpy.typing import NDArray
 from atlas_hf.data import batches
 from atlas_hf.model import AtlasModel, evaluating
 
-HELD_OUT = 0.2  # of the training examples, where no others are given
-MOST_HELD_OUT = 500
-FEWEST = 8  # examples that say anything
+HELD_OUT, MOST_HELD_OUT = 0.1, 250  # of the training examples, where no others are given
+FEW = 80  # examples of which a tenth says nothing, and from which an adapter of its own learns less than a head
 CLEAR = 1.0  # standard errors of the mean difference that count as one
 
 
 def hold_out(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
-    """Training examples to learn from, and a fifth of them (at most 500), drawn by `seed`, to decide by.
+    """Training examples to learn from, and a tenth of them (at most 250), drawn by `seed`, to decide by.
 
-    None where the fifth would be fewer than eight, which say nothing: then all are learned from.
+    None of fewer than 80: then all are learned from.
     """
-    held = min(int(len(dataset) * HELD_OUT), MOST_HELD_OUT)
-    if held < FEWEST:
+    if len(dataset) < FEW:
         return dataset, None
+    held = min(int(len(dataset) * HELD_OUT), MOST_HELD_OUT)
     order = np.random.default_rng(seed).permutation(len(dataset))
     return dataset.select(np.sort(order[held:])), dataset.select(np.sort(order[:held]))
 

@@ -5,9 +5,11 @@ from copy import deepcopy
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
+from atlas_hf.training import sources
 from atlas_hf.training.evidence import clearly_better, hold_out
 from atlas_hf.training.probe import left_out_errors
 from atlas_hf.training.sources import begin_where_it_helps
@@ -161,13 +163,23 @@ def test_a_stage_that_changes_nothing_is_undone_and_its_adapter_goes(model):
     assert model.peft_config["new"].own_adapter is False
 
 
-def test_an_adapter_that_helps_is_kept(model):
+def test_an_adapter_that_helps_is_kept(model, monkeypatch):
+    monkeypatch.setattr(sources, "MIN_GAIN", -1)
     args = by_evidence(num_train_epochs=15, learning_rate=1e-2, adam_epsilon=1e-8)
-    model.add_task(text_spec("new"), experience=())
-    trainer = AtlasTrainer(model, args, "new", text_data("a", 256, seed=2))
+    model.add_task(text_spec("new"), experience=["noise"])
+    trainer = AtlasTrainer(model, args, "new", text_data("a", 256, seed=2), text_data("a", 400, seed=3))
     trainer.train()
     found = trainer.stage_metrics["expansion"]
     assert found["kept"] == 1 and found["score_after"] > found["score_before"]
+    assert model.members("new") == ["noise", "new"]
+    assert trainer.train_dataset is not None and len(trainer.train_dataset) == 256
+
+
+def test_a_task_alone_gets_its_adapter_from_all_its_examples(model):
+    model.add_task(text_spec("new"), experience=())
+    trainer = AtlasTrainer(model, by_evidence(), "new", text_data("a", 80))
+    trainer.train()
+    assert trainer.stage_metrics["expansion"]["steps"] == 5 and "kept" not in trainer.stage_metrics["expansion"]
     assert model.members("new") == ["new"]
 
 
@@ -193,14 +205,14 @@ def test_the_paper_reuses_every_task_and_keeps_both_stages(model):
     assert not any("kept" in found for found in trainer.stage_metrics.values())
 
 
-def test_a_fifth_is_held_out_by_the_seed():
+def test_a_tenth_is_held_out_by_the_seed():
     data = text_data("a", 100)
     seen, held = hold_out(data, 0)
-    assert (len(seen), len(held)) == (80, 20)
+    assert (len(seen), len(held)) == (90, 10)
     assert sorted([*seen["text"], *held["text"]]) == sorted(data["text"])
     assert [*hold_out(data, 0)[1]["text"]] == [*held["text"]] != [*hold_out(data, 1)[1]["text"]]
-    assert len(hold_out(text_data("a", 3000), 0)[1]) == 500
-    assert hold_out(text_data("a", 39), 0)[1] is None
+    assert len(hold_out(text_data("a", 3000), 0)[1]) == 250
+    assert hold_out(text_data("a", 79), 0)[1] is None
 
 
 def test_better_is_by_more_than_one_standard_error():
@@ -222,8 +234,6 @@ def test_other_words_are_refused(name, value):
 
 def test_other_kinds_of_tasks_are_learned_too(model):
     rows = [{"text": "which", "choices": ["a b", "c d", "e f"], "label": i % 3} for i in range(60)]
-    from datasets import Dataset
-
     trainer = train(model, Dataset.from_list(rows), spec=text_spec("new", **CHOICE))
     assert set(trainer.sources) >= {"__base__", "noise", "sees-a"}
 
