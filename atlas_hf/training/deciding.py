@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atlas_hf.metrics.single import SCORES
+from atlas_hf.model import AtlasModel
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.checkpointing import CheckpointingTrainer
 from atlas_hf.training.checkpoints import Checkpoint
@@ -33,10 +34,13 @@ class DecidingTrainer(CheckpointingTrainer):
         self._before: NDArray | None = None  # how well the task answered before the stage, (n,)
         super().__init__(*args, **kwargs)
 
-    def _split(self, args: AtlasTrainingArguments, train: Any, sets: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def _split(
+        self, model: AtlasModel, args: AtlasTrainingArguments, train: Any, sets: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
         """Where there is nothing to decide by, some of the training examples are held out."""
         self._examples = train
-        decides = args.recipe == "evidence" and args.expand == "auto"
+        self._again = model.peft_config[str(self.task)].stage == "complete"
+        decides = args.recipe == "evidence" and args.expand == "auto" and not self._again
         if train is not None and decides and [*sets.values()] == [None]:
             train, held_out = hold_out(train, args.seed)
             return train, {"": held_out}
@@ -58,8 +62,10 @@ class DecidingTrainer(CheckpointingTrainer):
         args.num_train_epochs *= len(self._examples) / len(self.train_dataset)
         return args
 
-    def _worth_trying(self, stages: list[str]) -> list[str]:
-        """Those that are told to count, or that can be decided on."""
+    def _worth_trying(self, stages: list[str], begun: bool = False) -> list[str]:
+        """Those that are told to count, or that can be decided on, and the first if it is `begun`."""
+        if begun:
+            return [*stages[:1], *self._worth_trying(stages[1:])]
         if not self._by_evidence:
             return stages
         if self.task_args.expand == "auto":
@@ -85,12 +91,6 @@ class DecidingTrainer(CheckpointingTrainer):
         ):
             print(f"{self.task}: {text}", flush=True)
 
-    def _reuse_only(self, names: list[str]) -> None:
-        """What the task reused when a checkpoint was written."""
-        dropped = [name for name in self._config.experience if name not in names]
-        if dropped:
-            self.model.base_model.drop_experience(self.task, dropped)
-
     def _learn_head(self, examples: Dataset) -> None:
         stage = "experience" if self._config.experience else "expansion"
         self.model.set_stage(self.task, stage)
@@ -103,13 +103,12 @@ class DecidingTrainer(CheckpointingTrainer):
         counts_anyway = stage == "expansion" and self.task_args.expand == "always"
         if not self._by_evidence or counts_anyway or self._evidence is None:
             return
-        if checkpoint is None:
-            self._start = {key: tensor.detach().clone() for key, tensor in self._trained().items()}
-        else:
-            self._start = checkpoint.start()
-            self._put(self._start)
+        now = {key: tensor.detach().clone() for key, tensor in self._trained().items()}
+        self._start = now if checkpoint is None else checkpoint.start()
         if self._start:
+            self._put(self._start)
             self._before = self._scores()
+            self._put(now)
 
     def _decide(self, stage: str) -> None:
         """Undo the stage unless the task answers clearly better after it."""

@@ -64,7 +64,7 @@ class TaskTrainer(Trainer):
             raise ValueError("eval_dataset is an empty dict; give a data set by its name in it, or leave it out.")
         sets = eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}
         self._look_at(train_dataset, sets, quiet=args.disable_tqdm or args.process_index > 0)
-        train_dataset, sets = self._split(args, train_dataset, sets)
+        train_dataset, sets = self._split(model, args, train_dataset, sets)
         sets = {name: without_format(rows) for name, rows in sets.items()}
         train_dataset, eval_dataset = without_format(train_dataset), sets.get("", sets)
         self.further_metrics = kwargs.pop("compute_metrics", None)
@@ -83,7 +83,9 @@ class TaskTrainer(Trainer):
         given = {split: rows for split, rows in given.items() if rows is not None}
         look_at(self.spec, given, quiet=quiet)
 
-    def _split(self, args: AtlasTrainingArguments, train: Any, sets: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def _split(
+        self, model: Any, args: AtlasTrainingArguments, train: Any, sets: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
         """What to train on, and what to evaluate: as given."""
         return train, sets
 
