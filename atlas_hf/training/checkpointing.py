@@ -91,8 +91,13 @@ class CheckpointingTrainer(PublishingTrainer):
                 "written with the same settings; train() begins anew, train('path/to/checkpoint-N') takes another."
             )
         checkpoint = Checkpoint(path)
-        stage = checkpoint.stage(self.task)
-        stages = stages_of(checkpoint.experience(self.task))
+        stage, reused = checkpoint.stage(self.task), checkpoint.experience(self.task)
+        if not set(reused) <= set(self._config.experience):
+            raise ValueError(
+                f"{path} is of a task that reuses {reused}; task '{self.task}' may reuse {self._config.experience}. "
+                "Add the task with the same experience, or begin anew: train()."
+            )
+        stages = stages_of(reused)
         left = stages[stages.index(stage) :]
         if (progress := checkpoint.progress) is not None:
             self.opened, self.sources = progress.opened, progress.sources

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atlas_hf.metrics.single import SCORES
+from atlas_hf.model import AtlasModel
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.checkpointing import CheckpointingTrainer
 from atlas_hf.training.checkpoints import Checkpoint
@@ -53,8 +54,13 @@ class DecidingTrainer(CheckpointingTrainer):
         args.num_train_epochs *= len(self._examples) / len(self.train_dataset)
         return args
 
-    def _worth_trying(self, stages: list[str]) -> list[str]:
-        """Those that are told to count, or that can be decided on; a task alone that has examples gets its adapter."""
+    def _worth_trying(self, stages: list[str], begun: bool = False) -> list[str]:
+        """Those that are told to count or can be decided on, and the first if it is `begun`.
+
+        A task that is alone gets its adapter, if it has examples enough.
+        """
+        if begun:
+            return [*stages[:1], *self._worth_trying(stages[1:])]
         if not self._by_evidence:
             return stages
         if self.task_args.expand == "auto":
@@ -92,13 +98,6 @@ class DecidingTrainer(CheckpointingTrainer):
         ):
             print(f"{self.task}: {text}", flush=True)
 
-    def _reuse_only(self, names: list[str]) -> None:
-        """What the task reused when a checkpoint was written; the examples are those of then, too."""
-        self._hold_out()
-        dropped = [name for name in self._config.experience if name not in names]
-        if dropped:
-            self.model.base_model.drop_experience(self.task, dropped)
-
     def _learn_head(self, examples: Dataset) -> None:
         stage = "experience" if self._config.experience else "expansion"
         self.model.set_stage(self.task, stage)
@@ -110,13 +109,12 @@ class DecidingTrainer(CheckpointingTrainer):
         self._start, self._before = {}, None
         if not self._decides_on(stage):
             return
-        if checkpoint is None:
-            self._start = {key: tensor.detach().clone() for key, tensor in self._trained().items()}
-        else:
-            self._start = checkpoint.start()
-            self._put(self._start)
+        now = {key: tensor.detach().clone() for key, tensor in self._trained().items()}
+        self._start = now if checkpoint is None else checkpoint.start()
         if self._start:
+            self._put(self._start)
             self._before = self._scores()
+            self._put(now)
 
     def _decide(self, stage: str) -> None:
         """Undo the stage unless the task answers clearly better after it."""

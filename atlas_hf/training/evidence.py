@@ -36,6 +36,9 @@ def answers(model: AtlasModel, task: str, dataset: Dataset, batch_size: int) -> 
 
 
 def clearly_better(scores: NDArray, before: NDArray) -> bool:
-    """Scores of the same examples (n,): is the mean higher by more than one standard error of the difference?"""
+    """Scores of the same examples (n,): is the mean higher by more than one standard error of the difference?
+
+    One example says nothing.
+    """
     gain = scores - before
-    return bool(gain.mean() > CLEAR * gain.std(ddof=1) / len(gain) ** 0.5)
+    return len(gain) > 1 and bool(gain.mean() > CLEAR * gain.std(ddof=1) / len(gain) ** 0.5)

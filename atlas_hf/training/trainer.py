@@ -117,19 +117,21 @@ class AtlasTrainer(DecidingTrainer):
             raise ValueError("Training needs a train_dataset; pass one to the trainer.")
         self.model.check_may_learn(self.task, self.relearn)
         self._base_sha256 = self.model.check_backbone(to_learn=True).sha256
-        self._again = self._config.stage == "complete"
+        self._again |= self._config.stage == "complete"
         stages, checkpoint = self.stages, None
         if resume_from_checkpoint:
             checkpoint, stages = self._go_on_from(resume_from_checkpoint)
-        self._check_room(self._worth_trying(stages), checkpoint)
+        begun = checkpoint is not None
+        self._check_room(self._worth_trying(stages, begun), checkpoint)
         self._began = time.perf_counter() - self.seconds
         if checkpoint is None:
             self._begin()
             stages = self.stages
         else:
-            self._reuse_only(checkpoint.experience(self.task))
+            self.model.base_model.keep_experience(self.task, checkpoint.experience(self.task))
+            self._hold_out()
         output = TrainOutput(0, float("nan"), {})
-        for stage in self._worth_trying(stages):
+        for stage in self._worth_trying(stages, begun):
             output = self._train_stage(stage, checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
             checkpoint = None
         self._end()
@@ -143,9 +145,9 @@ class AtlasTrainer(DecidingTrainer):
 
     def _train_stage(self, stage: str, checkpoint: Checkpoint | None, **kwargs: Any) -> TrainOutput:
         self._enter(stage)
-        self._remember(stage, checkpoint)
         if checkpoint is not None:  # it also holds what an earlier stage trained, and this one must not
             self._load_from_checkpoint(str(checkpoint.path))
+        self._remember(stage, checkpoint)
         screens = self._config.init_queries == "screened" and not self._again and self.args.recipe == "paper"
         with changing_only(self.model, self.task, stage):
             if stage == "experience" and checkpoint is None and screens:

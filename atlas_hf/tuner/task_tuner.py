@@ -53,12 +53,18 @@ class TaskTuner(BaseTuner):
 
     def drop_experience(self, task: str, names: Sequence[str]) -> None:
         """Take tasks out of a task's experience, with the queries over them."""
+        self.keep_experience(task, [name for name in self.peft_config[task].experience if name not in names])
+
+    def keep_experience(self, task: str, names: Sequence[str]) -> None:
+        """Leave only these of a task's experience, in this order, with the queries over them."""
         config = self.peft_config[task]
-        kept = [place for place, name in enumerate(config.experience) if name not in names]
+        if names == config.experience:
+            return
+        places = [config.experience.index(name) for name in names]
         for site in self.sites_of(task).values():
-            site.keep_experience(task, kept)
-        config.experience = [config.experience[place] for place in kept]
-        config.experience_sha256 = {name: config.experience_sha256[name] for name in config.experience}
+            site.keep_experience(task, places)
+        config.experience = list(names)
+        config.experience_sha256 = {name: config.experience_sha256[name] for name in names}
 
     def begin_at(self, task: str, sources: Sequence[str]) -> None:
         """Let a task reuse what these others are made of, with their own queries: of several, with the first's."""
@@ -86,22 +92,32 @@ class TaskTuner(BaseTuner):
         self.peft_config[task].own_adapter = False
 
     def reusable_sha256(self, task: str) -> str:
-        """Digest of what later tasks reuse of a task: its adapters and keys at all sites, as float32."""
+        """Digest of what later tasks reuse of a task, as float32: its adapters and keys at all sites.
+
+        Of a task without an adapter of its own, of all that it is: two such tasks are not the same.
+        """
+        tensors = {path: site.reusable(task) for path, site in self.sites_of(task).items()}
+        if not any(tensors.values()):
+            tensors = {key: (tensor,) for key, tensor in self.task_tensors(task).items()}
         digest = hashlib.sha256()
-        for path, site in self.sites_of(task).items():
+        for path, found in tensors.items():
             digest.update(path.encode())
-            for tensor in site.reusable(task):
+            for tensor in found:
                 digest.update(repr(tuple(tensor.shape)).encode())
                 digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def orthogonality(self, task: str) -> Tensor:
-        """The penalty of `task`, summed over its sites. A scalar. Sites of one width are computed together."""
+        """The penalty of `task`, summed over its sites. A scalar. Sites of one width are computed together.
+
+        0 of a task that adds up no adapters.
+        """
         by_shape: dict[torch.Size, list[Tensor]] = {}
         for site in self.sites_of(task).values():
             for rows in site.penalized(task):
                 by_shape.setdefault(rows.shape, []).append(rows)
-        return torch.stack([orthogonality(torch.stack(rows)).sum() for rows in by_shape.values()]).sum()
+        penalties = [orthogonality(torch.stack(rows)).sum() for rows in by_shape.values()]
+        return torch.stack(penalties).sum() if penalties else torch.zeros(())
 
     @property
     def _has_copies(self) -> bool:
