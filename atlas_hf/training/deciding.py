@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atlas_hf.metrics.single import SCORES
-from atlas_hf.model import AtlasModel
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.checkpointing import CheckpointingTrainer
 from atlas_hf.training.checkpoints import Checkpoint
