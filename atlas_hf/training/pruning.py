@@ -65,12 +65,14 @@ def contributions(model: AtlasModel, task: str, dataset: Dataset, batch_size: in
     left out; of `|alpha_i (x + f_i(x))| / |x|` in the reference variant. Given is the largest over the sites.
     """
     collate, reused = model.collator(task), model.peft_config[task].experience
+    if not reused:
+        return {}
     rows = dataset.select(range(min(len(dataset), EXAMPLES)))
     with torch.no_grad(), evaluating(model) as twin, _measuring(twin, task) as shares:
         for inputs in batches(rows, collate.inputs, batch_size, model.device):
             twin.pooled(task, **inputs)
     means = torch.stack([torch.cat(found, 1).mean(1) for found in shares.values()])
-    return dict(zip(reused, means.max(0).values.tolist(), strict=True)) if reused else {}
+    return dict(zip(reused, means.max(0).values.tolist(), strict=True))
 
 
 @contextmanager
@@ -108,4 +110,4 @@ def _shares(site: AtlasLayer, task: str, x: Tensor, coefficients: Tensor, mask: 
         added = site.atlas_up[name](silu(site.atlas_down[name](x))) + (x if config.variant == "reference" else 0)
         added = coefficients[:, place].reshape(len(x), 1, -1) * added
         shares.append((added.norm(dim=-1) / x.norm(dim=-1).clamp_min(1e-12))[tokens])
-    return torch.stack(shares) if shares else x.new_zeros(0, int(tokens.sum()))
+    return torch.stack(shares)

@@ -135,7 +135,8 @@ class TaskParameters(nn.Module, BaseTunerLayer):
 
     def penalized(self, task: str) -> list[Tensor]:
         """What is to be orthogonal, (K, Q D): the queries, and once the own adapter trains the keys too."""
-        rows = [self.queries(task)] + ([self.keys(task)] if self._own_takes_part(task) else [])
+        rows = [self.queries(task)] if self.members(task) else []
+        rows += [self.keys(task)] if self._own_takes_part(task) else []
         return [tensor.flatten(1) for tensor in rows]
 
     def tensors(self, task: str) -> tuple[Tensor, ...]:

@@ -101,7 +101,8 @@ class TaskTuner(BaseTuner):
         for site in self.sites_of(task).values():
             for rows in site.penalized(task):
                 by_shape.setdefault(rows.shape, []).append(rows)
-        return torch.stack([orthogonality(torch.stack(rows)).sum() for rows in by_shape.values()]).sum()
+        found = [orthogonality(torch.stack(rows)).sum() for rows in by_shape.values()]
+        return torch.stack(found).sum() if found else torch.zeros(())
 
     @property
     def _has_copies(self) -> bool:
