@@ -24,7 +24,7 @@ NOT_COMPARED = (
     "<code>atlas-hf benchmark</code> makes them and <code>python -m atlas_hf.demo.comparison</code> brings them here."
 )
 HEADER = """<div><h1>ATLAS</h1><p>One frozen backbone learns a stream of tasks, one after another. Each new task
-reuses the adapters of the earlier ones, and no earlier answer ever changes.</p></div>"""
+may reuse the adapters of earlier ones, and no earlier answer ever changes.</p></div>"""
 
 
 def headline(place: Place) -> str:
@@ -143,6 +143,7 @@ def _beginning(task: CardTask) -> str:
     told = [_helped(task)] if task.result and task.sources else []
     if task.expansion or not task.own_adapter:
         scores = "" if task.expansion is None else ": {:.3f} without, {:.3f} with one".format(*task.expansion)
+        scores += ", which is not clearly better" if scores and not task.own_adapter else ""
         told.append(f"It has {'an' if task.own_adapter else 'no'} adapter of its own{scores}.")
     return f'<p class="muted">{" ".join(told)}</p>' if told else ""
 

@@ -77,11 +77,8 @@ class CardTask:
     def parameters(self) -> dict[str, int]:
         """Of the adapter, key, queries and head; empty if not known."""
         found = mapping(self.result and self.result.parameters)
-        return {
-            part: int(found[part])
-            for part in ("adapter", "key", "queries", "head")
-            if real(found.get(part)) is not None
-        }
+        known = {part: real(found.get(part)) for part in ("adapter", "key", "queries", "head")}
+        return {part: int(size) for part, size in known.items() if size is not None}
 
     @property
     def own_adapter(self) -> bool:

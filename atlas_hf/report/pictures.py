@@ -22,7 +22,12 @@ def draw_results(results: Results, folder: Path) -> None:
     names = [task.name for task in results.tasks]
     rows = [[task.mean_by_member.get(name) for name in names] for task in results.tasks]
     title = "Mean coefficient of each task's adapter (test examples, all sites)"
-    begun = [(names.index(one), i) for i, task in enumerate(results.tasks) if task.sources for one in task.opened]
+    begun = [
+        (names.index(one), i)
+        for i, task in enumerate(results.tasks)
+        for one in (task.opened if task.sources else ())
+        if one in names
+    ]
     title += "\nframed: the task at whose model one began" if begun else ""
     _draw(folder / REUSE_PLOT, rows, names, title, "adapter of", "in task", begun)
 

@@ -381,7 +381,7 @@ def by_evidence(bert_folder, tmp_path_factory):
         (
             "twin", "For this input, twin leaned most on sees-a (", "layer, sitesees-a0",
             "Begins at the model of sees-a: a linear probe leaves 0.40 of the mean label's error there (on the bare "
-            "backbone 0.80). It has no adapter of its own: 0.750 without, 0.719 with one.",
+            "backbone 0.80). It has no adapter of its own: 0.750 without, 0.719 with one, which is",
         ),
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
+from atlas_hf.folder import Results
 from atlas_hf.training.evidence import clearly_better, hold_out
 from atlas_hf.training.probe import left_out_errors
 from atlas_hf.training.pruning import prune_experience
@@ -247,6 +248,18 @@ def test_a_head_on_the_bare_backbone_is_pruned_and_learned_again(model):
 
 
 # On the way --------------------------------------------------------------------------------------------------------
+
+
+def test_a_sequence_goes_on_where_a_candidate_is_not_finite(bert_folder, tmp_path, monkeypatch):
+    def none_helps(model, task, *rest):
+        model.base_model.begin_at(task, [])
+        return [], {"__base__": 0.5, "has-a": float("inf")}
+
+    monkeypatch.setattr("atlas_hf.training.deciding.begin_where_it_helps", none_helps)
+    model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
+    args = by_evidence(expand="always", max_steps=1)
+    learn_sequence(model, [(text_spec(f"has-{letter}"), splits(letter, 24, 4)) for letter in "ab"], args, tmp_path)
+    assert Results.load(tmp_path).tasks[1].sources == {"__base__": 0.5}
 
 
 def test_a_sequence_is_the_same_twice_and_says_what_helped(bert_folder, tmp_path):
