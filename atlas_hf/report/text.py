@@ -40,7 +40,7 @@ def _beginnings(tasks: Sequence[TaskResult]) -> list[str]:
         scores = [_score(stage.get(name)) for name in ("score_before", "score_after")]
         own = "yes" if task.parameters.get("adapter") else "no"
         rows.append([task.name, "bare backbone" if where == BARE else where, error[where], error[BARE], own, *scores])
-    title = "\nWhere each task begins (error of a linear probe, as a share of that of the mean), and what expansion gave"
+    title = "\nWhere each task begins (error of a linear probe, as a share of that of the mean); what expansion gave"
     return [title, table(header, rows)] if any(task.sources for task in tasks) else []
 
 

@@ -164,9 +164,7 @@ def test_a_task_without_an_adapter_and_who_helped_whom(by_evidence):
     assert [task.parameters["adapter"] > 0 for task in results.tasks] == [False, True, False]
     text = (by_evidence / "README.md").read_text()
     assert "Every task has a head of its own, and a small adapter where that helped," in text
-    errors = (
-        f"{twin.sources['__base__']:.4f} | sees-a {twin.sources['sees-a']:.4f}"  # a head alone is not tried
-    )
+    errors = f"{twin.sources['__base__']:.4f} | sees-a {twin.sources['sees-a']:.4f}"  # a head alone is not tried
     assert f"| `twin` | sees-a | {errors} | no" in text and "| `alone` | bare backbone | – | – | no" in text
     before, after = (sees.stages["expansion"][f"score_{name}"] for name in ("before", "after"))
     assert f"| yes ({before:.4f}, {after:.4f}) |" in text
