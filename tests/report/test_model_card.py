@@ -264,11 +264,13 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_strings_stay_text(copy, text):
+    edit(copy / "results.json", lambda results: results["tasks"][1].update(sources={"__base__": 0.7}))
     plain = write_card(copy).read_text()
 
     def poison(results):
         results["settings"] |= {text: text, "seed": text}
         results["description"] = {text: text, "license": text, "language": text}
+        results["tasks"][1] |= {"opened": [text], "sources": {text: 0.5}}
         results["tasks"][0] |= {"modality": text, "parameters": {text: 1}, "stages": {text: {text: 0.5}}}
 
     edit(
