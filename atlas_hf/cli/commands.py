@@ -14,7 +14,7 @@ from importlib import import_module
 from types import ModuleType
 
 COMMANDS = {
-    "learn": "Learn a stream of tasks, each in two stages, and write every finished task to a folder.",
+    "learn": "Learn a stream of tasks, each from what helps it, and write every finished task to a folder.",
     "evaluate": "Score the tasks of a folder or repository on the test data that they were scored on.",
     "predict": "Ask a learned task, and print its answers with scores, best first.",
     "info": "What is in a folder or repository: tasks, what each reuses, parameters, accuracy matrix.",

@@ -13,9 +13,10 @@ from atlas_hf.demo import DIGITS_MODEL, pictures
 from atlas_hf.demo.comparison import METHODS, Result, average_over_time
 from atlas_hf.demo.places import Place
 from atlas_hf.demo.questions import Answer, Question
+from atlas_hf.folder import BARE
 from atlas_hf.metrics.continual import average_accuracy, backward_transfer, forgetting
 from atlas_hf.report.card_source import CardTask
-from atlas_hf.report.printable import real
+from atlas_hf.report.printable import number, real
 
 COMPARED = "The benchmark ran the same tasks in the same order, with a number of examples of its own."
 NOT_COMPARED = (
@@ -23,7 +24,7 @@ NOT_COMPARED = (
     "<code>atlas-hf benchmark</code> makes them and <code>python -m atlas_hf.demo.comparison</code> brings them here."
 )
 HEADER = """<div><h1>ATLAS</h1><p>One frozen backbone learns a stream of tasks, one after another. Each new task
-reuses the adapters of the earlier ones, and no earlier answer ever changes.</p></div>"""
+may reuse the adapters of earlier ones, and no earlier answer ever changes.</p></div>"""
 
 
 def headline(place: Place) -> str:
@@ -95,7 +96,8 @@ def leaned_on(task: CardTask, coefficients: Mapping[str, Mapping[str, float]]) -
     """One line: which earlier tasks an input leaned on most."""
     means = {name: mean(site[name] for site in coefficients.values()) for name in task.record.experience}
     if not means:
-        return f'<p class="lead"><b>{escape(task.name)}</b> reuses nothing: it has only its own adapter.</p>'
+        has = "it has only its own adapter" if task.own_adapter else "it is a head on the bare backbone"
+        return f'<p class="lead"><b>{escape(task.name)}</b> reuses nothing: {has}.</p>'
     ranked = sorted(means.items(), key=lambda item: -item[1])
     named = [f"<b>{escape(name)}</b> ({value:.2f})" for name, value in ranked]
     most, least = ", then ".join(named[:2]), f", least on {named[-1]}" if len(named) > 2 else ""
@@ -103,8 +105,10 @@ def leaned_on(task: CardTask, coefficients: Mapping[str, Mapping[str, float]]) -
 
 
 def site_map(task: CardTask, coefficients: Mapping[str, Mapping[str, Any]], caption: str) -> str:
-    """Sites by adapters, the task's own last. Empty if the numbers are not at hand."""
-    members = [*task.record.experience, task.name]
+    """Sites by adapters, the task's own last if it has one; a sentence where there are no numbers."""
+    members = [*task.record.experience, *([task.name] if task.own_adapter else [])]
+    if not members:
+        return f'<p class="muted">{escape(caption)}: no adapter takes part.</p>'
     rows = [[real(site.get(name)) for name in members] for site in coefficients.values()]
     if not rows:
         return f'<p class="muted">{escape(caption)}: not recorded in results.json.</p>'
@@ -130,7 +134,27 @@ def graph(place: Place, chosen: str) -> str:
     return (
         "<figure><figcaption>Who reuses whom, by mean coefficient</figcaption>"
         f"{pictures.reuse_graph([task.name for task in place.tasks], reuse, chosen)}</figure>"
+        f"{_beginning(place.task(chosen))}"
     )
+
+
+def _beginning(task: CardTask) -> str:
+    """Where a task begins, how much that helps, and whether an adapter of its own does; empty if not measured."""
+    told = [_helped(task)] if task.result and task.sources else []
+    if task.expansion or not task.own_adapter:
+        scores = "" if task.expansion is None else ": {:.3f} without, {:.3f} with one".format(*task.expansion)
+        scores += ", which is not clearly better" if scores and not task.own_adapter else ""
+        told.append(f"It has {'an' if task.own_adapter else 'no'} adapter of its own{scores}.")
+    return f'<p class="muted">{" ".join(told)}</p>' if told else ""
+
+
+def _helped(task: CardTask) -> str:
+    errors = {name: number(error, ".2f") for name, error in task.sources.items()}
+    opened = task.result.opened if task.result else []
+    where = "model of " + " and ".join(map(escape, opened)) if opened else "bare backbone"
+    there, bare = (errors.get(name, "–") for name in (" + ".join(opened) or BARE, BARE))
+    against = f" (on the bare backbone {bare})" if opened else "; no earlier model is clearly better"
+    return f"Begins at the {where}: a linear probe leaves {there} of the mean label's error there{against}."
 
 
 def matrix(place: Place) -> str:

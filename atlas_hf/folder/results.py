@@ -20,6 +20,7 @@ from atlas_hf.folder.records import check_types, is_number
 from atlas_hf.metrics import continual
 
 UPSTREAM, DOWNSTREAM = "upstream", "downstream"
+BARE = "__base__"  # in `TaskResult.sources`: the bare backbone
 FIGURES = (continual.average_accuracy, continual.backward_transfer, continual.forgetting)
 
 
@@ -61,6 +62,11 @@ class TaskResult:
         """The mean coefficient of each adapter over the sites; empty where none were measured."""
         sites = list(self.coefficients.values())
         return {name: sum(site[name] for site in sites) / len(sites) for name in (sites[0] if sites else ())}
+
+    @property
+    def begins_at(self) -> str:
+        """The earlier tasks at whose models it began, as its `sources` have them."""
+        return " + ".join(self.opened) or BARE
 
     @property
     def seconds(self) -> float | None:

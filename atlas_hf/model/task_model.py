@@ -102,9 +102,10 @@ class TaskModel(PeftModel):
         """Add a task: its adapter, key, queries and head, ready for its first stage, and make it the active one.
 
         Args:
-            experience: the earlier tasks to reuse, which have to be `finished`; by default every one that is, `()`
-                for none. So learn a task before you add the next that shall reuse it. For one without an adapter of
-                its own stand those that it reuses.
+            experience: the earlier tasks that it may reuse, which have to be `finished`; by default every one that
+                is, `()` for none. So learn a task before you add the next that shall reuse it. For one without an
+                adapter of its own stand those that it reuses. By default `AtlasTrainer` takes those out that do not
+                help, and the adapter, too, if it does not (`docs/reuse.md`); with `recipe="paper"` all stay.
             overrides: fields of `AtlasConfig` that differ for this task.
 
         Raises:

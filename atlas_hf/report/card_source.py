@@ -77,7 +77,8 @@ class CardTask:
     def parameters(self) -> dict[str, int]:
         """Of the adapter, key, queries and head; empty if not known."""
         found = mapping(self.result and self.result.parameters)
-        return {part: int(found[part]) for part in ("adapter", "key", "queries", "head") if real(found.get(part))}
+        known = {part: real(found.get(part)) for part in ("adapter", "key", "queries", "head")}
+        return {part: int(size) for part, size in known.items() if size is not None}
 
     @property
     def own_adapter(self) -> bool:
@@ -88,6 +89,13 @@ class CardTask:
     def sources(self) -> dict[str, float | None]:
         """What was measured of where it could have begun, see `TaskResult`."""
         return {name: real(error) for name, error in mapping(self.result and self.result.sources).items()}
+
+    @property
+    def expansion(self) -> tuple[float, float] | None:
+        """The score without and with an adapter of its own by which was decided; None if that was not measured."""
+        stage = mapping(mapping(self.result and self.result.stages).get("expansion"))
+        without, with_it = real(stage.get("score_before")), real(stage.get("score_after"))
+        return None if without is None or with_it is None else (without, with_it)
 
     @property
     def seconds(self) -> float | None:

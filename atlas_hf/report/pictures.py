@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 
 from atlas_hf.folder import MATRIX_PLOT, REUSE_PLOT, Owned, Results
 
@@ -21,13 +22,30 @@ def draw_results(results: Results, folder: Path) -> None:
     names = [task.name for task in results.tasks]
     rows = [[task.mean_by_member.get(name) for name in names] for task in results.tasks]
     title = "Mean coefficient of each task's adapter (test examples, all sites)"
-    _draw(folder / REUSE_PLOT, rows, names, title, "adapter of", "in task")
+    begun = [
+        (names.index(one), i)
+        for i, task in enumerate(results.tasks)
+        for one in (task.opened if task.sources else ())
+        if one in names
+    ]
+    title += "\nframed: the task at whose model one began" if begun else ""
+    _draw(folder / REUSE_PLOT, rows, names, title, "adapter of", "in task", begun)
 
 
-def _draw(path: Path, rows: Rows, names: Sequence[str], title: str, x_label: str, y_label: str) -> None:
+def _draw(
+    path: Path,
+    rows: Rows,
+    names: Sequence[str],
+    title: str,
+    x_label: str,
+    y_label: str,
+    framed: Sequence[tuple[int, int]] = (),
+) -> None:
     figure = Figure(figsize=(3.2 + 0.85 * len(names), 2.2 + 0.6 * len(names)), layout="constrained")
     axes = figure.subplots()
     image = heat_map(axes, rows, "{:.2f}".format)
+    for x, y in framed:
+        axes.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="crimson", linewidth=2))
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel=x_label, ylabel=y_label)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from atlas_hf.folder import Index, Results
+from atlas_hf.folder import BARE, Index, Results, TaskResult
 
 
 def format_results(results: Results) -> str:
@@ -24,9 +24,24 @@ def format_results(results: Results) -> str:
         for t in tasks
     ]  # fmt: skip
     header = ["task", "chance", *counted, "parameters", "time"]
-    parts += ["\nParameters added per task", table(header, rows), "\nMean coefficient of each adapter"]
-    parts.append("\n".join(_plain(f"{task.name}: {_listed(task.mean_by_member, '.3f')}") for task in tasks))
+    parts += ["\nParameters added per task", table(header, rows), *_beginnings(tasks)]
+    lines = [f"{task.name}: {_listed(task.mean_by_member, '.3f') or 'none'}" for task in tasks]
+    parts += ["\nMean coefficient of each adapter", "\n".join(map(_plain, lines))]
     return "\n".join(parts)
+
+
+def _beginnings(tasks: Sequence[TaskResult]) -> list[str]:
+    """Who helped whom, and by how much, where that was measured."""
+    header = ["task", "begins at", "error there", "bare backbone", "own adapter", "score without", "with it"]
+    rows = []
+    for task in tasks:
+        where, stage = task.begins_at, task.stages.get("expansion", {})
+        error = {name: _score(task.sources.get(name)) for name in (where, BARE)}
+        scores = [_score(stage.get(name)) for name in ("score_before", "score_after")]
+        own = "yes" if task.parameters.get("adapter") else "no"
+        rows.append([task.name, "bare backbone" if where == BARE else where, error[where], error[BARE], own, *scores])
+    title = "\nWhere each task begins (error of a linear probe, as a share of that of the mean); what expansion gave"
+    return [title, table(header, rows)] if any(task.sources for task in tasks) else []
 
 
 def format_info(index: Index, results: Results) -> str:

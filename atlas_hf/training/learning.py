@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from copy import copy
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def _record(trainer: AtlasTrainer, data: Mapping[str, Dataset]) -> TaskResult:
         train_examples=len(data["train"]),
         experience=list(model.peft_config[spec.name].experience),
         opened=trainer.opened,
-        sources=trainer.sources,
+        sources={name: error for name, error in trainer.sources.items() if isfinite(error)},
         stages=stages,
         coefficients=mean_coefficients(model, spec.name, data["test"]),
         parameters=model.count_parameters(spec.name),

@@ -110,4 +110,4 @@ def _shares(site: AtlasLayer, task: str, x: Tensor, coefficients: Tensor, mask: 
         added = site.atlas_up[name](silu(site.atlas_down[name](x))) + (x if config.variant == "reference" else 0)
         added = coefficients[:, place].reshape(len(x), 1, -1) * added
         shares.append((added.norm(dim=-1) / x.norm(dim=-1).clamp_min(1e-12))[tokens])
-    return torch.stack(shares) if shares else x.new_zeros(0, int(tokens.sum()))
+    return torch.stack(shares)

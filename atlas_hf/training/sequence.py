@@ -53,9 +53,14 @@ def learn_sequence(
 ) -> dict[str, Any]:
     """Learn the tasks of a stream in order, without losing any, and write everything to a folder.
 
-    For each task: choose what it reuses, learn it in its stages, score it and the tasks before it (a row of the
-    accuracy matrix), save, publish. A finished task is never done again: called again with the same folder, the
-    function goes on with the next task.
+    For each task: choose what it reuses, learn it, score it and the tasks before it (a row of the accuracy matrix),
+    save, publish. A finished task is never done again: called again with the same folder, the function goes on with
+    the next task.
+
+    By default (`args.recipe`) a task begins at the model of the earlier task that helps it, or at the bare backbone,
+    with a head that is learned to its end first. Its stages count only if it answers clearly better after them, on
+    `validation`; so a task may be a head and a few queries (`args.expand`, `docs/reuse.md`). A folder of an older
+    version goes on with `recipe="paper"`.
 
     Args:
         model: without tasks, or with the first ones of the folder; the folder's others are loaded into it.
@@ -67,7 +72,8 @@ def learn_sequence(
         downstream: tasks that each start from the model after `stream`, and do not reuse one another.
         reuse: False learns every task alone (`max_experience=0`): the independent adapters to compare with.
         description: kept in `results.json` (for example where the data comes from).
-        max_experience: reuse so many earlier tasks at most, those that suit the new one best; None for any number.
+        max_experience: reuse the adapters of so many earlier tasks at most, of those that suit the new one best; None
+            for any number.
 
     Returns what `results.json` holds.
 

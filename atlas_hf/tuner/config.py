@@ -60,13 +60,15 @@ class AtlasConfig(PeftConfig):
         own_adapter: False for a task that was learned without expansion: it has no adapter, key and query of its own,
             but the queries over its experience and its head.
         head: the arguments of `atlas_hf.tuner.heads.build_head`; None for no head.
-        init_queries: where a task's queries start. `"normal"`: N(0, 1), as in the released code, which gives every
-            adapter a coefficient of about 0.5, useful or not. `"opposed"`: those over the experience at the negated
+        init_queries: where a task's queries start. Trained with the recipe `"evidence"`, those over the experience
+            start afterwards as the queries of the task at whose model this one begins; with `"paper"` they stay
+            where this says. `"normal"`: N(0, 1), as in the released code, which gives every adapter a coefficient of
+            about 0.5, useful or not. `"opposed"`: those over the experience at the negated
             keys plus N(0, 0.25), a coefficient of about 0.05, and the task's own at its key, about 0.9: it begins
-            as if alone. `"screened"`: as opposed, but `AtlasTrainer` lets the queries over those adapters start from
-            N(0, 1) that a probe finds useful (`atlas_hf.training.screening`). By default screened for
-            `variant="paper"` and normal for `"reference"`, whose residual stands in each adapter. Chosen by the
-            benchmark (README).
+            as if alone. `"screened"`: as opposed, but with the recipe `"paper"` `AtlasTrainer` lets the queries over
+            those adapters start from N(0, 1) that a probe finds useful (`atlas_hf.training.screening`). By default
+            screened for `variant="paper"` and normal for `"reference"`, whose residual stands in each adapter.
+            Chosen by the benchmark (`docs/benchmark.md`).
         pooling: where a head's vector comes from: `"pooler"` (the backbone's own), `"cls"` (the first token),
             `"mean"` (over the tokens that are not padding), `"joined"` (image and text embeddings, one after the
             other). By default what the backbone offers.

@@ -15,12 +15,13 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from atlas_hf import AtlasConfig, AtlasFormatError, AtlasModel, AtlasTrainingArguments, TaskSpec, learn_sequence
-from atlas_hf.folder import Owned
+from atlas_hf.cli import main
+from atlas_hf.folder import Owned, Results
 from atlas_hf.report.card import write_card, write_task_card
 from atlas_hf.report.card_source import CardTask, hub_id
 from atlas_hf.report.printable import md
 from shared.hub_server.card_check import check_card
-from shared.tiny import splits, text_spec
+from shared.tiny import quick, splits, text_spec
 
 CARDS = Path(__file__).parents[2] / "model_cards"
 WEIGHTS = {"entailment": 419532, "text-choice": 422700, "image-class": 436048, "vqa": 450424, "visual-choice": 434988}
@@ -70,6 +71,19 @@ def copy(learned, tmp_path):
 @pytest.fixture
 def digits(tmp_path):
     return example(tmp_path / "digits")
+
+
+@pytest.fixture(scope="module")
+def by_evidence(bert_folder, tmp_path_factory):
+    """A folder whose tasks begin where it helps: one is a head alone, one has an adapter, one uses that of another."""
+    folder = tmp_path_factory.mktemp("runs") / "evidence"
+    unsaved = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    args = quick(recipe="evidence", num_train_epochs=8, learning_rate=1e-2, adam_epsilon=1e-8, **unsaved)
+    model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
+    stream = [(text_spec(name), splits(letter, *sizes)) for name, letter, *sizes in (
+        ("alone", "c", 24, 8), ("sees-a", "a", 160, 32), ("twin", "a", 24, 8))]  # fmt: skip
+    learn_sequence(model, stream, args, folder)
+    return folder
 
 
 def run_blocks(path):
@@ -142,6 +156,32 @@ def test_numbers_in_the_text_are_those_of_the_files(copy):
         assert f"| {sum(task['parameters'].values()):,} | {size:,} |" in text
     assert f"after the last task: {results['summary']['average_accuracy']:.4f}" in text
     assert "](reuse.png)" in text and "](accuracy_matrix.png)" in text and "Forgetting is 0" in text
+
+
+def test_a_task_without_an_adapter_and_who_helped_whom(by_evidence):
+    results = Results.load(by_evidence)
+    alone, sees, twin = results.tasks
+    assert [task.parameters["adapter"] > 0 for task in results.tasks] == [False, True, False]
+    text = (by_evidence / "README.md").read_text()
+    assert "Every task has a head of its own, and a small adapter where that helped," in text
+    errors = f"{twin.sources['__base__']:.4f} | sees-a {twin.sources['sees-a']:.4f}"  # a head alone is not tried
+    assert f"| `twin` | sees-a | {errors} | no" in text and "| `alone` | bare backbone | – | – | no" in text
+    before, after = (sees.stages["expansion"][f"score_{name}"] for name in ("before", "after"))
+    assert f"| yes ({before:.4f}, {after:.4f}) |" in text
+    assert f"| `alone` | 0 | 0 | 0 | {alone.parameters['head']:,} | {alone.parameters['head']:,} |" in text
+    assert check_card(text) == ([], []) and "answer clearly\nbetter is undone" in text
+    parts = {name: write_task_card(by_evidence, name).read_text() for name in ("alone", "sees-a", "twin")}
+    assert "The head of one task, number 1" in parts["alone"] and "not enough by themselves" not in parts["alone"]
+    assert "The queries and head of one task" in parts["twin"] and "the task adds up those of" in parts["twin"]
+    assert "The adapter, key, queries and head of one task" in parts["sees-a"]
+
+
+def test_the_terminal_says_who_helped_whom(by_evidence, capsys):
+    assert main(["info", str(by_evidence)]) == 0
+    found, twin = capsys.readouterr().out, Results.load(by_evidence).tasks[-1]
+    errors = rf"{twin.sources['sees-a']:.4f} +{twin.sources['__base__']:.4f}"
+    assert re.search(rf"^twin +sees-a +{errors} +no ", found, re.MULTILINE)
+    assert "\nalone: none\n" in found
 
 
 def test_same_files_same_bytes(copy):
@@ -224,11 +264,13 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_strings_stay_text(copy, text):
+    edit(copy / "results.json", lambda results: results["tasks"][1].update(sources={"__base__": 0.7}))
     plain = write_card(copy).read_text()
 
     def poison(results):
         results["settings"] |= {text: text, "seed": text}
         results["description"] = {text: text, "license": text, "language": text}
+        results["tasks"][1] |= {"opened": [text], "sources": {text: 0.5}}
         results["tasks"][0] |= {"modality": text, "parameters": {text: 1}, "stages": {text: {text: 0.5}}}
 
     edit(

@@ -9,9 +9,11 @@ from datasets import Dataset
 from safetensors.torch import load_file
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
+from atlas_hf.folder import Results
 from atlas_hf.training import sources
 from atlas_hf.training.evidence import clearly_better, hold_out
 from atlas_hf.training.probe import left_out_errors
+from atlas_hf.training.pruning import prune_experience
 from atlas_hf.training.sources import begin_where_it_helps
 from shared.comparing import file_digests, tensor_digests
 from shared.tiny import CHOICE, quick, randomize, splits, text_data, text_spec
@@ -238,7 +240,36 @@ def test_other_kinds_of_tasks_are_learned_too(model):
     assert set(trainer.sources) >= {"__base__", "noise", "sees-a"}
 
 
+def test_a_folder_whose_last_task_has_no_adapter_goes_on_with_one_that_may_have(model, tmp_path):
+    train(model, text_data("a", 24, seed=1))
+    model.save_pretrained(tmp_path)
+    again = AtlasModel.from_pretrained(tmp_path)
+    assert again.peft_config["new"].own_adapter is False
+    trainer = train(again, text_data("a", 24, seed=1), "newer", by_evidence(expand="always"))
+    assert trainer.opened and again.count_parameters("newer")["adapter"] > 0
+
+
+def test_a_head_on_the_bare_backbone_is_pruned_and_learned_again(model):
+    model.add_task(text_spec("new"), experience=())
+    AtlasTrainer(model, by_evidence(expand=False), "new", text_data("a", 24)).train()
+    assert prune_experience(model, "new", text_data("a", 24)).contributions == {}
+    trainer = AtlasTrainer(model, by_evidence(), "new", text_data("a", 24), relearn=True)
+    assert trainer.train().global_step and model.members("new") == []
+
+
 # On the way --------------------------------------------------------------------------------------------------------
+
+
+def test_a_sequence_goes_on_where_a_candidate_is_not_finite(bert_folder, tmp_path, monkeypatch):
+    def none_helps(model, task, *rest):
+        model.base_model.begin_at(task, [])
+        return [], {"__base__": 0.5, "has-a": float("inf")}
+
+    monkeypatch.setattr("atlas_hf.training.deciding.begin_where_it_helps", none_helps)
+    model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
+    args = by_evidence(expand="always", max_steps=1)
+    learn_sequence(model, [(text_spec(f"has-{letter}"), splits(letter, 24, 4)) for letter in "ab"], args, tmp_path)
+    assert Results.load(tmp_path).tasks[1].sources == {"__base__": 0.5}
 
 
 def test_a_sequence_is_the_same_twice_and_says_what_helped(bert_folder, tmp_path):
