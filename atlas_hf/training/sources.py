@@ -18,7 +18,7 @@ from atlas_hf.tuner import BASE
 logger = logging.getLogger(__name__)
 FEW = 32  # examples for a first look, where there are more candidates than
 FULLY = 8  # which are looked at with the whole sample
-# Of the error. On real texts (movies, products and glosses before tweets, products and editorials; validation data, 20
+# Of the error. On real texts (movies, products and glosses before tweets, products and editorials; validation data, 30
 # draws each) this finds a related task in 90, 95 and 97 % of draws at 16, 32 and 64 examples, and none where labels
 # were shuffled in 93 %. No margin: 93, 95, 98 and 47 to 70 %; one standard error over the examples: 82, 82, 85, 87.
 MIN_GAIN = 0.03
