@@ -21,6 +21,7 @@ from atlas_hf.folder import (
     Owned,
     check_json,
     check_types,
+    creating,
     kind,
     read_json,
     read_tensors,
@@ -35,6 +36,7 @@ _TRAINERS = (
     "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state*.pth", "trainer_state.json",
     "training_args.bin",
 )  # fmt: skip
+_PARTIAL = f".{MARK}.*.partial", f".{START}.*.partial"  # folders in which what we add is written
 
 
 @dataclass(frozen=True)
@@ -115,15 +117,8 @@ class Checkpoint:
         """What Trainer and we put into it, so far as it is there; not what others did."""
         if kind(self.path / MARK) == "file":
             yield from (self.path / file for file in read_json(self.path / MARK).get("files", ()))
-        for name in (
-            MARK,
-            f".{MARK}.*.partial/{MARK}",
-            START,
-            *_TRAINERS,
-            f"*/{CONFIG}",
-            f"*/{WEIGHTS}",
-            "*/README.md",
-        ):
+        ours = MARK, START, *(f"{folder}/*" for folder in _PARTIAL)
+        for name in (*ours, *_TRAINERS, f"*/{CONFIG}", f"*/{WEIGHTS}", "*/README.md"):
             yield from self.path.glob(name)
 
     def has_ended(self, fingerprint: str) -> bool:
@@ -146,7 +141,8 @@ class Checkpoint:
     def keep_start(self, values: Mapping[str, Tensor]) -> None:
         """What the stage trains, as it was before, if that is to be gone back to."""
         if values:
-            save_file({key: tensor.contiguous() for key, tensor in values.items()}, self.path / START)
+            with creating(self.path / START) as temporary:
+                save_file({key: tensor.contiguous() for key, tensor in values.items()}, temporary)
 
     def start(self) -> dict[str, Tensor]:
         """What `keep_start` was given."""
@@ -240,7 +236,7 @@ def _remove(owned: Owned, path: Path) -> None:
     files = [file for file in Checkpoint(path).written() if kind(file) == "file" and file.is_relative_to(path)]
     folders = {parent for file in files for parent in file.parents if parent.is_relative_to(path)}
     # A run that was killed while it wrote may have left these empty: `path` is <task>/<stage>/checkpoint-<step>.
-    folders.update([path / path.parent.parent.name, *path.glob(f".{MARK}.*.partial")])
+    folders.update([path / path.parent.parent.name, *(found for one in _PARTIAL for found in path.glob(one))])
     on_the_way = [place for place in path.parents if place != owned.folder and place.is_relative_to(owned.folder)]
     owned.take_in([path, *folders, *files, *(on_the_way if not owned.owns(path) else ())])
     owned.remove(path)
