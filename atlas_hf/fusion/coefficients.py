@@ -86,7 +86,8 @@ def pool_adapted_tokens(
         scores = scores.masked_fill(~mask.bool()[:, None, None, None], -math.inf)
     if token_weight == "shared":
         seen = torch.ones_like(x[:1, :, 0]) if mask is None else mask.bool()
-        scores = scores - _log_count(seen, scores.dtype)[:, None, None, None, None] * math.sqrt(size)
+        count = (_log_count(seen, scores.dtype) * math.sqrt(size)).to(scores.dtype)
+        scores = scores - count[:, None, None, None, None]
     own = torch.einsum("kqhc,kphc->khqp", q, q).expand(len(x), -1, -1, -1, -1)
     weights = (torch.cat([own, scores], dim=-1) / math.sqrt(size)).softmax(-1)
     own, tokens = weights[..., :queries], weights[..., queries:]
