@@ -81,6 +81,7 @@ class AdapterArguments:
     variant: Literal["paper", "reference"] | None = _option("One of ('paper', 'reference').")
     weighting: Literal["adapter", "channel"] | None = _option("One of ('adapter', 'channel').")
     num_queries: int | None = _option("Rows of each query and key.")
+    token_weight: Literal["each", "shared"] | None = _option("One of ('each', 'shared').")
     init_queries: Literal["screened", "opposed", "normal"] | None = _option(
         "One of ('screened', 'opposed', 'normal')."
     )

@@ -99,12 +99,8 @@ def ask(model: AtlasModel, question: Question) -> Answer:
 def _coefficients(model: AtlasModel, task: str, given: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     rows, _ = example_rows(model.specs[task], *(given.get(name) for name in ("images", "texts", "choices")))
     inputs = model.collator(task).inputs(rows)
-    sites = model.coefficients(task, **{name: tensor.to(model.device) for name, tensor in inputs.items()})
-    members = model.members(task)
-    return {
-        site: dict(zip(members, values.transpose(0, 1).flatten(1).mean(1).tolist(), strict=True))
-        for site, values in sites.items()
-    }
+    found = model.coefficients(task, **{name: tensor.to(model.device) for name, tensor in inputs.items()})
+    return {site: {name: weight.mean for name, weight in sites.items()} for site, sites in found.by_site().items()}
 
 
 def notes(encoder: Encoder, given: Mapping[str, Any]) -> list[str]:

@@ -2,10 +2,10 @@
 
 from atlas_hf.fusion.bottlenecks import Pack, compute_dtype, widened
 from atlas_hf.fusion.coefficients import orthogonality
-from atlas_hf.fusion.fusing import VARIANTS, WEIGHTINGS, fuse, fuse_packs
+from atlas_hf.fusion.fusing import TOKEN_WEIGHTS, VARIANTS, WEIGHTINGS, fuse, fuse_packs
 from atlas_hf.fusion.loop import bottleneck, fuse_loop
 
 __all__ = [
-    "VARIANTS", "WEIGHTINGS", "Pack", "bottleneck", "compute_dtype", "fuse", "fuse_loop", "fuse_packs",
-    "orthogonality", "widened",
+    "TOKEN_WEIGHTS", "VARIANTS", "WEIGHTINGS", "Pack", "bottleneck", "compute_dtype", "fuse", "fuse_loop",
+    "fuse_packs", "orthogonality", "widened",
 ]  # fmt: skip

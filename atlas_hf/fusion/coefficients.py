@@ -3,6 +3,10 @@
 Letters: B examples, L tokens, D hidden size, H heads, K adapters, r bottleneck width, Q queries per adapter (1 for
 `weighting="adapter"`). Formulas: Figure 2 of arXiv 2410.10923; for `pool_adapted_tokens` the fusion module of the
 authors' released code.
+
+Both count each token as much as a query (`token_weight="each"`), so the more tokens there are, the less do the queries
+count, and the nearer to 1/2 are the coefficients. With `"shared"` the n tokens that take part have the weight of one
+token together: `log n` is taken from their scores. Then a coefficient does not depend on how long the text is.
 """
 
 import math
@@ -14,7 +18,9 @@ from torch.nn.functional import normalize, scaled_dot_product_attention
 from atlas_hf.fusion.bottlenecks import Pack
 
 
-def pool_tokens(sequence: Tensor, query: Tensor, num_heads: int, mask: Tensor | None) -> Tensor:
+def pool_tokens(
+    sequence: Tensor, query: Tensor, num_heads: int, mask: Tensor | None, token_weight: str = "each"
+) -> Tensor:
     """Each adapter's queries attend over themselves and the tokens: (B, K Q + L, D), (K, Q, D) -> (B, K, Q, D).
 
     One attention call serves all adapters: the K Q queries stand in front of the tokens, and a block-diagonal mask
@@ -24,6 +30,8 @@ def pool_tokens(sequence: Tensor, query: Tensor, num_heads: int, mask: Tensor | 
     rows = split_heads(query.to(sequence.dtype).flatten(0, 1).expand(len(sequence), -1, -1), num_heads)
     heads = split_heads(sequence, num_heads)
     visible = _visible(sequence, adapters, queries, mask)
+    if token_weight == "shared":
+        visible = _shared(visible, adapters * queries, rows.dtype)
     pooled = scaled_dot_product_attention(rows, heads, heads, attn_mask=visible, scale=1 / math.sqrt(size))
     return pooled.transpose(1, 2).reshape(-1, *query.shape)
 
@@ -37,8 +45,27 @@ def _visible(sequence: Tensor, adapters: int, queries: int, mask: Tensor | None)
     return torch.cat([own.expand(len(tokens), 1, -1, -1), tokens[:, None, None].expand(-1, -1, rows, -1)], dim=-1)
 
 
+def _shared(visible: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
+    """What to add to the scores, so that of what is visible all behind the first `rows` columns counts as one."""
+    own, tokens = visible[:1, ..., :rows], visible[:, :, :1, rows:]
+    count = _log_count(tokens.flatten(1), dtype).to(dtype)[:, None, None, None]
+    bias = torch.cat([own.new_zeros(len(visible), 1, 1, rows, dtype=dtype), -count.expand(tokens.shape)], dim=-1)
+    return bias.masked_fill(~visible, -math.inf)
+
+
+def _log_count(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """`log n` of the tokens that take part, as exact as the type and not less than float32: (B, L) -> (B,)."""
+    return seen.sum(-1, dtype=torch.promote_types(dtype, torch.float32)).clamp(min=1).log()
+
+
 def pool_adapted_tokens(
-    x: Tensor, hidden: Tensor, pack: Pack, query: Tensor, num_heads: int, mask: Tensor | None
+    x: Tensor,
+    hidden: Tensor,
+    pack: Pack,
+    query: Tensor,
+    num_heads: int,
+    mask: Tensor | None,
+    token_weight: str = "each",
 ) -> Tensor:
     """Like `pool_tokens`, but adapter i's queries attend over its own output `y = x + U_i h_i + u_i`.
 
@@ -57,6 +84,10 @@ def pool_adapted_tokens(
     scores = scores + torch.einsum("khc,kqhc->khq", bias, q)[..., None]
     if mask is not None:
         scores = scores.masked_fill(~mask.bool()[:, None, None, None], -math.inf)
+    if token_weight == "shared":
+        seen = torch.ones_like(x[:1, :, 0]) if mask is None else mask.bool()
+        count = (_log_count(seen, scores.dtype) * math.sqrt(size)).to(scores.dtype)
+        scores = scores - count[:, None, None, None, None]
     own = torch.einsum("kqhc,kphc->khqp", q, q).expand(len(x), -1, -1, -1, -1)
     weights = (torch.cat([own, scores], dim=-1) / math.sqrt(size)).softmax(-1)
     own, tokens = weights[..., :queries], weights[..., queries:]

@@ -18,6 +18,7 @@ from atlas_hf.fusion.coefficients import compare, pool_adapted_tokens, pool_toke
 
 VARIANTS = ("paper", "reference")
 WEIGHTINGS = ("adapter", "channel")
+TOKEN_WEIGHTS = ("each", "shared")
 
 
 def fuse(
@@ -33,6 +34,7 @@ def fuse(
     variant: str,
     weighting: str,
     mask: Tensor | None = None,
+    token_weight: str = "each",
 ) -> tuple[Tensor, Tensor]:
     """Weigh K adapters for each example by what its tokens hold, and add them up.
 
@@ -45,12 +47,15 @@ def fuse(
             and adds that.
         weighting: `"adapter"` for one coefficient per adapter (Q = 1), `"channel"` for one per hidden channel.
         mask: (B, L), non-zero where a token takes part in the pooling; None for all.
+        token_weight: `"each"`, as published, for tokens that each count as much as a query in the pooling, so that
+            coefficients depend on the length; `"shared"` for tokens that count as one together.
 
     Returns:
         The output (B, L, D) and the coefficients, (B, K) or (B, K, D) for `"channel"`, each in [0, 1].
     """
     pack = Pack(down_weight, down_bias, up_weight.transpose(1, 2), up_bias)
-    return fuse_packs(x, [pack], query, key, num_heads=num_heads, variant=variant, weighting=weighting, mask=mask)
+    options = {"variant": variant, "weighting": weighting, "token_weight": token_weight}
+    return fuse_packs(x, [pack], query, key, num_heads=num_heads, mask=mask, **options)
 
 
 def fuse_packs(
@@ -63,6 +68,7 @@ def fuse_packs(
     variant: str,
     weighting: str,
     mask: Tensor | None = None,
+    token_weight: str = "each",
 ) -> tuple[Tensor, Tensor]:
     """`fuse` of adapters in several packs, whose adapters follow one another in `query` and `key` (K, Q, D).
 
@@ -70,10 +76,17 @@ def fuse_packs(
     """
     if variant == "paper" and weighting == "adapter":
         sequence = _sequence(x, query)
-        coefficients = compare(pool_tokens(sequence, query, num_heads, mask), key, weighting)
+        coefficients = compare(pool_tokens(sequence, query, num_heads, mask, token_weight), key, weighting)
         # The attention keeps its sequence for the backward pass, so there is `x`, too.
         return add_adapters(x, coefficients, packs, kept=sequence[:, -x.shape[1] :]), coefficients
-    compute = partial(_fuse_operations, num_heads=num_heads, variant=variant, weighting=weighting, mask=mask)
+    compute = partial(
+        _fuse_operations,
+        num_heads=num_heads,
+        variant=variant,
+        weighting=weighting,
+        mask=mask,
+        token_weight=token_weight,
+    )
     numbers = len(x) * x.shape[1] * sum(pack.down_bias.numel() for pack in packs)
     if torch.is_grad_enabled() and numbers > KEPT:
         return checkpoint(compute, x, packs, query, key, use_reentrant=False, preserve_rng_state=False)
@@ -90,16 +103,18 @@ def _fuse_operations(
     variant: str,
     weighting: str,
     mask: Tensor | None,
+    token_weight: str,
 ) -> tuple[Tensor, Tensor]:
     """All variants, one operation after another."""
     sizes = [len(pack.down_bias) for pack in packs]
     hidden = [silu(narrow(x, *pack[:2])) for pack in packs]
     if variant == "paper":
-        coefficients = compare(pool_tokens(_sequence(x, query), query, num_heads, mask), key, weighting)
+        pooled_tokens = pool_tokens(_sequence(x, query), query, num_heads, mask, token_weight)
+        coefficients = compare(pooled_tokens, key, weighting)
         output = x
     else:
         queries = zip(hidden, packs, query.split(sizes), strict=True)
-        pooled = [pool_adapted_tokens(x, h, pack, rows, num_heads, mask) for h, pack, rows in queries]
+        pooled = [pool_adapted_tokens(x, h, pack, rows, num_heads, mask, token_weight) for h, pack, rows in queries]
         coefficients = compare(torch.cat(pooled, dim=1), key, weighting)
         output = x * coefficients.sum(1).view(len(x), 1, -1)
     for h, pack, weights in zip(hidden, packs, coefficients.split(sizes, dim=1), strict=True):

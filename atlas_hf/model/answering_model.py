@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import ModelOutput
 
 from atlas_hf.data import AtlasCollator, Encoder, batches, example_rows, opened
+from atlas_hf.model.coefficients import Coefficients
 from atlas_hf.model.evaluation import evaluating
 from atlas_hf.model.output import AtlasOutput, answer, answer_mixture
 from atlas_hf.model.task_model import TaskModel
@@ -126,16 +127,19 @@ class AnsweringModel(TaskModel):
         config = self.task_config if task == BASE else self.peft_config[task]
         return config.pooling or backbone_of(self.get_base_model()).pooling
 
-    def coefficients(self, task: str, **inputs: Any) -> dict[str, Tensor]:
-        """How much each adapter counts for each example, by site: (B, K), or (B, K, D) for channel weighting.
+    def coefficients(self, task: str, **inputs: Any) -> Coefficients:
+        """How much each adapter counts for each row, by site: (B, K), or (B, K, D) for channel weighting.
 
-        In evaluation, whatever mode the model is in; it does not change. Column k is the k-th of `members(task)`.
+        A dict that shows mean and spread when printed; `by_site()` and `by_member()` return them. The spread is small:
+        a coefficient hardly depends on the example. In evaluation, whatever mode the model is in; it does not change.
+        Column k is the k-th of `members(task)`.
         """
         self._check_known(task)
         found: dict[nn.Module, Tensor] = {}
         with torch.no_grad(), evaluating(self) as twin, routed(coefficients=found):
             twin.pooled(task, **inputs)
-        return {path: found[site] for path, site in twin.base_model.sites.items() if site in found}
+            sites = {path: found[site] for path, site in twin.base_model.sites.items() if site in found}
+            return Coefficients(sites, twin.members(task))
 
     @cached_property
     def preprocessor(self) -> Encoder:

@@ -169,8 +169,8 @@ def resume(model: AtlasModel, folder: Path, stream: Stream, given: Results) -> R
 
 def _check_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """What an older version did not record, or only it did, is not compared."""
-    now = json.loads(json.dumps(now))  # as they were written: a tuple is a list
-    then = {"recipe": "paper", **then}  # there was no other
+    now = {"token_weight": "each", **json.loads(json.dumps(now))}  # as they were written: a tuple is a list
+    then = {"recipe": "paper", "token_weight": "each", **then}  # there was no other
     if "max_experience" in then:
         then = {**then, **_reuse_settings(then["max_experience"] if then.get("reuse", True) else 0)}
     changed = {name: then[name] for name, value in now.items() if name in then and then[name] != value}

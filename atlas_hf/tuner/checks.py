@@ -10,8 +10,8 @@ from torch import nn
 from atlas_hf.tuner.config import AtlasConfig, reused_by
 from atlas_hf.tuner.heads import HEAD_PARTS
 
-# What a task and those that it reuses have in common.
-AGREED = ("target_modules", "exclude_modules", "layers_to_transform", "weighting", "num_queries")
+# What a task and those that it reuses have in common. `token_weight`, because a task may begin with their queries.
+AGREED = ("target_modules", "exclude_modules", "layers_to_transform", "weighting", "num_queries", "token_weight")
 
 
 def check_name(name: str, taken: Set[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from peft import PeftConfig
 
-from atlas_hf.fusion import VARIANTS, WEIGHTINGS
+from atlas_hf.fusion import TOKEN_WEIGHTS, VARIANTS, WEIGHTINGS
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner.stages import STAGES
 
@@ -53,6 +53,9 @@ class AtlasConfig(PeftConfig):
         weighting: `"adapter"` (one coefficient per adapter) or `"channel"` (one per hidden channel).
         num_queries: rows of each query and key; 1 for `"adapter"`, 24 by default for `"channel"` (the number in the
             released code).
+        token_weight: how much the tokens of an example count beside a query in the pooling attention. `"each"`, as
+            published: each as much as the query, so that a coefficient depends on how long a text is: it is the nearer
+            to 0.5 the more tokens there are. `"shared"`: all together as one, at any length.
         experience: earlier tasks that this one reuses, in order.
         experience_sha256: digest of each reused task's adapter and key, checked whenever this task is loaded.
         stage: what trains while the task is active: `"experience"` its queries over the experience and the head,
@@ -93,6 +96,7 @@ class AtlasConfig(PeftConfig):
     variant: str = field(default="paper", metadata={"help": f"One of {VARIANTS}."})
     weighting: str = field(default="adapter", metadata={"help": f"One of {WEIGHTINGS}."})
     num_queries: int | None = field(default=None, metadata={"help": "Rows of each query and key."})
+    token_weight: str = field(default="each", metadata={"help": f"One of {TOKEN_WEIGHTS}."})
     experience: list[str] = field(default_factory=list, metadata={"help": "Earlier tasks that are reused."})
     experience_sha256: dict[str, str] = field(default_factory=dict, metadata={"help": "Digests of what is reused."})
     stage: str = field(default="expansion", metadata={"help": f"One of {tuple(STAGES)}."})
@@ -118,7 +122,10 @@ class AtlasConfig(PeftConfig):
         self.target_modules, self.exclude_modules = _as_set(self.target_modules), _as_set(self.exclude_modules)
 
     def _check_choices(self) -> None:
-        choices = {"variant": VARIANTS, "weighting": WEIGHTINGS, "stage": STAGES, "init_queries": QUERY_INITS}
+        choices = {
+            "variant": VARIANTS, "weighting": WEIGHTINGS, "token_weight": TOKEN_WEIGHTS, "stage": STAGES,
+            "init_queries": QUERY_INITS,
+        }  # fmt: skip
         for name, possible in choices.items():
             if getattr(self, name) not in (*possible,):  # by equality: it may be a list
                 raise ValueError(f"{name} is {getattr(self, name)!r}; possible are {', '.join(possible)}.")
@@ -202,12 +209,14 @@ class AtlasConfig(PeftConfig):
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """As `adapter_config.json` has it: sets sorted, as their order differs between processes, and
-        `modules_to_save` only if there are some, as readers that do not know them warn.
-        """  # fmt: skip
+        """As `adapter_config.json` has it: sets sorted, as their order differs between processes.
+
+        `modules_to_save` only if there are some, and `token_weight` only if it is not the published one, as readers
+        that do not know them warn; without the latter, a folder is what it was before there was a choice.
+        """
         values = {name: sorted(v) if isinstance(v, set) else v for name, v in super().to_dict().items()}
-        unset = {"spec"} if self.modules_to_save else {"spec", "modules_to_save"}
-        return {name: value for name, value in values.items() if name not in unset}
+        unset = {"modules_to_save": not self.modules_to_save, "token_weight": self.token_weight == "each"}
+        return {name: value for name, value in values.items() if name != "spec" and not unset.get(name, False)}
 
 
 def _as_set(names: list[str] | set[str] | str | None) -> set[str] | str | None:

@@ -110,7 +110,8 @@ class AtlasLayer(TaskParameters):
         packed += [pack(self, trained)] if trained else []
         packs, keys = [weights for weights, _ in packed], [keys for _, keys in packed]
         key = torch.cat(keys) if len(keys) > 1 else keys[0]
-        return Operands(packs, self.queries(task), key, config.pooling_heads, config.variant, config.weighting)
+        how = config.pooling_heads, config.variant, config.weighting, config.token_weight
+        return Operands(packs, self.queries(task), key, *how)
 
     def __repr__(self) -> str:
         return "atlas." + super().__repr__()

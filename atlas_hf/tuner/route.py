@@ -26,6 +26,7 @@ class Operands(NamedTuple):
     num_heads: int
     variant: str
     weighting: str
+    token_weight: str
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 from atlas_hf import AtlasConfig, AtlasTrainingArguments
 from atlas_hf.cli.learn_options import AdapterArguments, adapter_settings, learn_parser, take_file
 from atlas_hf.cli.training_options import training_options
-from atlas_hf.fusion import VARIANTS, WEIGHTINGS
+from atlas_hf.fusion import TOKEN_WEIGHTS, VARIANTS, WEIGHTINGS
 from atlas_hf.tuner.config import POOLINGS, QUERY_INITS
 
 NOT_KNOWN = {"parallelism_config"}  # a class of accelerate; a word of a command line is neither
@@ -78,6 +78,7 @@ def test_the_options_of_the_adapters_are_those_of_the_config():
     assert {name: one.metadata for name, one in options.items()} == {name: own[name].metadata for name in options}
     choices = {action.dest: action.choices for action in light_parser()._actions}
     possible = {"variant": VARIANTS, "weighting": WEIGHTINGS, "init_queries": QUERY_INITS, "pooling": POOLINGS}
+    possible["token_weight"] = TOKEN_WEIGHTS
     assert {name: list(choices[name]) for name in possible} == {name: list(names) for name, names in possible.items()}
 
 

@@ -46,10 +46,12 @@ def draw(variant, weighting, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("token_weight", fusion.TOKEN_WEIGHTS)
 @pytest.mark.parametrize("weighting", fusion.WEIGHTINGS)
 @pytest.mark.parametrize("variant", fusion.VARIANTS)
-def test_values_and_gradients_equal_the_slow_loop(variant, weighting, masked):
+def test_values_and_gradients_equal_the_slow_loop(variant, weighting, token_weight, masked):
     inputs, options = draw(variant, weighting)
+    options["token_weight"] = token_weight
     mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3, [1] + [0] * 6]) if masked else None
     fast, slow = (f(**inputs, **options, mask=mask) for f in (fusion.fuse, fusion.fuse_loop))
     for one, other in zip(fast, slow, strict=True):
@@ -60,14 +62,60 @@ def test_values_and_gradients_equal_the_slow_loop(variant, weighting, masked):
         torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-8)
 
 
+@pytest.mark.parametrize("token_weight", fusion.TOKEN_WEIGHTS)
 @pytest.mark.parametrize("weighting", fusion.WEIGHTINGS)
 @pytest.mark.parametrize("variant", fusion.VARIANTS)
-def test_padding_takes_no_part(variant, weighting):
+def test_padding_takes_no_part(variant, weighting, token_weight):
     inputs, options = draw(variant, weighting)
+    options["token_weight"] = token_weight
     short, _ = fusion.fuse(**{**inputs, "x": inputs["x"][:, :4]}, **options)
     mask = torch.tensor([[1] * 4 + [0] * 3] * 3)
     padded, _ = fusion.fuse(**inputs, **options, mask=mask)
     torch.testing.assert_close(padded[:, :4], short, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("weighting", fusion.WEIGHTINGS)
+@pytest.mark.parametrize("variant", fusion.VARIANTS)
+def test_tokens_that_share_a_weight_count_the_same_however_many_they_are(variant, weighting, masked):
+    inputs, options = draw(variant, weighting)
+    mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3, [1] + [0] * 6]) if masked else None
+    long = {**inputs, "x": inputs["x"].repeat(1, 30, 1)}
+    found = {}
+    for token_weight in fusion.TOKEN_WEIGHTS:
+        _, once = fusion.fuse(**inputs, **options, mask=mask, token_weight=token_weight)
+        repeated = mask if mask is None else mask.repeat(1, 30)
+        found[token_weight] = (
+            fusion.fuse(**long, **options, mask=repeated, token_weight=token_weight)[1] - once
+        ).abs()
+    assert found["shared"].max() < 1e-12 and found["each"].max() > 0.03
+
+
+@pytest.mark.parametrize("variant", fusion.VARIANTS)
+def test_a_single_token_weighs_the_same_each_and_shared(variant):
+    inputs, options = draw(variant, "channel")
+    each, shared = (
+        fusion.fuse(**{**inputs, "x": inputs["x"][:, :1]}, **options, token_weight=name)
+        for name in fusion.TOKEN_WEIGHTS
+    )
+    for one, other in zip(each, shared, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("variant", fusion.VARIANTS)
+def test_a_shared_weight_is_finite_without_any_token_and_in_low_precision(variant, dtype):
+    inputs, options = draw(variant, "adapter")
+    exact = fusion.fuse(**inputs, **options, token_weight="shared")[1]
+    inputs = {name: tensor.detach().to(dtype).requires_grad_() for name, tensor in inputs.items()}
+    output, coefficients = fusion.fuse(
+        **inputs, **options, token_weight="shared", mask=torch.tensor([[1] * 7, [0] * 7, [1] * 7])
+    )
+    output.sum().backward()
+    assert all(tensor.isfinite().all() for tensor in [output, *(tensor.grad for tensor in inputs.values())])
+    torch.testing.assert_close(
+        coefficients[0].double(), exact[0], atol=1e-6 if dtype == torch.float32 else 0.03, rtol=0
+    )
 
 
 @pytest.mark.parametrize("variant", fusion.VARIANTS)
@@ -87,10 +135,12 @@ def test_an_adapter_is_not_seen_by_the_others():
     torch.testing.assert_close(both[:, :1], alone)
 
 
+@pytest.mark.parametrize("token_weight", fusion.TOKEN_WEIGHTS)
 @pytest.mark.parametrize("weighting", fusion.WEIGHTINGS)
 @pytest.mark.parametrize("variant", fusion.VARIANTS)
-def test_adapters_in_two_packs_compute_what_they_do_in_one(variant, weighting):
+def test_adapters_in_two_packs_compute_what_they_do_in_one(variant, weighting, token_weight):
     inputs, options = draw(variant, weighting)
+    options["token_weight"] = token_weight
     x, down, down_bias, up, up_bias, query, key = inputs.values()
     packs = [Pack(down[i], down_bias[i], up.mT[i], up_bias[i]) for i in (slice(1), slice(1, None))]
     one, two = fusion.fuse(**inputs, **options), fusion.fuse_packs(x, packs, query, key, **options)

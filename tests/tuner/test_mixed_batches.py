@@ -63,8 +63,9 @@ def assert_close(found, expected):
 
 @pytest.mark.parametrize("variant", ["paper", "reference"])
 @pytest.mark.parametrize("weighting", ["adapter", "channel"])
-def test_text_tasks_with_heads_and_rows_of_their_own(bert_folder, variant, weighting):
-    model = learned(bert_folder, variant=variant, weighting=weighting)
+@pytest.mark.parametrize("token_weight", ["each", "shared"])
+def test_text_tasks_with_heads_and_rows_of_their_own(bert_folder, variant, weighting, token_weight):
+    model = learned(bert_folder, variant=variant, weighting=weighting, token_weight=token_weight)
     rows = ROWS | {"three": [{"text": "e f"}]}
     batch, parts = joined(model, MIXED, rows)
     with torch.no_grad():
@@ -86,8 +87,9 @@ def test_the_bare_backbone_among_them(bert_folder):
     assert_close(logits, alone(model, tasks, parts))
 
 
-def test_images_and_pairs_in_vilt(vilt_folder):
-    model = learned(vilt_folder)
+@pytest.mark.parametrize("token_weight", ["each", "shared"])
+def test_images_and_pairs_in_vilt(vilt_folder, token_weight):
+    model = learned(vilt_folder, token_weight=token_weight)
     rows = {
         "one": [{"text": "a b c d"}, {"text": "h"}],
         "two": ROWS["two"],

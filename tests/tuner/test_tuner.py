@@ -37,14 +37,15 @@ def slow_site(site, x, mask, task):
     """As the formulas read, over the tokens that are no padding."""
     config = site.atlas_config[task]
     *weights, keys = zip(*map(site.reusable, site.members(task)), strict=True)
-    options = {"num_heads": config.num_heads, "variant": config.variant, "weighting": config.weighting}
+    options = {name: getattr(config, name) for name in ("num_heads", "variant", "weighting", "token_weight")}
     return fuse_loop(x, *weights, site.queries(task), keys, **options, mask=mask)
 
 
 @pytest.mark.parametrize("variant", ["paper", "reference"])
 @pytest.mark.parametrize("weighting", ["adapter", "channel"])
-def test_a_site_computes_what_a_slow_loop_does(bert_folder, variant, weighting):
-    model = learned(bert_folder, variant=variant, weighting=weighting)
+@pytest.mark.parametrize("token_weight", ["each", "shared"])
+def test_a_site_computes_what_a_slow_loop_does(bert_folder, variant, weighting, token_weight):
+    model = learned(bert_folder, variant=variant, weighting=weighting, token_weight=token_weight)
     inputs, seen = model.preprocessor.encode_texts(TEXTS), {}
     for site in model.base_model.sites.values():
         site.base_layer.register_forward_hook(lambda module, args, output, site=site: seen.update({(site, 0): output}))

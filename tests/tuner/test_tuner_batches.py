@@ -39,8 +39,9 @@ def image_spec(name):
 
 @pytest.mark.parametrize("variant", ["paper", "reference"])
 @pytest.mark.parametrize("weighting", ["adapter", "channel"])
-def test_a_text_alone_gets_the_answer_it_gets_in_a_padded_batch(bert_folder, variant, weighting):
-    model = learned(bert_folder, variant=variant, weighting=weighting)
+@pytest.mark.parametrize("token_weight", ["each", "shared"])
+def test_a_text_alone_gets_the_answer_it_gets_in_a_padded_batch(bert_folder, variant, weighting, token_weight):
+    model = learned(bert_folder, variant=variant, weighting=weighting, token_weight=token_weight)
     together = seeded(model, "two", **model.preprocessor.encode_texts(TEXTS))
     alone = [seeded(model, "two", **model.preprocessor.encode_texts([text])) for text in TEXTS]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
@@ -57,8 +58,9 @@ def test_padding_counts_for_nothing_in_other_text_encoders(name):
     torch.testing.assert_close(seeded(model, "two", **padded), alone, atol=1e-5, rtol=0)
 
 
-def test_images_of_two_sizes_and_texts_of_two_lengths_in_vilt(vilt_folder):
-    model = learned(vilt_folder, image_spec)
+@pytest.mark.parametrize("token_weight", ["each", "shared"])
+def test_images_of_two_sizes_and_texts_of_two_lengths_in_vilt(vilt_folder, token_weight):
+    model = learned(vilt_folder, image_spec, token_weight=token_weight)
     rows = [
         {"text": "a b c d", "image": picture("red", (32, 16))},
         {"text": "c", "image": picture("blue", (16, 16))},
@@ -135,8 +137,9 @@ def test_gradient_checkpointing_in_clip_keeps_the_text_mask_from_the_patches():
 
 @pytest.mark.parametrize("variant", ["paper", "reference"])
 @pytest.mark.parametrize("weighting", ["adapter", "channel"])
-def test_bf16_autocast_is_close_and_finite(bert_folder, variant, weighting):
-    model = learned(bert_folder, variant=variant, weighting=weighting)
+@pytest.mark.parametrize("token_weight", ["each", "shared"])
+def test_bf16_autocast_is_close_and_finite(bert_folder, variant, weighting, token_weight):
+    model = learned(bert_folder, variant=variant, weighting=weighting, token_weight=token_weight)
     inputs = model.preprocessor.encode_texts(TEXTS)
     exact = seeded(model, "two", **inputs)
     with torch.autocast("cpu", torch.bfloat16):

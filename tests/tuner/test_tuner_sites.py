@@ -68,6 +68,7 @@ def test_a_regex_does_not_reach_into_the_sites_it_has_made():
         ({"num_heads": 3}, "num_heads is 3, which does not divide the site's width 16; give one that does"),
         ({"variant": "other"}, "variant is 'other'; possible are paper, reference"),
         ({"weighting": "token"}, "weighting is 'token'; possible are adapter, channel"),
+        ({"token_weight": "none"}, "token_weight is 'none'; possible are each, shared"),
         ({"num_queries": 3}, "num_queries is 3; weighting='adapter' takes 1"),
         ({"r": 0}, "r is 0; give a whole number"),
         ({"r": True}, "r is True; give a whole number"),

@@ -174,7 +174,13 @@ def _floor(site: AtlasLayer) -> Replacement:
 def _loop(site: AtlasLayer) -> Replacement:
     """One adapter after the other."""
     config = site.atlas_config[TASK]
-    compute = partial(fuse_loop, num_heads=config.pooling_heads, variant=config.variant, weighting=config.weighting)
+    compute = partial(
+        fuse_loop,
+        num_heads=config.pooling_heads,
+        variant=config.variant,
+        weighting=config.weighting,
+        token_weight=config.token_weight,
+    )
     down, down_bias, up, up_bias, keys = zip(*map(site.reusable, site.members(TASK)), strict=True)
     return lambda x: compute(x, down, down_bias, up, up_bias, site.queries(TASK), keys)[0]
 
