@@ -148,6 +148,6 @@ class CheckpointingTrainer(PublishingTrainer):
         """What Trainer does after the last step."""
         self.state = TrainerState.load_from_json(str(checkpoint.path / TRAINER_STATE_NAME))
         if self.args.load_best_model_at_end and (best := self.state.best_model_checkpoint) is not None:
-            self.state.best_model_checkpoint = str(self._folder / Path(best).name)  # the folder may have been moved
+            self.state.best_model_checkpoint = str(checkpoint.path.parent / Path(best).name)  # it may have been moved
             self._load_best_model()
         return TrainOutput(self.state.global_step, mean_loss(self.state), {})

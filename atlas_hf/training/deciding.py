@@ -78,9 +78,11 @@ class DecidingTrainer(CheckpointingTrainer):
             return
         if self._config.experience:
             self.model.set_stage(self.task, "experience")
-            self.opened, self.sources = begin_where_it_helps(
+            found = begin_where_it_helps(
                 self.model, self.task, self._examples, self.max_experience, self.task_args.seed
             )
+            self.opened, self.sources = broadcast_object_list([*found])  # as in `_decide`
+            self.model.base_model.begin_at(self.task, self.opened)
             self._tell(_beginning(self.opened, self.sources))
         self._hold_out()
         self._learn_head(self.train_dataset)

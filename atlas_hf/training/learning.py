@@ -40,7 +40,10 @@ def learn_task(
     """
     args = _arguments(args, folder)
     set_seed(args.seed)
-    model.add_task(spec, experience)
+    by_evidence = args.recipe == "evidence"
+    model.add_task(spec, () if by_evidence else experience)
+    if by_evidence:  # added alone, so that what is drawn for it does not depend on what else there is
+        model.base_model.begin_at(spec.name, experience)
     trainer = AtlasTrainer(model, args, spec.name, data["train"], data["validation"], max_experience=limit)
     checkpoint = None if args.save_only_model else trainer.last_checkpoint()
     if checkpoint is None and args.process_index == 0:  # those of a run that was killed
