@@ -95,7 +95,8 @@ def leaned_on(task: CardTask, coefficients: Mapping[str, Mapping[str, float]]) -
     """One line: which earlier tasks an input leaned on most."""
     means = {name: mean(site[name] for site in coefficients.values()) for name in task.record.experience}
     if not means:
-        return f'<p class="lead"><b>{escape(task.name)}</b> reuses nothing: it has only its own adapter.</p>'
+        has = "only its own adapter" if task.own_adapter else "no adapter, and is a head on the bare backbone"
+        return f'<p class="lead"><b>{escape(task.name)}</b> reuses nothing: it has {has}.</p>'
     ranked = sorted(means.items(), key=lambda item: -item[1])
     named = [f"<b>{escape(name)}</b> ({value:.2f})" for name, value in ranked]
     most, least = ", then ".join(named[:2]), f", least on {named[-1]}" if len(named) > 2 else ""
@@ -103,8 +104,10 @@ def leaned_on(task: CardTask, coefficients: Mapping[str, Mapping[str, float]]) -
 
 
 def site_map(task: CardTask, coefficients: Mapping[str, Mapping[str, Any]], caption: str) -> str:
-    """Sites by adapters, the task's own last. Empty if the numbers are not at hand."""
-    members = [*task.record.experience, task.name]
+    """Sites by adapters, the task's own last, if it has one. Empty if the numbers are not at hand."""
+    members = [*task.record.experience, *([task.name] if task.own_adapter else [])]
+    if not members:
+        return f'<p class="muted">{escape(caption)}: there is no adapter.</p>'
     rows = [[real(site.get(name)) for name in members] for site in coefficients.values()]
     if not rows:
         return f'<p class="muted">{escape(caption)}: not recorded in results.json.</p>'

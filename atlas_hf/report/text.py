@@ -25,7 +25,7 @@ def format_results(results: Results) -> str:
     ]  # fmt: skip
     header = ["task", "chance", *counted, "parameters", "time"]
     parts += ["\nParameters added per task", table(header, rows), "\nMean coefficient of each adapter"]
-    parts.append("\n".join(_plain(f"{task.name}: {_listed(task.mean_by_member, '.3f')}") for task in tasks))
+    parts.append("\n".join(_plain(f"{task.name}: {_listed(task.mean_by_member, '.3f') or 'none'}") for task in tasks))
     return "\n".join(parts)
 
 
