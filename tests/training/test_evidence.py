@@ -3,16 +3,18 @@
 import logging
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
+from atlas_hf.metrics.single import SCORES
 from atlas_hf.training.evidence import clearly_better, hold_out
 from atlas_hf.training.probe import left_out_errors
 from atlas_hf.training.sources import begin_where_it_helps
 from shared.comparing import file_digests, tensor_digests
-from shared.tiny import CHOICE, quick, randomize, splits, text_data, text_spec
+from shared.tiny import CHOICE, NUMBER, quick, randomize, splits, text_data, text_spec
 
 UNSAVED = {"save_strategy": "no", "eval_strategy": "no", "load_best_model_at_end": False}
 
@@ -226,6 +228,24 @@ def test_other_kinds_of_tasks_are_learned_too(model):
 
     trainer = train(model, Dataset.from_list(rows), spec=text_spec("new", **CHOICE))
     assert set(trainer.sources) >= {"__base__", "noise", "sees-a"}
+
+
+@pytest.mark.parametrize("target", [1e30, 1e20])
+def test_targets_without_a_finite_loss_are_told_of(model, target):
+    """Few examples, so that no stage would tell it."""
+    data = text_data("a", 24).remove_columns("label").add_column("label", [target, -target] * 12)
+    with pytest.raises(FloatingPointError, match="The loss of the head is inf.* Look for values that are NaN, infinite"):
+        train(model, data, spec=text_spec("new", **NUMBER))
+
+
+def test_squares_of_huge_errors_are_numbers():
+    assert SCORES["pearson"](np.float32([[1e30]]), np.float32([-1e30])) == pytest.approx(-4e60)
+
+
+def test_one_example_decides_nothing(model, recwarn):
+    trainer = train(model, text_data("a", 24, seed=1), eval_dataset=text_data("b", 1, seed=2))
+    assert {found["kept"] for found in trainer.stage_metrics.values()} == {0}
+    assert not any(issubclass(one.category, RuntimeWarning) for one in recwarn)
 
 
 # On the way --------------------------------------------------------------------------------------------------------
