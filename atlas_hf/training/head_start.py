@@ -73,8 +73,8 @@ def fitted(head: Head, features: Tensor, labels: Tensor) -> Head:
         schedule.step()
     if not loss.isfinite():
         raise FloatingPointError(
-            f"The loss of the head is {loss.item()}, so nothing can be learned. Look for values that are NaN, infinite "
-            "or huge in the data and in what the backbone makes of them."
+            f"The loss of the head is {loss.item()}, so nothing can be learned. Look for values that are NaN, "
+            "infinite or huge in the data and in what the backbone makes of them."
         )
     return head.requires_grad_(False)
 

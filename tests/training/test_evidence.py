@@ -2,6 +2,7 @@
 
 import logging
 from copy import deepcopy
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
 from atlas_hf.metrics.single import SCORES
+from atlas_hf.training import sources
 from atlas_hf.training.evidence import clearly_better, hold_out
 from atlas_hf.training.probe import left_out_errors
 from atlas_hf.training.sources import begin_where_it_helps
@@ -100,6 +102,18 @@ def test_features_that_are_not_finite_leave_their_candidate_out(model, caplog):
         chosen, errors = begin_where_it_helps(model, "new", text_data("a", 24, seed=1))
     assert chosen == ["sees-a"] and errors["noise"] == float("inf")
     assert "does not begin at ['noise']: its features are not finite" in caplog.text
+
+
+def test_what_may_be_reused_is_as_before_after_an_interruption(model, monkeypatch):
+    expected = train(deepcopy(model), text_data("a", 24, seed=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "left_out_errors", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(model, text_data("a", 24, seed=1))
+    assert model.peft_config["new"].experience == ["noise", "sees-a"]
+    trainer = AtlasTrainer(model, by_evidence(), "new", text_data("a", 24, seed=1))
+    trainer.train()
+    assert trainer.sources == expected.sources and trainer.opened == expected.opened
 
 
 def test_targets_that_are_all_the_same_are_no_evidence_for_any_task():
@@ -234,7 +248,9 @@ def test_other_kinds_of_tasks_are_learned_too(model):
 def test_targets_without_a_finite_loss_are_told_of(model, target):
     """Few examples, so that no stage would tell it."""
     data = text_data("a", 24).remove_columns("label").add_column("label", [target, -target] * 12)
-    with pytest.raises(FloatingPointError, match="The loss of the head is inf.* Look for values that are NaN, infinite"):
+    with pytest.raises(
+        FloatingPointError, match="The loss of the head is inf.* Look for values that are NaN"
+    ):
         train(model, data, spec=text_spec("new", **NUMBER))
 
 
