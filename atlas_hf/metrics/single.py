@@ -21,7 +21,7 @@ def soft_scores(logits: NDArray, labels: NDArray) -> NDArray:
 
 def closeness(logits: NDArray, labels: NDArray) -> NDArray:
     """Of each example (N,), minus the squared error: what stands for a correlation, which is no mean."""
-    return -np.square(logits.reshape(-1) - labels)
+    return -np.square(_finite(logits).reshape(-1).astype(float) - labels)  # float32 has no squares beyond 1e38
 
 
 def accuracy(logits: NDArray, labels: NDArray) -> float:

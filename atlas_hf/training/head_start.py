@@ -57,6 +57,8 @@ def fitted(head: Head, features: Tensor, labels: Tensor) -> Head:
     Args:
         features: (n, R, D), R rows per example.
         labels: (n,), or (n, C) for several answers.
+
+    Raises a `FloatingPointError` if it ends with a loss that is NaN or infinite.
     """
     head = deepcopy(head).requires_grad_(True)
     steps = max(STEPS, ceil(EPOCHS * len(labels) / BATCH_SIZE))
@@ -65,9 +67,15 @@ def fitted(head: Head, features: Tensor, labels: Tensor) -> Head:
     for _ in range(steps):
         rows = torch.randperm(len(labels))[:BATCH_SIZE].to(features.device)
         optimizer.zero_grad()
-        head.loss(head(features[rows].flatten(0, 1)), labels[rows]).backward()
+        loss = head.loss(head(features[rows].flatten(0, 1)), labels[rows])
+        loss.backward()
         optimizer.step()
         schedule.step()
+    if not loss.isfinite():
+        raise FloatingPointError(
+            f"The loss of the head is {loss.item()}, so nothing can be learned. Look for values that are NaN, "
+            "infinite or huge in the data and in what the backbone makes of them."
+        )
     return head.requires_grad_(False)
 
 

@@ -42,6 +42,20 @@ def begin_where_it_helps(
         The earlier tasks at whose models it begins, the best first; and the probe's error, as a share of that of the
         mean, by where it was measured: names of tasks joined by `" + "`, or `"__base__"` for the bare backbone.
     """
+    offered = model.peft_config[task].experience
+    try:
+        best, tried = _measured(model, task, dataset, limit, seed)
+        model.base_model.begin_at(task, best)
+    except BaseException:  # Ctrl-C, too: it is still to be chosen
+        model.base_model.reuse(task, {name: name for name in offered})
+        raise
+    return list(best), {" + ".join(where) or BASE: _mean(errors) for where, errors in tried.items()}
+
+
+def _measured(
+    model: AtlasModel, task: str, dataset: Dataset, limit: int | None, seed: int
+) -> tuple[tuple[str, ...], dict[tuple[str, ...], Tensor]]:
+    """The earlier tasks to begin at, and each example's error by where it was measured."""
     probe = _Probe(model, task, dataset, seed)
     names = _candidates(model, task, limit)
     if len(names) > FULLY:
@@ -56,8 +70,7 @@ def begin_where_it_helps(
         if limit is None or len(model.base_model.origins(both)) <= limit:
             tried[both] = probe.errors(both)
             best = both if _lower(tried[both], tried[best], MIN_GAIN_BESIDE) else best
-    model.base_model.begin_at(task, best)
-    return list(best), {" + ".join(where) or BASE: _mean(errors) for where, errors in tried.items()}
+    return best, tried
 
 
 class _Probe:

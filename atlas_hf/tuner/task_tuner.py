@@ -68,7 +68,11 @@ class TaskTuner(BaseTuner):
 
     def begin_at(self, task: str, sources: Sequence[str]) -> None:
         """Let a task reuse what these others are made of, with their own queries: of several, with the first's."""
-        config, origins = self.peft_config[task], self.origins(sources)
+        self.reuse(task, self.origins(sources))
+
+    def reuse(self, task: str, origins: Mapping[str, str]) -> None:
+        """Let a task reuse these others, each with the query over it of the task that is named beside it."""
+        config = self.peft_config[task]
         for site in self.sites_of(task).values():
             site.packs.clear()
             site.set_experience(task, [site.query_over(source, name) for name, source in origins.items()])

@@ -2,7 +2,9 @@
 
 import logging
 from copy import deepcopy
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -10,13 +12,14 @@ from safetensors.torch import load_file
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
 from atlas_hf.folder import Results
+from atlas_hf.metrics.single import SCORES
 from atlas_hf.training import sources
 from atlas_hf.training.evidence import clearly_better, hold_out
 from atlas_hf.training.probe import left_out_errors
 from atlas_hf.training.pruning import prune_experience
 from atlas_hf.training.sources import begin_where_it_helps
 from shared.comparing import file_digests, tensor_digests
-from shared.tiny import CHOICE, quick, randomize, splits, text_data, text_spec
+from shared.tiny import CHOICE, NUMBER, quick, randomize, splits, text_data, text_spec
 
 UNSAVED = {"save_strategy": "no", "eval_strategy": "no", "load_best_model_at_end": False}
 
@@ -102,6 +105,18 @@ def test_features_that_are_not_finite_leave_their_candidate_out(model, caplog):
         chosen, errors = begin_where_it_helps(model, "new", text_data("a", 24, seed=1))
     assert chosen == ["sees-a"] and errors["noise"] == float("inf")
     assert "does not begin at ['noise']: its features are not finite" in caplog.text
+
+
+def test_what_may_be_reused_is_as_before_after_an_interruption(model, monkeypatch):
+    expected = train(deepcopy(model), text_data("a", 24, seed=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "left_out_errors", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(model, text_data("a", 24, seed=1))
+    assert model.peft_config["new"].experience == ["noise", "sees-a"]
+    trainer = AtlasTrainer(model, by_evidence(), "new", text_data("a", 24, seed=1))
+    trainer.train()
+    assert trainer.sources == expected.sources and trainer.opened == expected.opened
 
 
 def test_targets_that_are_all_the_same_are_no_evidence_for_any_task():
@@ -255,6 +270,24 @@ def test_a_head_on_the_bare_backbone_is_pruned_and_learned_again(model):
     assert prune_experience(model, "new", text_data("a", 24)).contributions == {}
     trainer = AtlasTrainer(model, by_evidence(), "new", text_data("a", 24), relearn=True)
     assert trainer.train().global_step and model.members("new") == []
+
+
+@pytest.mark.parametrize("target", [1e30, 1e20])
+def test_targets_without_a_finite_loss_are_told_of(model, target):
+    """Few examples, so that no stage would tell it."""
+    data = text_data("a", 24).remove_columns("label").add_column("label", [target, -target] * 12)
+    with pytest.raises(FloatingPointError, match="The loss of the head is inf.* Look for values that are NaN"):
+        train(model, data, spec=text_spec("new", **NUMBER))
+
+
+def test_squares_of_huge_errors_are_numbers():
+    assert SCORES["pearson"](np.float32([[1e30]]), np.float32([-1e30])) == pytest.approx(-4e60)
+
+
+def test_one_example_decides_nothing(model, recwarn):
+    trainer = train(model, text_data("a", 24, seed=1), eval_dataset=text_data("b", 1, seed=2))
+    assert {found["kept"] for found in trainer.stage_metrics.values()} == {0}
+    assert not any(issubclass(one.category, RuntimeWarning) for one in recwarn)
 
 
 # On the way --------------------------------------------------------------------------------------------------------

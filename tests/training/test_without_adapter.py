@@ -8,6 +8,9 @@ from peft import PeftModel
 from transformers import AutoModel
 
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, prune_experience
+from atlas_hf.demo import views
+from atlas_hf.report.card import write_card
+from atlas_hf.report.card_source import read_source
 from shared.tiny import quick, randomize, text_data, text_spec
 
 UNSAVED = {"save_strategy": "no", "eval_strategy": "no", "load_best_model_at_end": False, "num_train_epochs": 1}
@@ -97,3 +100,13 @@ def test_in_plain_peft_and_in_a_model_of_its_own(model, tmp_path, bert_folder):
     found, expected = (one.predict("head", texts="a b")[0]["score"] for one in (other, model))
     assert found == pytest.approx(expected)
     other.delete_task("head")
+
+
+def test_the_card_and_the_demo_say_so(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    card = write_card(tmp_path).read_text()
+    assert "a small adapter where that helped, and reuses the adapters of earlier tasks" in " ".join(card.split())
+    head, reuses = (read_source(tmp_path, tmp_path, None).tasks[place] for place in (1, 2))
+    assert "reuses nothing: it has no adapter, and is a head" in views.leaned_on(head, {})
+    assert "there is no adapter" in views.site_map(head, {}, "a caption")
+    assert "reuses</" not in views.site_map(reuses, {"layer.0.dense": {"own": 0.5}}, "a caption")
