@@ -14,7 +14,9 @@ from atlas_hf.benchmark.methods.lora import equal_rank
 from shared.benchmark_history import EPOCHS, NAMES, SETTING, STEPS, TASKS, count_steps, history, logits, settings
 from shared.comparing import tensor_digests
 
-ATLAS = {"atlas", "atlas_reference"}
+STAGED = {"atlas_paper", "atlas_reference"}  # go through both stages, whatever comes of them
+ATLAS = {"atlas", *STAGED}
+HEAD_FIRST = {"atlas", "head_alone", "adapter_head_first", "lora_head_first"}  # take fewer steps than the others
 SEQUENTIAL = {"sequential_ft", "freeze_bottom", "ewc", "lwf", "experience_replay"}
 ATLAS_PARTS = ("down", "up", "key", "query", "experience_query", "head")
 BACKBONE = r"bare\.base_model\.model\."
@@ -24,10 +26,11 @@ CHANGES = {
     **dict.fromkeys(["sequential_ft", "ewc", "experience_replay"], (BACKBONE, HEAD)),
     "lwf": (BACKBONE, r"heads\.text-choice", HEAD),
     "freeze_bottom": (*(BACKBONE + part for part in (r"encoder\.layer\.[23]\.", "layernorm", "pooler")), HEAD),
-    "freeze_encoder": (HEAD,),
-    **dict.fromkeys(["adapter", "adapter_two_stage"], (r"adapters\.{}\.", HEAD)),
-    "lora": (rf"{BACKBONE}encoder.*\.output\.dense\.lora_[AB]\.{{}}\.", HEAD),
-    **dict.fromkeys(ATLAS, tuple(rf".*\.atlas_{part}\.{{}}\b(?!-)" for part in ATLAS_PARTS)),
+    **dict.fromkeys(["freeze_encoder", "head_alone"], (HEAD,)),
+    **dict.fromkeys(["adapter", "adapter_two_stage", "adapter_head_first"], (r"adapters\.{}\.", HEAD)),
+    **dict.fromkeys(["lora", "lora_head_first"], (rf"{BACKBONE}encoder.*\.output\.dense\.lora_[AB]\.{{}}\.", HEAD)),
+    "atlas": (r".*\.atlas_head\.{}\b(?!-)",),  # of 16 examples
+    **dict.fromkeys(STAGED, tuple(rf".*\.atlas_{part}\.{{}}\b(?!-)" for part in ATLAS_PARTS)),
     "fusion": tuple(rf".*\.atlas_{part}\.{{}}\b(?!-)" for part in ATLAS_PARTS),
 }
 
@@ -63,7 +66,8 @@ def test_earlier_answers_stay_unless_the_backbone_moves(name):
 def test_all_methods_train_the_same_number_of_steps(name):
     past, count = history(name), 2 if METHODS[name].together else 1
     assert [cost.steps for cost in past.costs] == [STEPS * count] * (2 // count)
-    assert sum(past.trained.values()) == 2 * STEPS
+    trained = sum(past.trained.values())
+    assert trained < 2 * STEPS if name in HEAD_FIRST else trained == 2 * STEPS
     assert all(cost.seconds > 0 and cost.samples_per_second > 0 for cost in past.costs)
 
 
@@ -75,7 +79,7 @@ def test_steps_are_those_of_both_stages():
     assert total_steps(settings(**EPOCHS | {"experience_max_steps": 5}), 17) == 9 + 5
 
 
-@pytest.mark.parametrize("name", sorted(ATLAS))
+@pytest.mark.parametrize("name", sorted(STAGED))
 def test_stages_by_epochs_have_as_many_steps_as_the_rule_says(name, monkeypatch):
     trained, method = Counter(), METHODS[name](SETTING)
     count_steps(monkeypatch, trained)
@@ -149,7 +153,7 @@ def test_what_is_counted():
     ]  # fmt: skip
     assert history("adapter").counts[1] == {"trained": bottlenecks + head[1], "stored": 2 * bottlenecks + sum(head)}
     rows = 8 * 128
-    assert history("atlas").counts[1] == {
+    assert history("atlas_paper").counts[1] == {
         "trained": bottlenecks + 3 * rows + head[1],
         "stored": 2 * bottlenecks + 5 * rows + sum(head),
     }
