@@ -197,7 +197,7 @@ class AtlasModel(BackedModel):
             self._convert(dtype)
         if settings and self.tasks:
             last = deepcopy(self.peft_config[self.tasks[-1]])
-            unused = {"experience": [], "experience_sha256": {}, "own_adapter": True, "head": None}
+            unused: dict[str, Any] = {"experience": [], "experience_sha256": {}, "own_adapter": True, "head": None}
             self.task_config = replace(last, **unused, stage="expansion", inference_mode=False)
 
     def load_adapter(  # type: ignore[override]  # PEFT's arguments, passed on

@@ -97,8 +97,8 @@ class AtlasTuner(TaskTuner):
             set_additional_trainable_modules(model, config, known, adapter_name, activate_adapter=active)
         parameter = next(model.parameters(), None)
         if head is not None:
-            empty = parameter is None or any(tensor.is_meta for tensor in head.parameters())  # low_cpu_mem_usage
-            place = None if empty else parameter.device
+            empty = any(tensor.is_meta for tensor in head.parameters())  # low_cpu_mem_usage
+            place = None if empty or parameter is None else parameter.device
             trains = adapter_name in self.active_adapters and not config.inference_mode
             head.requires_grad_(trains and self._head_trains(adapter_name))
             self.atlas_head[adapter_name] = head.to(place)

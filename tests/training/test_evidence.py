@@ -248,9 +248,7 @@ def test_other_kinds_of_tasks_are_learned_too(model):
 def test_targets_without_a_finite_loss_are_told_of(model, target):
     """Few examples, so that no stage would tell it."""
     data = text_data("a", 24).remove_columns("label").add_column("label", [target, -target] * 12)
-    with pytest.raises(
-        FloatingPointError, match="The loss of the head is inf.* Look for values that are NaN"
-    ):
+    with pytest.raises(FloatingPointError, match="The loss of the head is inf.* Look for values that are NaN"):
         train(model, data, spec=text_spec("new", **NUMBER))
 
 
