@@ -197,10 +197,8 @@ class AtlasModel(BackedModel):
             self._convert(dtype)
         if settings and self.tasks:
             last = deepcopy(self.peft_config[self.tasks[-1]])
-            self.task_config = replace(
-                last, experience=[], experience_sha256={}, head=None, own_adapter=True, stage="expansion",
-                inference_mode=False,
-            )  # fmt: skip
+            unused: dict[str, Any] = {"experience": [], "experience_sha256": {}, "own_adapter": True, "head": None}
+            self.task_config = replace(last, **unused, stage="expansion", inference_mode=False)
 
     def load_adapter(  # type: ignore[override]  # PEFT's arguments, passed on
         self, model_id: str | Path, adapter_name: str, *args: Any, **kwargs: Any

@@ -68,9 +68,10 @@ class TaskParameters(nn.Module, BaseTunerLayer):
             nn.init.zeros_(up.bias)
 
     def drop_adapter(self, task: str) -> None:
-        """Forget a task's own adapter, key and query."""
+        """Forget a task's own adapter, key and query, if it has them."""
         for owner in (self.atlas_down, self.atlas_up, self.atlas_key, self.atlas_query):
-            del owner[task]
+            if task in owner:
+                del owner[task]
 
     def query_over(self, task: str, member: str) -> Tensor:
         """A task's query over one of its `members`, (Q, D)."""
@@ -84,7 +85,7 @@ class TaskParameters(nn.Module, BaseTunerLayer):
             del self.atlas_experience_query[task]
         if queries:
             first = torch.stack([query.detach() for query in queries])
-            self.atlas_experience_query[task] = nn.Parameter(first.to(self.atlas_key[task]), requires_grad=False)
+            self.atlas_experience_query[task] = nn.Parameter(first, requires_grad=False)
 
     def _first_queries(self, config: AtlasConfig) -> Tensor:
         """Where the queries over the experience start, (K, Q, D); see `AtlasConfig.init_queries`."""

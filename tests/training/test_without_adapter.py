@@ -110,3 +110,10 @@ def test_the_card_and_the_demo_say_so(model, tmp_path):
     assert "reuses nothing: it has no adapter, and is a head" in views.leaned_on(head, {})
     assert "there is no adapter" in views.site_map(head, {}, "a caption")
     assert "reuses</" not in views.site_map(reuses, {"layer.0.dense": {"own": 0.5}}, "a caption")
+
+
+@pytest.mark.parametrize("examples", [24, 60])
+def test_one_that_never_had_an_adapter_is_learned(model, examples):
+    model.add_task(text_spec("new"), own_adapter=False)
+    AtlasTrainer(model, by_evidence(), "new", text_data("a", examples)).train()
+    assert "new" not in model.members("new") and model.count_parameters("new")["adapter"] == 0
