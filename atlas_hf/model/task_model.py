@@ -137,10 +137,10 @@ class TaskModel(PeftModel):
 
     def _with_adapter(self, tasks: Sequence[str]) -> list[str]:
         """Tasks that have adapters: these, or what those of them reuse that have none."""
-        made_of = [
-            [task] if self.peft_config[task].own_adapter else self.peft_config[task].experience for task in tasks
-        ]
-        return list(dict.fromkeys(chain.from_iterable(made_of)))
+        made_of = {task: self.peft_config[task].experience for task in tasks if not self.peft_config[task].own_adapter}
+        if not made_of:
+            return list(tasks)
+        return list(dict.fromkeys(chain.from_iterable(made_of.get(task, [task]) for task in tasks)))
 
     @property
     def finished(self) -> list[str]:

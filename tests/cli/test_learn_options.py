@@ -71,7 +71,7 @@ def test_what_only_importing_would_tell_takes_any_word_and_is_left_open(tmp_path
 
 
 def test_the_options_of_the_adapters_are_those_of_the_config():
-    decided = {"experience", "experience_sha256", "stage", "head", "modules_to_save"}
+    decided = {"experience", "experience_sha256", "stage", "own_adapter", "head", "modules_to_save"}
     own = {one.name: one for one in dataclasses.fields(AtlasConfig) if "help" in one.metadata and one.init}
     options = {one.name: one for one in dataclasses.fields(AdapterArguments)}
     assert set(own) & set(AtlasConfig.__annotations__) - decided == set(options)

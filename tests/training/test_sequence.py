@@ -167,7 +167,7 @@ def test_a_folder_of_an_older_version_goes_on(fresh, args, learned_once, tmp_pat
     """It recorded some of the settings; these count."""
     shutil.copytree(learned_once, tmp_path / "run")
     results = json.loads((tmp_path / "run/results.json").read_text())
-    assert len(results["settings"]) == 28 and results.pop("further_settings")["optim"]
+    assert len(results["settings"]) == 30 and results.pop("further_settings")["optim"]
     (tmp_path / "run/results.json").write_text(json.dumps(results))
     args.learning_rate, args.optim = 1e-2, "sgd"
     with pytest.raises(ValueError, match=r"was learned with learning_rate=0.005 \(now 0.01\)\. Use"):
@@ -181,7 +181,7 @@ def test_a_reader_is_shown_what_differs_from_the_defaults(fresh, args, tmp_path)
     results = learn_sequence(fresh(pooling="mean"), STREAM[:1], args, tmp_path)
     shown, further = results["settings"], results["further_settings"]
     assert {"optim": "sgd", "pooling": "mean", "r": 4, "max_steps": 1, "bf16": False}.items() <= shown.items()
-    assert len(shown) == 28 + len(["optim", "pooling"])
+    assert len(shown) == 30 + len(["optim", "pooling"])
     assert not {"output_dir", "hub_token", "report_to", "base_model_name_or_path"} & {*shown, *further}
     table = (tmp_path / "README.md").read_text().partition("| setting | |")[2].partition("\n\n")[0]
     printed = [

@@ -176,7 +176,7 @@ def test_c5_plain_training_arguments_are_taken_with_their_values(bert, tmp_path)
     bert.add_task(text_spec("has-b"))
     given = {"learning_rate": 3e-3, "max_steps": 3, "seed": 7, "use_cpu": True, "save_strategy": "no", "report_to": []}
     args = TrainingArguments(str(tmp_path), **given)
-    trainer = AtlasTrainer(bert, args, train_dataset=text_data("b", 40))
+    trainer = AtlasTrainer(bert, args, train_dataset=text_data("b", 96))
     assert isinstance(trainer.args, AtlasTrainingArguments)
     assert {name: getattr(trainer.args, name) for name in given} == given
     assert trainer.args.adam_beta2 == args.adam_beta2 == 0.999
