@@ -78,10 +78,10 @@ def by_evidence(bert_folder, tmp_path_factory):
     """A folder whose tasks begin where it helps: one is a head alone, one has an adapter, one uses that of another."""
     folder = tmp_path_factory.mktemp("runs") / "evidence"
     unsaved = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
-    args = quick(recipe="evidence", num_train_epochs=8, learning_rate=1e-2, adam_epsilon=1e-8, **unsaved)
+    args = quick(recipe="evidence", num_train_epochs=16, learning_rate=1e-2, adam_epsilon=1e-8, **unsaved)
     model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
     stream = [(text_spec(name), splits(letter, *sizes)) for name, letter, *sizes in (
-        ("alone", "c", 24, 8), ("sees-a", "a", 160, 32), ("twin", "a", 24, 8))]  # fmt: skip
+        ("alone", "c", 24, 8), ("sees-a", "a", 76, 100), ("twin", "a", 24, 8))]  # fmt: skip
     learn_sequence(model, stream, args, folder)
     return folder
 
