@@ -36,6 +36,7 @@ def learn_head(
         sources: earlier tasks, whose heads may be begun with if they know the same labels.
     """
     features, labels = _features(model, task, dataset, args)
+    model.heads[task].scale_to(labels)
     heads = [model.heads[task], *(model.heads[name] for name in sources if _same_labels(model, task, name))]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(args.seed)

@@ -1,5 +1,6 @@
 """One head per task shape. A head maps pooled vectors to logits and knows its loss."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
@@ -35,6 +36,9 @@ class Head(nn.Module):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Logits (B, C) and the labels of the head's kind -> a scalar, the mean over the examples."""
         raise NotImplementedError
+
+    def scale_to(self, labels: Tensor) -> None:
+        """Let a head that has not learned yet answer on the scale of these labels."""
 
     def scores(self, logits: Tensor) -> Tensor:
         """Logits (B, C) -> what a user reads, (B, C)."""
@@ -81,6 +85,12 @@ class RegressionHead(Head):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Squared error."""
         return mse_loss(logits.float().squeeze(-1), labels.float())
+
+    def scale_to(self, labels: Tensor) -> None:
+        """About their mean, with their spread: a few hundred small steps would not come from 0 to 1,000."""
+        with torch.no_grad():
+            self.out.weight.mul_(labels.float().std(correction=0).clamp_min(1e-6))
+            self.out.bias.fill_(labels.float().mean())
 
     def scores(self, logits: Tensor) -> Tensor:
         """The numbers themselves."""

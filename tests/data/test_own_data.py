@@ -163,7 +163,7 @@ def test_the_spec_as_yaml_and_back(tmp_path):
 def test_the_command_learns_one_own_task_and_then_another(pets, vilt_folder, tmp_path, capsys):
     output = tmp_path / "out"
     columns = ["--image-column", "photo", "--label-column", "animal"]
-    options = ["--backbone", str(vilt_folder), "--output", str(output), *TINY]
+    options = ["--backbone", str(vilt_folder), "--output", str(output), *TINY, "--recipe", "paper"]
     assert main(["learn", "--data", str(pets), *columns, *options]) == 0
     shown = capsys.readouterr().out
     assert "problem_type: single_label_classification" in shown and "- cat\n- dog" in shown

@@ -276,7 +276,7 @@ def test_a_head_on_the_bare_backbone_is_pruned_and_learned_again(model):
 def test_targets_without_a_finite_loss_are_told_of(model, target):
     """Few examples, so that no stage would tell it."""
     data = text_data("a", 24).remove_columns("label").add_column("label", [target, -target] * 12)
-    with pytest.raises(FloatingPointError, match="The loss of the head is inf.* Look for values that are NaN"):
+    with pytest.raises(FloatingPointError, match="The loss of the head is nan.* Look for values that are NaN"):
         train(model, data, spec=text_spec("new", **NUMBER))
 
 
@@ -288,6 +288,16 @@ def test_one_example_decides_nothing(model, recwarn):
     trainer = train(model, text_data("a", 24, seed=1), eval_dataset=text_data("b", 1, seed=2))
     assert {found["kept"] for found in trainer.stage_metrics.values()} == {0}
     assert not any(issubclass(one.category, RuntimeWarning) for one in recwarn)
+
+
+def test_numbers_on_any_scale_are_learned(model):
+    """The length of a text, told in thousands."""
+    data = text_data("a", 60)
+    lengths = [1000.0 * len(text.split()) for text in data["text"]]
+    data = data.remove_columns("label").add_column("label", lengths)
+    trainer = train(model, data, spec=text_spec("new", **NUMBER))
+    answers = [found[0]["score"] for found in model.predict("new", texts=["a b", "a b c d e f"])]
+    assert 1500 < answers[0] < answers[1] < 6500 and trainer.evaluate(data)["eval_pearson"] > 0.8
 
 
 # On the way --------------------------------------------------------------------------------------------------------
