@@ -10,7 +10,7 @@ from atlas_hf import AtlasModel
 from atlas_hf.cli import main
 from atlas_hf.folder import Index
 
-TINY = ["--smoke", "--train_size", "32", "--disable_tqdm", "True"]
+TINY = ["--smoke", "--train_size", "32", "--disable_tqdm", "True", "--recipe", "paper"]
 
 
 def learn(folder):
