@@ -13,7 +13,7 @@ from shared.hub_models import QUIET
 from shared.hub_server import HubServer, client_env
 from shared.kill_runner import KILLED, runner
 
-LEARN = ["learn", "--stream", "digits", "--smoke", "--threads", "1"]
+LEARN = ["learn", "--stream", "digits", "--smoke", "--threads", "1", "--recipe", "paper"]
 SHORT = [*LEARN, "--tasks", "entailment", "text-choice", "--train_size", "32"]
 REPO = "user/digits"
 pytestmark = [QUIET, pytest.mark.skipif(sys.platform != "linux", reason="reads processor times from /proc")]
