@@ -223,7 +223,8 @@ class AtlasModel(BackedModel):
 
         Those that the model holds already stay; a `ValueError` if the folder's are others of the same names.
         """
-        folder, index = Path(folder), Index.load(folder)
+        folder = Path(folder)
+        index = Index.load(folder)
         wanted = index.closure(_names(tasks))
         storage.check_same(self, index, [name for name in wanted if name in self.tasks])
         self.check_learned_here(index.base_model)
