@@ -49,6 +49,9 @@ class TaskCopies(ModulesToSaveWrapper):
                         parameter.requires_grad_(False)
 
 
+TaskCopies.__name__ = ModulesToSaveWrapper.__name__  # PEFT shows it in errors and in `get_layer_status`
+
+
 def keep_finished_copies(model: nn.Module, configs: Mapping[str, AtlasConfig]) -> None:
     """Make the wrappers that PEFT has put into a model ours: it takes no class of ours where it makes them."""
     for module in model.modules():
