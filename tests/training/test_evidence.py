@@ -19,7 +19,7 @@ from atlas_hf.training.probe import left_out_errors
 from atlas_hf.training.pruning import prune_experience
 from atlas_hf.training.sources import begin_where_it_helps
 from shared.comparing import file_digests, tensor_digests
-from shared.tiny import CHOICE, NUMBER, quick, randomize, splits, text_data, text_spec
+from shared.tiny import CHOICE, NUMBER, quick, splits, text_data, text_spec
 
 UNSAVED = {"save_strategy": "no", "eval_strategy": "no", "load_best_model_at_end": False}
 
@@ -28,23 +28,9 @@ def by_evidence(output_dir="unused", **changes):
     return quick(output_dir, **UNSAVED | {"recipe": "evidence", "num_train_epochs": 1} | changes)
 
 
-@pytest.fixture(scope="module")
-def learned(bert_folder):
-    """One task has learned to see the letter a, the other's adapter is noise."""
-    torch.manual_seed(0)
-    model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
-    model.add_task(text_spec("noise"))
-    randomize(model, "noise")
-    model.set_stage("noise", "complete")
-    model.add_task(text_spec("sees-a"), experience=())
-    args = quick(num_train_epochs=15, learning_rate=1e-2, adam_epsilon=1e-8, **UNSAVED)
-    AtlasTrainer(model, args, train_dataset=text_data("a", 256)).train()
-    return model
-
-
 @pytest.fixture
-def model(learned):
-    return deepcopy(learned)
+def model(after_noise_and_sight):
+    return after_noise_and_sight
 
 
 def shuffled(data):

@@ -1,15 +1,13 @@
 """Reuse begins with the adapters that help a new task, and with no other."""
 
-from copy import deepcopy
-
 import pytest
 import torch
 
-from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer
+from atlas_hf import AtlasTrainer
 from atlas_hf.training.probe import probe_error, regression
 from atlas_hf.training.screening import open_useful
 from shared.comparing import Unchanged
-from shared.tiny import CHOICE, PAIR, quick, randomize, text_data, text_spec
+from shared.tiny import CHOICE, PAIR, quick, text_data, text_spec
 
 UNSAVED = {"save_strategy": "no", "eval_strategy": "no", "load_best_model_at_end": False}
 NUMBER = {"problem_type": "regression", "label_names": None}
@@ -53,7 +51,7 @@ def test_too_few_examples_say_nothing(count):
         (text_spec("t", **NUMBER), torch.tensor([0.5, 2]), (2, 1, 6), [[[0.5]], [[2]]]),
     ],
 )
-def test_each_kind_of_task_as_aregression(spec, labels, features, targets):
+def test_each_kind_of_task_as_a_regression(spec, labels, features, targets):
     pooled = examples(len(labels) * spec.rows_per_example, size=6)[:, 0]
     x, y = regression(spec, pooled, labels)
     assert x.shape == features
@@ -65,23 +63,9 @@ def args(tmp_path):
     return quick(tmp_path, num_train_epochs=1, **UNSAVED)
 
 
-@pytest.fixture(scope="module")
-def learned(bert_folder):
-    """Two learned tasks: one has learned to see the letter a, the other's adapter is noise."""
-    torch.manual_seed(0)
-    model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
-    model.add_task(text_spec("noise"))
-    randomize(model, "noise")
-    model.set_stage("noise", "complete")
-    model.add_task(text_spec("sees-a"), experience=())
-    args = quick(num_train_epochs=15, learning_rate=1e-2, adam_epsilon=1e-8, **UNSAVED)
-    AtlasTrainer(model, args, train_dataset=text_data("a", 256)).train()
-    return model
-
-
 @pytest.fixture
-def model(learned):
-    return deepcopy(learned)
+def model(after_noise_and_sight):
+    return after_noise_and_sight
 
 
 def coefficients(model, task):
