@@ -24,11 +24,14 @@ Run again with the same folder, it measures only what is missing."""
 
 # The names of `atlas_hf.benchmark.methods.METHODS`, which takes long to import.
 METHODS = (
-    "sequential_ft", "freeze_encoder", "head_alone", "freeze_bottom", "adapter", "adapter_two_stage",
-    "adapter_head_first", "fusion", "lora", "lora_head_first", "ewc", "lwf", "experience_replay", "joint", "atlas",
-    "atlas_paper", "atlas_reference",
+    "sequential_ft", "freeze_encoder", "head_alone", "linear_probe", "freeze_bottom", "fine_tuned", "adapter",
+    "adapter_two_stage", "adapter_head_first", "adapter_copy", "fusion", "lora", "lora_head_first", "ewc", "lwf",
+    "experience_replay", "joint", "atlas", "atlas_paper", "atlas_reference",
 )  # fmt: skip
-LOW_SHOT_METHODS = ("adapter", "adapter_two_stage", "atlas")  # what the claims compare
+LOW_SHOT_METHODS = (
+    "head_alone", "linear_probe", "adapter", "adapter_two_stage", "adapter_head_first", "adapter_copy",
+    "lora_head_first", "atlas",
+)  # fmt: skip
 SEEDS, OTHER_SEEDS = 5, 1
 SEEDS_HELP = f"{SEEDS} of the methods with low-shot sizes, {OTHER_SEEDS} of the others"
 

@@ -7,6 +7,6 @@ the look at data before training; `own_data`, a data set of one's own as a task 
 
 from atlas_hf.data.collator import AtlasCollator, batches
 from atlas_hf.data.encoder import Encoder
-from atlas_hf.data.rows import example_rows, opened, without_format
+from atlas_hf.data.rows import by_length, example_rows, opened, without_format
 
-__all__ = ["AtlasCollator", "Encoder", "batches", "example_rows", "opened", "without_format"]
+__all__ = ["AtlasCollator", "Encoder", "batches", "by_length", "example_rows", "opened", "without_format"]

@@ -72,3 +72,16 @@ def opened(spec: TaskSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, 
     return [
         dict(row) | {name: pixels(row[name]) for name in spec.image_columns if row[name] is not None} for row in rows
     ]
+
+
+def by_length(rows: Any, spec: TaskSpec) -> list[int]:
+    """The numbers of the rows, those with the shortest text first, so that batches of neighbours are padded little.
+
+    `rows` is a `datasets.Dataset`, or a list of rows; of rows without text the order stays.
+    """
+    columns = [*spec.text_columns, *([spec.choices_column] if spec.choices_column else [])]
+    if not columns:
+        return list(range(len(rows)))
+    texts = rows.select_columns(columns) if hasattr(rows, "select_columns") else rows  # images would be decoded
+    lengths = [sum(len(str(row[column])) for column in columns) for row in texts]
+    return sorted(range(len(lengths)), key=lengths.__getitem__)

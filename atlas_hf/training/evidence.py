@@ -5,7 +5,7 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from atlas_hf.data import batches
+from atlas_hf.data import batches, by_length
 from atlas_hf.model import AtlasModel, evaluating
 
 HELD_OUT, MOST_HELD_OUT = 0.1, 250  # of the training examples, where no others are given
@@ -26,8 +26,9 @@ def hold_out(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
 
 
 def answers(model: AtlasModel, task: str, dataset: Dataset, batch_size: int) -> tuple[NDArray, NDArray]:
-    """Logits (n, C) of a task for each example, and the labels, (n,) or (n, C)."""
+    """Logits (n, C) of a task for each example, and the labels, (n,) or (n, C), the shortest texts first."""
     logits, labels = [], []
+    dataset = dataset.select(by_length(dataset, model.specs[task]))
     with torch.no_grad(), evaluating(model) as twin:
         for batch in batches(dataset, model.collator(task), batch_size, model.device):
             labels.append(batch.pop("labels").cpu())

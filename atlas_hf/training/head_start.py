@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from atlas_hf.data import batches
-from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.features import pooled_features
 from atlas_hf.tuner import Head
 
 MOST = 8192  # examples; more say nothing new to a head
@@ -35,7 +33,9 @@ def learn_head(
         dataset: the examples to learn from; at most 8,192, drawn by `args.seed`, are used.
         sources: earlier tasks, whose heads may be begun with if they know the same labels.
     """
-    features, labels = _features(model, task, dataset, args)
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(args.seed))[:MOST].tolist()
+    title = None if args.disable_tqdm else f"{task}, head"
+    features, labels = pooled_features(model, task, dataset.select(order), args.per_device_eval_batch_size, title)
     model.heads[task].scale_to(labels)
     heads = [model.heads[task], *(model.heads[name] for name in sources if _same_labels(model, task, name))]
     with torch.random.fork_rng(devices=[]):
@@ -47,7 +47,7 @@ def learn_head(
     model.heads[task].load_state_dict(learned.state_dict())
 
 
-def _same_labels(model: AtlasModel, task: str, other: str) -> bool:
+def _same_labels(model: Any, task: str, other: str) -> bool:
     mine, theirs = model.specs[task].label_names, model.specs[other].label_names
     return mine is not None and mine == theirs and model.peft_config[task].head == model.peft_config[other].head
 
@@ -90,16 +90,3 @@ def left_out_loss(head: Head, features: Tensor, labels: Tensor) -> float:
             loss = learned.loss(learned(features[left_out].flatten(0, 1)), labels[left_out])
         total += loss.item() * int(left_out.sum()) / len(labels)
     return total
-
-
-def _features(model: Any, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> tuple[Tensor, Tensor]:
-    """Pooled vectors (n, R, D) of a task's examples, in an order drawn by the seed, and their labels."""
-    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(args.seed))[:MOST].tolist()
-    size, features, labels = args.per_device_eval_batch_size, [], []
-    steps = batches(dataset.select(order), model.collator(task), size, model.device)
-    bar = tqdm(steps, f"{task}, head", -(-len(order) // size), delay=2, disable=args.disable_tqdm)
-    with torch.no_grad(), evaluating(model) as twin:
-        for batch in bar:
-            labels.append(batch.pop("labels"))
-            features.append(twin.pooled(task, **batch).float())
-    return torch.cat(features).unflatten(0, (len(order), -1)), torch.cat(labels)

@@ -8,7 +8,7 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from atlas_hf.data import AtlasCollator, batches
+from atlas_hf.data import AtlasCollator, batches, by_length
 from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 
@@ -75,10 +75,10 @@ def probe_error(features: Tensor, targets: Tensor) -> float:
 def sample(
     model: AtlasModel, spec: TaskSpec, dataset: Dataset, seed: int, size: int = EXAMPLES
 ) -> tuple[list[dict[str, Tensor]], Tensor]:
-    """Inputs of a sample of the examples, in batches, and its labels."""
+    """Inputs of a sample of the examples, in batches, the shortest texts first, and its labels."""
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:size].tolist()
-    collate = AtlasCollator(spec, model.preprocessor)
-    found = list(batches(dataset.select(order), collate, BATCH_SIZE, model.device))
+    chosen, collate = dataset.select(order), AtlasCollator(spec, model.preprocessor)
+    found = list(batches(chosen.select(by_length(chosen, spec)), collate, BATCH_SIZE, model.device))
     return found, torch.cat([batch.pop("labels") for batch in found])
 
 

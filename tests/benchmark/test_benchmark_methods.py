@@ -16,7 +16,15 @@ from shared.comparing import tensor_digests
 
 STAGED = {"atlas_paper", "atlas_reference"}  # go through both stages, whatever comes of them
 ATLAS = {"atlas", *STAGED}
-HEAD_FIRST = {"atlas", "head_alone", "adapter_head_first", "lora_head_first"}  # take fewer steps than the others
+HEAD_FIRST = {
+    "atlas",
+    "head_alone",
+    "linear_probe",
+    "fine_tuned",
+    "adapter_head_first",
+    "adapter_copy",
+    "lora_head_first",
+}  # take fewer steps than the others
 SEQUENTIAL = {"sequential_ft", "freeze_bottom", "ewc", "lwf", "experience_replay"}
 ATLAS_PARTS = ("down", "up", "key", "query", "experience_query", "head")
 BACKBONE = r"bare\.base_model\.model\."
@@ -26,9 +34,10 @@ CHANGES = {
     **dict.fromkeys(["sequential_ft", "ewc", "experience_replay"], (BACKBONE, HEAD)),
     "lwf": (BACKBONE, r"heads\.text-choice", HEAD),
     "freeze_bottom": (*(BACKBONE + part for part in (r"encoder\.layer\.[23]\.", "layernorm", "pooler")), HEAD),
-    **dict.fromkeys(["freeze_encoder", "head_alone"], (HEAD,)),
-    **dict.fromkeys(["adapter", "adapter_two_stage", "adapter_head_first"], (r"adapters\.{}\.", HEAD)),
+    **dict.fromkeys(["freeze_encoder", "head_alone", "linear_probe"], (HEAD,)),
+    **dict.fromkeys(["adapter", "adapter_two_stage", "adapter_head_first", "adapter_copy"], (r"adapters\.{}\.", HEAD)),
     **dict.fromkeys(["lora", "lora_head_first"], (rf"{BACKBONE}encoder.*\.output\.dense\.lora_[AB]\.{{}}\.", HEAD)),
+    "fine_tuned": (r"copies\.{}\.", HEAD),
     "atlas": (r".*\.atlas_head\.{}\b(?!-)",),  # of 16 examples
     **dict.fromkeys(STAGED, tuple(rf".*\.atlas_{part}\.{{}}\b(?!-)" for part in ATLAS_PARTS)),
     "fusion": tuple(rf".*\.atlas_{part}\.{{}}\b(?!-)" for part in ATLAS_PARTS),
@@ -41,7 +50,12 @@ every = pytest.mark.parametrize("name", METHODS)
 def test_the_registry_has_every_method_of_the_benchmark():
     assert set(METHODS) == {*CHANGES, "joint"}
     assert all(method.summary and method.name == name for name, method in METHODS.items())
-    assert {name for name, method in METHODS.items() if method.uses_order} == {*SEQUENTIAL, *ATLAS, "fusion"}
+    assert {name for name, method in METHODS.items() if method.uses_order} == {
+        *SEQUENTIAL,
+        *ATLAS,
+        "fusion",
+        "adapter_copy",
+    }
 
 
 @one_by_one

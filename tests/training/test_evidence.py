@@ -168,7 +168,7 @@ def test_a_stage_that_changes_nothing_is_undone_and_its_adapter_goes(model):
 
 def test_an_adapter_that_helps_is_kept(model, monkeypatch):
     monkeypatch.setattr(sources, "MIN_GAIN", -1)
-    args = by_evidence(num_train_epochs=15, learning_rate=1e-2, adam_epsilon=1e-8)
+    args = by_evidence(num_train_epochs=15, experience_max_steps=1, learning_rate=1e-2, adam_epsilon=1e-8)
     model.add_task(text_spec("new"), experience=["noise"])
     trainer = AtlasTrainer(model, args, "new", text_data("a", 256, seed=2), text_data("a", 400, seed=3))
     trainer.train()

@@ -1,13 +1,13 @@
 """How far the pooled features spread: before (the bare backbone) and after a method has learned the upstream tasks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 import numpy as np
 from datasets import Dataset
 
 from atlas_hf.benchmark.learning.cells import Representation, State
-from atlas_hf.benchmark.methods import LoadedTask, PlainModel, pooled_features
+from atlas_hf.benchmark.methods import LoadedTask, PlainModel
+from atlas_hf.training.features import pooled_features
 
 EXAMPLES, POINTS, SPECTRUM = 256, 48, 32
 Features = Mapping[str, np.ndarray]  # task -> (rows, D)
@@ -86,4 +86,8 @@ def bare_features(backbone: str, tasks: Sequence[LoadedTask], pooling: str | Non
     model = PlainModel(backbone, pooling)
     for spec, _ in tasks:
         model.add_task(spec)
-    return features(partial(pooled_features, model, batch_size=64), tasks)
+
+    def pooled(task: str, data: Dataset) -> np.ndarray:
+        return pooled_features(model, task, data, batch_size=64)[0].flatten(0, 1).numpy()
+
+    return features(pooled, tasks)

@@ -17,10 +17,12 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, set_seed
 
-from atlas_hf.benchmark.methods.plain_model import LoadedTask, PlainModel, pooled_features
+from atlas_hf.benchmark.methods.plain_model import LoadedTask, PlainModel
+from atlas_hf.data import by_length
 from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training import AtlasTrainingArguments, StageTable, TaskTrainer, score
+from atlas_hf.training.features import pooled_features
 from atlas_hf.training.head_start import learn_head
 
 
@@ -93,11 +95,13 @@ class Method(ABC):
     def evaluate(self, task: str, dataset: Dataset) -> float:
         """The task's metric on a split."""
         with quiet(self.args) as args:
-            return score(self.model, task, dataset, args)
+            return score(self.model, task, dataset.select(by_length(dataset, self.model.specs[task])), args)
 
     def pooled(self, task: str, dataset: Dataset) -> np.ndarray:
         """What the task's head sees of a split: (examples x rows per example, D)."""
-        return pooled_features(self.model, task, dataset, self.args.per_device_eval_batch_size)
+        return (
+            pooled_features(self.model, task, dataset, self.args.per_device_eval_batch_size)[0].flatten(0, 1).numpy()
+        )
 
     def fork(self) -> Method:
         """A copy that learns on by itself."""

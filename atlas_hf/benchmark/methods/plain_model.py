@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
 from peft.tuners.tuners_utils import check_target_module_exists
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from atlas_hf.data import AtlasCollator, batches
-from atlas_hf.model import BASE, AtlasModel, AtlasOutput, evaluating
+from atlas_hf.data import AtlasCollator
+from atlas_hf.model import BASE, AtlasModel, AtlasOutput
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import TARGET_MODULES, AtlasConfig, Head, build_head, head_arguments
 
@@ -84,10 +83,3 @@ def sites(backbone: PreTrainedModel) -> dict[str, nn.Linear]:
     config = AtlasConfig(target_modules=TARGET_MODULES[backbone.config.model_type])
     linear = ((path, module) for path, module in backbone.named_modules() if isinstance(module, nn.Linear))
     return {path: module for path, module in linear if check_target_module_exists(config, path)}
-
-
-def pooled_features(model: AtlasModel | PlainModel, task: str, dataset: Dataset, batch_size: int) -> np.ndarray:
-    """What the task's head sees of a data set: (examples x rows per example, D)."""
-    with torch.no_grad(), evaluating(model) as twin:
-        loop = batches(dataset, model.collator(task).inputs, batch_size, model.device)
-        return torch.cat([twin.pooled(task, **inputs).float().cpu() for inputs in loop]).numpy()

@@ -31,6 +31,7 @@ TRAINING: Settings = {
     "max_steps": 400,
     "experience_max_steps": 100,
     "per_device_train_batch_size": 16,
+    "per_device_eval_batch_size": 64,
     "learning_rate": 2e-3,
     "query_lr_multiplier": 25.0,  # the queries' rate is the paper's, 0.05
     "adam_epsilon": 1e-8,
