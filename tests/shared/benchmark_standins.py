@@ -27,6 +27,7 @@ class Standin(Method):
 
     def __init__(self, setting):
         self.setting, self.known, self.folder = setting, {}, Path(setting.backbone)
+        self.began_at = {}
 
     def build(self):
         raise AssertionError("a stand-in has no model")
@@ -42,6 +43,7 @@ class Standin(Method):
             raise RuntimeError("this stand-in was told to fail")
         for spec, data in tasks:
             earlier = len(self.known) if self.uses_order else 0
+            self.began_at[spec.name] = list(self.known)[:earlier]
             self.known = {name: score - self.forgets for name, score in self.known.items()}
             self.known[spec.name] = 0.5 + 0.05 * earlier + 0.1 * (len(data["train"]) > 8) + 0.01 * self.setting.seed
             with (self.folder / "calls.log").open("a") as log:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any, TypedDict
@@ -48,6 +48,14 @@ class Representation(TypedDict):
 
     before: State
     after: State
+
+
+class Learned(TypedDict):
+    """What a task came to be when it was learned from so many examples."""
+
+    sources: list[str] | None  # the earlier tasks at whose models it began; None for a method that begins at none
+    parameters: int  # that it added
+    seconds: float
 
 
 class Settings(TypedDict):
@@ -98,6 +106,8 @@ class Cell:
     coefficients: Mapping[str, Mapping[str, float]] | None  # upstream task -> adapter -> its mean coefficient there
     environment: Mapping[str, Any]  # versions and machine
     schema: int = SCHEMA
+    # task -> size, "full" too for upstream tasks -> how it was learned; empty in cells of older versions
+    learned: Mapping[str, Mapping[str, Learned]] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:
@@ -133,7 +143,7 @@ class Cell:
                 f"{path} has schema {short(given)}; this version of atlas_hf reads {SCHEMA}. Measure it again."
             )
         known = {field.name for field in fields(cls)}
-        missing, unknown = sorted(known - set(values)), sorted(set(values) - known)
+        missing, unknown = sorted(known - set(values) - {"learned"}), sorted(set(values) - known)
         if missing or unknown:
             raise CellError(f"{path} lacks {missing} and has unknown {unknown}. Delete it to measure it again.")
         cell = cls(**values)

@@ -13,7 +13,7 @@ from functools import partial
 from transformers import set_seed
 
 from atlas_hf.benchmark.learning import representation
-from atlas_hf.benchmark.learning.cells import FULL, Cell, CellTask, Key
+from atlas_hf.benchmark.learning.cells import FULL, Cell, CellTask, Key, Learned
 from atlas_hf.benchmark.learning.plan import Plan
 from atlas_hf.benchmark.methods import Cost, LoadedTask, Method, Setting
 from atlas_hf.folder import DOWNSTREAM, UPSTREAM, TaskResult, library_versions
@@ -37,7 +37,8 @@ def measure(plan: Plan, key: Key, upstream: Sequence[LoadedTask], downstream: Se
     return Cell(
         **vars(key) | {"stream": plan.stream, "settings": plan.settings},
         tasks=[*(_record(task, UPSTREAM) for task in upstream), *(_record(task, DOWNSTREAM) for task in downstream)],
-        matrix=matrix, low_shot=group.low_shot, parameters=parameters, cost=cost, coefficients=coefficients,
+        matrix=matrix, low_shot=group.low_shot, learned=group.learned, parameters=parameters, cost=cost,
+        coefficients=coefficients,
         representation=representation.compare(before, after, points=key.seed == plan.seeds[0]),
         environment=environment() | library_versions(),
     )  # fmt: skip
@@ -53,6 +54,7 @@ class Group:
         self.full, self.few = make(**plan.training), make(**plan.low_shot_training)
         self.method = plan.methods[key.method](Setting(plan.backbone, plan.width, key.seed, plan.pooling))
         self.low_shot: dict[str, dict[str, float]] = {}
+        self.learned: dict[str, dict[str, Learned]] = {}
         self.costs: list[Cost] = []
         self.eval_seconds = 0.0
 
@@ -68,6 +70,7 @@ class Group:
             if i > 0 or not self.method.uses_order:  # the first of an order has nothing to build on
                 self.learn_copies(task, few)
             self.costs.append(self.method.learn([task], self.full))
+            self._remember(self.method, task, FULL, self.costs[-1])
             first = 0 if self.method.uses_order else i
             matrix[i][first : i + 1] = [self._score(earlier) for earlier in tasks[first : i + 1]]
         return matrix
@@ -78,8 +81,14 @@ class Group:
         for size in sizes:
             copy = self.method.fork()
             few = data if size == FULL else low_shot(data, int(size), self.seed)
-            copy.learn([(spec, few)], self.full if size == FULL else self.few)
+            cost = copy.learn([(spec, few)], self.full if size == FULL else self.few)
+            self._remember(copy, task, size, cost)
             self.low_shot.setdefault(spec.name, {})[size] = self._evaluate(copy, task)
+
+    def _remember(self, method: Method, task: LoadedTask, size: str, cost: Cost) -> None:
+        name, trained = task[0].name, method.parameters()["trained"]
+        found = Learned(sources=method.began_at.get(name), parameters=trained, seconds=cost.seconds)
+        self.learned.setdefault(name, {})[size] = found
 
     def cost(self) -> dict[str, float]:
         """Of what was learned at full size so far, copies left out."""

@@ -1,7 +1,8 @@
 """A copy of the adapters that help most, trained on: the other thing to do with a task that is like an earlier one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from typing import cast
 
 import torch
 from datasets import Dataset
@@ -15,6 +16,7 @@ from atlas_hf.model import AtlasModel
 from atlas_hf.training import AtlasTrainingArguments, mean_coefficients
 from atlas_hf.training.head_start import learn_head
 from atlas_hf.training.sources import begin_where_it_helps
+from atlas_hf.tuner import AtlasLayer
 
 
 class AdapterCopy(Adapter):
@@ -54,6 +56,7 @@ class AdapterCopy(Adapter):
         if begun.peft_config[spec.name].experience:
             begun.set_stage(spec.name, "experience")
             sources, _ = begin_where_it_helps(begun, spec.name, data["train"], seed=args.seed)
+        self.began_at[spec.name] = sources
         learn_head(begun, spec.name, data["train"], args, sources)
         self.model.add_task(spec)
         if sources:
@@ -70,16 +73,19 @@ def _copied(model: AtlasModel, task: str, dataset: Dataset) -> nn.ModuleList:
     coefficient over (at most 256) examples, are one of width K r.
     """
     coefficients = mean_coefficients(model, task, dataset)
-    copies = []
-    for path, site in model.base_model.sites_of(task).items():
-        members = site.members(task)
-        weights = [coefficients[path][member] for member in members]
-        down, up = ([layers[member] for member in members] for layers in (site.atlas_down, site.atlas_up))
-        copy = Bottleneck(site.out_features, sum(layer.out_features for layer in down))
-        with torch.no_grad():
-            copy.down.weight.copy_(torch.cat([layer.weight for layer in down]))
-            copy.down.bias.copy_(torch.cat([layer.bias for layer in down]))
-            copy.up.weight.copy_(torch.cat([w * layer.weight for w, layer in zip(weights, up, strict=True)], dim=1))
-            copy.up.bias.copy_(sum(w * layer.bias for w, layer in zip(weights, up, strict=True)))
-        copies.append(copy)
-    return nn.ModuleList(copies)
+    return nn.ModuleList(_joined(site, task, coefficients[at]) for at, site in model.base_model.sites_of(task).items())
+
+
+def _joined(site: AtlasLayer, task: str, coefficients: Mapping[str, float]) -> Bottleneck:
+    members = site.members(task)
+    down = [cast(nn.Linear, site.atlas_down[member]) for member in members]
+    up = [cast(nn.Linear, site.atlas_up[member]) for member in members]
+    weights = [coefficients[member] for member in members]
+    joined = Bottleneck(site.out_features, sum(layer.out_features for layer in down))
+    with torch.no_grad():
+        joined.down.weight.copy_(torch.cat([layer.weight for layer in down]))
+        joined.down.bias.copy_(torch.cat([layer.bias for layer in down]))
+        joined.up.weight.copy_(torch.cat([w * layer.weight for w, layer in zip(weights, up, strict=True)], dim=1))
+        for w, layer in zip(weights, up, strict=True):
+            joined.up.bias.add_(layer.bias, alpha=w)  # from 0
+    return joined

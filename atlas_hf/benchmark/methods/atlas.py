@@ -31,7 +31,9 @@ class Atlas(Method):
         self.model.add_task(spec)
         if not self.model.peft_config[spec.name].experience:
             args.max_steps = steps
-        train_quietly(AtlasTrainer(self.model, args, spec.name, data["train"]))
+        trainer = AtlasTrainer(self.model, args, spec.name, data["train"])
+        train_quietly(trainer)
+        self.began_at[spec.name] = list(trainer.opened)
 
     def parameters(self) -> dict[str, int]:
         """Adapters, keys, queries and heads."""

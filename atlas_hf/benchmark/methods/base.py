@@ -60,6 +60,7 @@ class Method(ABC):
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
+        self.began_at: dict[str, list[str]] = {}  # of a method that chooses some: a task's, the most useful first
         set_seed(setting.seed)
         self.model = self.build()
 
