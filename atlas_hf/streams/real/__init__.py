@@ -32,6 +32,7 @@ TRAINING: Settings = {
     "experience_max_steps": 100,
     "per_device_train_batch_size": 16,
     "per_device_eval_batch_size": 64,
+    "train_sampling_strategy": "group_by_length",  # padding would be half of each batch
     "learning_rate": 2e-3,
     "query_lr_multiplier": 25.0,  # the queries' rate is the paper's, 0.05
     "adam_epsilon": 1e-8,

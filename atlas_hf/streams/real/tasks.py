@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, Features, Value
 
 from atlas_hf.streams.real import ratings, wordnet
 from atlas_hf.tasks import TaskSpec
@@ -43,8 +43,10 @@ class RealTask:
         return DatasetDict({split: self._table([rows[i] for i in places]) for split, places in chosen.items()})
 
     def _table(self, rows: Sequence[Row]) -> Dataset:
+        """With a column `length`, by which Trainer can put texts of one length into a batch."""
         columns = {name: [row[i] for row in rows] for i, name in enumerate(self.spec.features)}
-        return Dataset.from_dict(columns, features=self.spec.features)
+        columns["length"] = [sum(map(len, row[:-1])) for row in rows]
+        return Dataset.from_dict(columns, features=Features({**self.spec.features, "length": Value("int32")}))
 
 
 def _key(name: str) -> list[int]:
