@@ -29,8 +29,8 @@ METHODS = (
     "experience_replay", "joint", "atlas", "atlas_paper", "atlas_reference",
 )  # fmt: skip
 LOW_SHOT_METHODS = (
-    "head_alone", "linear_probe", "adapter", "adapter_two_stage", "adapter_head_first", "adapter_copy",
-    "lora_head_first", "atlas",
+    "head_alone", "linear_probe", "fine_tuned", "adapter", "adapter_two_stage", "adapter_head_first", "adapter_copy",
+    "fusion", "lora_head_first", "atlas",
 )  # fmt: skip
 SEEDS, OTHER_SEEDS = 5, 1
 SEEDS_HELP = f"{SEEDS} of the methods with low-shot sizes, {OTHER_SEEDS} of the others"
