@@ -13,6 +13,7 @@ from atlas_hf.folder.files import (
     INDEX,
     MARK,
     MATRIX_PLOT,
+    NEW_TASKS,
     REPORT_FILES,
     RESULTS,
     REUSE_PLOT,
@@ -51,11 +52,11 @@ from atlas_hf.folder.weights import check_header, check_task_folder, load_tensor
 
 __all__ = [
     "BACKBONE_HEADER", "BARE", "CARD", "CHECKPOINTS", "CONFIG", "DOWNSTREAM", "DTYPES", "FIGURES", "HISTORY", "HOME",
-    "INDEX", "MARK", "MATRIX_PLOT", "REPORT_FILES", "RESULTS", "REUSE_PLOT", "ROOT_FILES", "SPEC", "START",
-    "TASK_FILES", "UPSTREAM", "WEIGHTS", "AtlasFormatError", "BaseModel", "EditedError", "Index", "Owned", "Results",
-    "TaskRecord", "TaskResult", "brief", "check_bytes", "check_free", "check_header", "check_json", "check_size",
-    "check_structure", "check_task_folder", "check_types", "copy_tasks", "creating", "file_sha256", "history_name",
-    "json_text", "kind", "library_versions", "limit_of", "load_tensors", "paths_of_a_run", "prepared", "read_bytes",
-    "read_json", "read_spec", "read_tensors", "refuse_links", "refuse_others", "saying_that_nothing_was_learned",
-    "saying_what_is_safe", "sync", "tensor_bytes", "write_json",
+    "INDEX", "MARK", "MATRIX_PLOT", "NEW_TASKS", "REPORT_FILES", "RESULTS", "REUSE_PLOT", "ROOT_FILES", "SPEC",
+    "START", "TASK_FILES", "UPSTREAM", "WEIGHTS", "AtlasFormatError", "BaseModel", "EditedError", "Index", "Owned",
+    "Results", "TaskRecord", "TaskResult", "brief", "check_bytes", "check_free", "check_header", "check_json",
+    "check_size", "check_structure", "check_task_folder", "check_types", "copy_tasks", "creating", "file_sha256",
+    "history_name", "json_text", "kind", "library_versions", "limit_of", "load_tensors", "paths_of_a_run", "prepared",
+    "read_bytes", "read_json", "read_spec", "read_tensors", "refuse_links", "refuse_others",
+    "saying_that_nothing_was_learned", "saying_what_is_safe", "sync", "tensor_bytes", "write_json",
 ]  # fmt: skip

@@ -31,10 +31,10 @@ CHECKPOINTS, HISTORY, HOME = ".checkpoints", ".history", ".atlas_hf"
 MARK = "atlas_progress.json"  # in a checkpoint, written last: it is whole
 START = "atlas_start.safetensors"  # in a checkpoint: what its stage trains, as it was before
 ROOT_FILES = (INDEX, RESULTS, CARD, MATRIX_PLOT, REUSE_PLOT)
-REPORT, SHORTCUTS = "report.md", "shortcuts.json"
+REPORT, SHORTCUTS, NEW_TASKS = "report.md", "shortcuts.json", "new_tasks.csv"
 REPORT_FILES = (  # of a benchmark
     REPORT, "figures.csv", "paired_tests.csv", *(f"claim_{letter}.csv" for letter in "abcdefgh"), "low_shot.png",
-    "accuracy_parameters.png", "accuracy_matrices.png", "representation.png", SHORTCUTS,
+    "accuracy_parameters.png", "accuracy_matrices.png", "representation.png", SHORTCUTS, NEW_TASKS,
 )  # fmt: skip
 _BEFORE_ANYTHING_CHANGED = (
     ", so it is not replaced, and nothing was changed. Give another folder (--output, output_dir), or move it "

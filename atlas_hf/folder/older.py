@@ -10,6 +10,7 @@ from atlas_hf.folder.files import (
     HISTORY,
     INDEX,
     MARK,
+    NEW_TASKS,
     REPORT,
     REPORT_FILES,
     RESULTS,
@@ -113,7 +114,7 @@ def _reports(folder: Path) -> Iterator[str]:
     if kind(report) == "file":
         with report.open("rb") as file:
             if re.match(rb"# Benchmark on the .* stream\n\n- \d+ cells, seeds ", file.read(1000)):
-                yield from (name for name in REPORT_FILES if name != SHORTCUTS)
+                yield from (name for name in REPORT_FILES if name not in (SHORTCUTS, NEW_TASKS))
     try:
         if kind(shortcuts) == "file" and list(read_json(shortcuts)) == ["records"]:
             yield SHORTCUTS

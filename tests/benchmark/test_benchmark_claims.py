@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from atlas_hf.benchmark.learning.claims import claims
+from atlas_hf.benchmark.learning.new_tasks import controls, new_tasks
 from atlas_hf.benchmark.learning.scores import Paired, Results, Summary, arrange, figures, paired, summarise
 from shared.benchmark_cells import DOWNSTREAM, NONE, all_cells, alone, in_order, make_cell
 
@@ -126,3 +127,39 @@ def test_claims_of_one_seed_or_no_baseline():
     assert by(one[1], examples="16", task="all")["difference"] == pytest.approx(0.1)
     no_baseline = claims(Results(in_order("atlas", 0.1)))
     assert no_baseline[1].verdict == "not measured" and no_baseline[3].verdict == "holds in 1 of 2 comparisons"
+
+
+def learned(cells, sources, parameters):
+    """The cells, in which every task began at these others."""
+    found = {"sources": sources, "parameters": parameters, "seconds": 1.0}
+    return [replace(cell, learned={task: {"16": found} for task in ("a", "b", *DOWNSTREAM)}) for cell in cells]
+
+
+def test_a_new_task_against_the_best_control_at_the_seeds_of_both():
+    rival = [replace(cell, method="lora", low_shot={"b": {"16": 0.45}}) for cell in alone([0, 1])]
+    cells = [*learned(in_order("atlas", 0.1), ["a"], 10), *learned(alone(), None, 30), *rival]
+    results = Results(cells)
+    assert controls(results) == ["adapter", "lora"]
+    first, *others = new_tasks(results, "forward")
+    # 0.5, 0.51, 0.54 against 0.45, 0.45 of two seeds (the adapter: 0.4, 0.41, 0.42)
+    assert (first.task, first.examples, first.control) == ("b", "16", "lora")
+    assert (first.control_score.mean, first.against_control.n) == (0.45, 2)
+    assert first.against_control.difference == pytest.approx(0.055)
+    assert (first.began_at, first.parameters, first.control_parameters) == ({"a": 3}, 10, None)
+    assert first.against_copy.difference is None
+    assert {one.control for one in others} == {"adapter"} and others[-1].began_at == {}
+    twin = next(one for one in others if one.task in DOWNSTREAM and one.examples == "16")
+    assert (twin.control_parameters, twin.against_control.n) == (30, 3)
+
+
+def test_a_copy_of_the_source_is_no_control():
+    copies = [replace(cell, method="adapter_copy") for cell in in_order("atlas", 0.2)]
+    results = Results([*in_order("atlas", 0.1), *copies, *alone()])
+    assert controls(results) == ["adapter"]
+    first = new_tasks(results, "forward")[0]
+    assert (first.control, first.against_copy.difference) == ("adapter", pytest.approx(-0.1))
+
+
+def test_there_are_no_new_tasks_without_the_subject_or_a_control():
+    assert new_tasks(Results(alone()), "any") == []
+    assert new_tasks(Results(in_order("atlas", 0.1)), "forward") == []

@@ -13,9 +13,10 @@ from jinja2 import Environment, StrictUndefined
 from atlas_hf.benchmark.learning import pictures, tables
 from atlas_hf.benchmark.learning.cells import Cell, read_cells
 from atlas_hf.benchmark.learning.claims import SUBJECTS, claims
+from atlas_hf.benchmark.learning.new_tasks import controls, new_tasks
 from atlas_hf.benchmark.learning.scores import Results
 from atlas_hf.benchmark.methods import METHODS
-from atlas_hf.folder import REPORT_FILES, Owned
+from atlas_hf.folder import NEW_TASKS, REPORT_FILES, Owned
 from atlas_hf.hub import Retry, until_done
 
 TEMPLATE = Path(__file__).with_name("report.md")
@@ -31,11 +32,13 @@ def write_report(output: Path) -> Path:
     found, settings = claims(results), results.cells[0].settings
     _write_csv(output / "figures.csv", results.long())
     _write_csv(output / "paired_tests.csv", tables.pairs(results))
+    _write_csv(output / NEW_TASKS, (one.flat() for order in results.orders for one in new_tasks(results, order)))
     for claim in found:
         _write_csv(output / f"claim_{claim.letter}.csv", claim.rows)
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         results=results, claims=found, settings=settings, missing=results.missing(), subjects=SUBJECTS, tables=tables,
+        controls=controls(results),
         sizes={name.removesuffix("_size"): size for name, size in settings["sizes"].items()},
         minutes=sum(cell.cost["cell_seconds"] for cell in results.cells) / 60,
         summaries={name: METHODS[name].summary for name in results.methods if name in METHODS},

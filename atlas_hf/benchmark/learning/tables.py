@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from atlas_hf.benchmark.learning.claims import SUBJECTS, Claim
+from atlas_hf.benchmark.learning.new_tasks import new_tasks
 from atlas_hf.benchmark.learning.scores import Paired, Results, Summary, paired
 from atlas_hf.report.text import markdown
 
@@ -85,6 +86,19 @@ def pairs_table(results: Results, order: str, method: str) -> str:
 
 def _against(results: Results, method: str, other: str, order: str, figure: str) -> Paired:
     return paired(results.values(method, order, figure), results.values(other, order, figure))
+
+
+def new_task_table(results: Results, order: str) -> str:
+    """New task by size: what was gained against the best control, from which tasks, at what cost; "" if none was."""
+    header = ["new task", "n", "atlas", "best control", "", "atlas minus it", "minus adapter_copy", "began at", "adds"]
+    rows = [
+        [one.task, one.examples, points(one.score.mean), points(one.control_score.mean), one.control,
+         difference(one.against_control), difference(one.against_copy),
+         ", ".join(f"{name} {count}" for name, count in one.began_at.items()),
+         "/".join(f"{count / 1000:,.0f}k" for count in (one.parameters, one.control_parameters) if count is not None)]
+        for one in new_tasks(results, order)
+    ]  # fmt: skip
+    return markdown(header, rows) if rows else ""
 
 
 def matrix_table(results: Results, method: str, order: str) -> str:
