@@ -32,7 +32,7 @@ class TaskResult:
         role: `"upstream"`, a task of the stream, or `"downstream"`, learned on its own from the model after it.
         metric, random_baseline, modality, problem_type: as its `TaskSpec` has them.
         experience, opened: the earlier tasks that it reuses, and those at whose models it began.
-        sources: how well it could have begun elsewhere, see `atlas_hf.training.sources.begin_where_it_helps`.
+        sources: how well it could have begun elsewhere, see `atlas_hf.training.sources.find_sources`.
         stages, parameters: metrics by stage, and how many parameters it added by part.
         coefficients: the mean coefficient of each adapter, by site.
         timing: seconds, of the whole task and by stage.

@@ -92,9 +92,10 @@ class CheckpointingTrainer(PublishingTrainer):
             )
         checkpoint = Checkpoint(path)
         stage, reused = checkpoint.stage(self.task), checkpoint.experience(self.task)
-        if not set(reused) <= set(self._config.experience):
+        offered = self._config.experience
+        if not set(reused) <= {*offered, *self.model.base_model.origins(offered)}:
             raise ValueError(
-                f"{path} is of a task that reuses {reused}; task '{self.task}' may reuse {self._config.experience}. "
+                f"{path} is of a task that reuses {reused}; task '{self.task}' may reuse {offered}. "
                 "Add the task with the same experience, or begin anew: train()."
             )
         stages = stages_of(reused)
@@ -103,6 +104,11 @@ class CheckpointingTrainer(PublishingTrainer):
             self.opened, self.sources = progress.opened, progress.sources
             self.stage_metrics, self.seconds = progress.stage_metrics, progress.seconds
         return checkpoint, left
+
+    def _reuse(self, names: Sequence[str]) -> None:
+        """These tasks, with queries that a checkpoint holds."""
+        if list(names) != self._config.experience:
+            self.model.base_model.reuse(self.task, {name: name for name in names})
 
     def _check_room(self, stages: list[str], checkpoint: Checkpoint | None) -> None:
         """Nothing of others is where checkpoints of these stages will be, nor where a push that fails would save."""

@@ -15,7 +15,7 @@ from atlas_hf.training.checkpointing import CheckpointingTrainer
 from atlas_hf.training.checkpoints import Checkpoint
 from atlas_hf.training.evidence import FEW, answers, clearly_better, hold_out
 from atlas_hf.training.head_start import learn_head
-from atlas_hf.training.sources import begin_where_it_helps
+from atlas_hf.training.sources import find_sources
 from atlas_hf.training.stages import StageTable, changing_only
 from atlas_hf.tuner import BASE, STAGES
 
@@ -78,9 +78,7 @@ class DecidingTrainer(CheckpointingTrainer):
             return
         if self._config.experience:
             self.model.set_stage(self.task, "experience")
-            found = begin_where_it_helps(
-                self.model, self.task, self._examples, self.max_experience, self.task_args.seed
-            )
+            found = find_sources(self.model, self.task, self._examples, self.max_experience, self.task_args.seed)
             self.opened, self.sources = broadcast_object_list([*found])  # as in `_decide`
             self.model.base_model.begin_at(self.task, self.opened)
             self._tell(_beginning(self.opened, self.sources))

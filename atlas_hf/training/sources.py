@@ -25,30 +25,28 @@ MIN_GAIN = 0.03
 MIN_GAIN_BESIDE = 0.05
 
 
-def begin_where_it_helps(
+def find_sources(
     model: AtlasModel, task: str, dataset: Dataset, limit: int | None = None, seed: int = 0
 ) -> tuple[list[str], dict[str, float]]:
-    """Let a task in its first stage begin at the model of an earlier task, or of several, or at the bare backbone.
+    """At which earlier tasks' models a task in its first stage had best begin, for `AtlasTuner.begin_at`.
 
     The earlier task with the lowest error of the probe is taken if that is lower than the bare backbone's by 3 %.
-    Others of which that is true, too, join it if they lower it by 5 % more. What is not taken leaves the task's
-    experience.
+    Others of which that is true, too, join it if they lower it by 5 % more. The task is left as it was.
 
     Args:
+        task: its experience are the candidates, and what is made of nothing else.
         dataset: the task's training examples; at most 256, drawn by `seed`, are used.
         limit: how many adapters the task may reuse; None for any number.
 
     Returns:
-        The earlier tasks at whose models it begins, the best first; and the probe's error, as a share of that of the
-        mean, by where it was measured: names of tasks joined by `" + "`, or `"__base__"` for the bare backbone.
+        The earlier tasks, the best first, none if the bare backbone is as good; and the probe's error, as a share of
+        that of the mean, by where it was measured: names joined by `" + "`, or `"__base__"` for the bare backbone.
     """
     offered = model.peft_config[task].experience
     try:
         best, tried = _measured(model, task, dataset, limit, seed)
-        model.base_model.begin_at(task, best)
-    except BaseException:  # Ctrl-C, too: it is still to be chosen
+    finally:
         model.base_model.reuse(task, {name: name for name in offered})
-        raise
     return list(best), {" + ".join(where) or BASE: _mean(errors) for where, errors in tried.items()}
 
 
@@ -100,11 +98,11 @@ def _mean(errors: Tensor) -> float:
 
 
 def _candidates(model: AtlasModel, task: str, limit: int | None) -> list[str]:
-    """The finished tasks whose models are made of nothing but the task's experience, and of at most `limit` of it."""
-    allowed = set(model.peft_config[task].experience)
+    """The finished tasks of the experience, and those made of nothing else, each of at most `limit` adapters."""
+    offered = model.peft_config[task].experience
     made_of = {name: model.members(name) for name in model.finished}
     return [
         name
         for name, members in made_of.items()
-        if members and allowed.issuperset(members) and (limit is None or len(members) <= limit)
+        if members and (name in offered or set(members) <= set(offered)) and (limit is None or len(members) <= limit)
     ]

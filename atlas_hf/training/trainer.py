@@ -52,7 +52,7 @@ class AtlasTrainer(DecidingTrainer):
         stage: the current one, while `train` runs.
         stage_metrics: what each finished stage came to.
         opened, sources: the earlier tasks at whose models the task began, and what was measured of others, see
-            `atlas_hf.training.sources.begin_where_it_helps`. With `recipe="paper"`, `opened` are those that
+            `atlas_hf.training.sources.find_sources`. With `recipe="paper"`, `opened` are those that
             screening found useful (`AtlasConfig.init_queries`).
         seconds: what the stages took so far, that of an earlier run included that `train` goes on from.
 
@@ -128,7 +128,7 @@ class AtlasTrainer(DecidingTrainer):
             self._begin()
             stages = self.stages
         else:
-            self.model.base_model.keep_experience(self.task, checkpoint.experience(self.task))
+            self._reuse(checkpoint.experience(self.task))
             self._hold_out()
         output = TrainOutput(0, float("nan"), {})
         for stage in self._worth_trying(stages, begun):

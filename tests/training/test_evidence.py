@@ -17,7 +17,7 @@ from atlas_hf.training import sources
 from atlas_hf.training.evidence import clearly_better, hold_out
 from atlas_hf.training.probe import left_out_errors
 from atlas_hf.training.pruning import prune_experience
-from atlas_hf.training.sources import begin_where_it_helps
+from atlas_hf.training.sources import find_sources
 from shared.comparing import file_digests, tensor_digests
 from shared.tiny import CHOICE, NUMBER, quick, splits, text_data, text_spec
 
@@ -84,11 +84,32 @@ def test_what_a_source_reuses_comes_with_it_and_a_limit_keeps_it_out(model):
     assert trainer.opened == []
 
 
+def test_a_task_offered_alone_brings_what_it_reuses(model, monkeypatch, tmp_path):
+    train(model, text_data("a", 100, seed=1), "also-a", by_evidence(expand="always"))
+    assert model.members("also-a") == ["sees-a", "also-a"]
+    monkeypatch.setattr(sources, "MIN_GAIN", -1)
+
+    def learn(checkpoint=None):
+        again = deepcopy(model)
+        again.add_task(text_spec("new"), experience=["also-a"])
+        args = by_evidence(tmp_path, expand="always", save_strategy="epoch", num_train_epochs=2)
+        trainer = AtlasTrainer(again, args, "new", text_data("a", 100, seed=2))
+        trainer.train(checkpoint)
+        return trainer
+
+    trainer = learn()
+    assert trainer.opened == ["also-a"] and set(trainer.sources) == {"__base__", "also-a"}
+    assert trainer.model.members("new") == ["sees-a", "also-a", "new"]
+    for stage in ("experience", "expansion"):
+        found = learn(str(min((tmp_path / "new" / stage).glob("checkpoint-*"))))
+        assert tensor_digests(found.model) == tensor_digests(trainer.model)
+
+
 def test_features_that_are_not_finite_leave_their_candidate_out(model, caplog):
     model.base_model.sites_of("noise").popitem()[1].atlas_up["noise"].bias.data.fill_(torch.nan)
     model.add_task(text_spec("new"))
     with caplog.at_level(logging.WARNING):
-        chosen, errors = begin_where_it_helps(model, "new", text_data("a", 24, seed=1))
+        chosen, errors = find_sources(model, "new", text_data("a", 24, seed=1))
     assert chosen == ["sees-a"] and errors["noise"] == float("inf")
     assert "does not begin at ['noise']: its features are not finite" in caplog.text
 
@@ -294,7 +315,7 @@ def test_a_sequence_goes_on_where_a_candidate_is_not_finite(bert_folder, tmp_pat
         model.base_model.begin_at(task, [])
         return [], {"__base__": 0.5, "has-a": float("inf")}
 
-    monkeypatch.setattr("atlas_hf.training.deciding.begin_where_it_helps", none_helps)
+    monkeypatch.setattr("atlas_hf.training.deciding.find_sources", none_helps)
     model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
     args = by_evidence(expand="always", max_steps=1)
     learn_sequence(model, [(text_spec(f"has-{letter}"), splits(letter, 24, 4)) for letter in "ab"], args, tmp_path)

@@ -23,7 +23,7 @@ WAYS = {
 }
 # How often each is called: two stages of six steps and three checkpoints each.
 CALLS = {
-    (deciding, "begin_where_it_helps"): 1,
+    (deciding, "find_sources"): 1,
     (deciding, "learn_head"): 1,
     (AtlasTrainer, "_remember"): 2,
     (AtlasTrainer, "training_step"): 12,
@@ -34,7 +34,7 @@ CALLS = {
     (AtlasTrainer, "_end"): 1,
 }
 FAST = [
-    ("kept", "begin_where_it_helps", 0),
+    ("kept", "find_sources", 0),
     ("kept", "training_step", 9),
     ("undone", "_decide", 0),
     ("undone", "_end", 0),

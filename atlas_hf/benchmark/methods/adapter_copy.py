@@ -15,7 +15,7 @@ from atlas_hf.benchmark.methods.plain_model import LoadedTask
 from atlas_hf.model import AtlasModel
 from atlas_hf.training import AtlasTrainingArguments, mean_coefficients
 from atlas_hf.training.head_start import learn_head
-from atlas_hf.training.sources import begin_where_it_helps
+from atlas_hf.training.sources import find_sources
 from atlas_hf.tuner import AtlasLayer
 
 
@@ -55,7 +55,8 @@ class AdapterCopy(Adapter):
         sources: list[str] = []
         if begun.peft_config[spec.name].experience:
             begun.set_stage(spec.name, "experience")
-            sources, _ = begin_where_it_helps(begun, spec.name, data["train"], seed=args.seed)
+            sources, _ = find_sources(begun, spec.name, data["train"], seed=args.seed)
+            begun.base_model.begin_at(spec.name, sources)
         self.began_at[spec.name] = sources
         learn_head(begun, spec.name, data["train"], args, sources)
         self.model.add_task(spec)
