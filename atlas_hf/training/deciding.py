@@ -1,6 +1,8 @@
 """What a trainer decides by evidence (`recipe="evidence"`): where a task begins, and which of its stages count."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -32,6 +34,11 @@ class DecidingTrainer(CheckpointingTrainer):
         self._held_out: Dataset | None = None  # of the training examples, while `train` runs
         self._before: NDArray | None = None  # how well the task answered before the stage, (n,)
         super().__init__(*args, **kwargs)
+
+    @property
+    def fingerprint(self) -> str:
+        """With the bound on what is reused, if there is one."""
+        return super().fingerprint + ("" if self.max_experience is None else f"-{self.max_experience}")
 
     @property
     def _by_evidence(self) -> bool:
@@ -78,10 +85,11 @@ class DecidingTrainer(CheckpointingTrainer):
             return
         if self._config.experience:
             self.model.set_stage(self.task, "experience")
+            began = time.perf_counter()
             found = find_sources(self.model, self.task, self._examples, self.max_experience, self.task_args.seed)
             self.opened, self.sources = broadcast_object_list([*found])  # as in `_decide`
             self.model.base_model.begin_at(self.task, self.opened)
-            self._tell(_beginning(self.opened, self.sources))
+            self._tell(f"{_beginning(self.opened, self.sources)}, in {time.perf_counter() - began:.1f} s")
         self._hold_out()
         self._learn_head(self.train_dataset)
 
@@ -89,6 +97,14 @@ class DecidingTrainer(CheckpointingTrainer):
         """Some of the training examples, where there is something to decide and nothing else to decide by."""
         if self._by_evidence and self.opened and self.task_args.expand == "auto" and self.eval_dataset is None:
             self.train_dataset, self._held_out = hold_out(self._examples, self.task_args.seed)
+
+    @contextmanager
+    def _all_examples_afterwards(self) -> Iterator[None]:
+        """What was held out is back among the training examples, whatever happens meanwhile."""
+        try:
+            yield
+        finally:
+            self.train_dataset, self._held_out = self._examples, None
 
     def _tell(self, text: str) -> None:
         """Where the stages are told of."""
@@ -138,10 +154,8 @@ class DecidingTrainer(CheckpointingTrainer):
         kept = [stage for stage, found in self.stage_metrics.items() if found.get("kept", 1)]
         if "expansion" not in kept:
             self.model.base_model.drop_adapter(self.task)
-        self.train_dataset = self._examples
         if not kept and self._held_out is not None:
             self._learn_head(self._examples)
-        self._held_out = None
 
     def _trained(self) -> dict[str, Tensor]:
         tensors = self.model.base_model.task_tensors(self.task)

@@ -72,11 +72,9 @@ def probe_error(features: Tensor, targets: Tensor) -> float:
     return (errors.min() / mean_error.clamp_min(1e-12)).item()
 
 
-def sample(
-    model: AtlasModel, spec: TaskSpec, dataset: Dataset, seed: int, size: int = EXAMPLES
-) -> tuple[list[dict[str, Tensor]], Tensor]:
+def sample(model: AtlasModel, spec: TaskSpec, dataset: Dataset, seed: int) -> tuple[list[dict[str, Tensor]], Tensor]:
     """Inputs of a sample of the examples, in batches, the shortest texts first, and its labels."""
-    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:size].tolist()
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:EXAMPLES].tolist()
     chosen, collate = dataset.select(order), AtlasCollator(spec, model.preprocessor)
     found = list(batches(chosen.select(by_length(chosen, spec)), collate, BATCH_SIZE, model.device))
     return found, torch.cat([batch.pop("labels") for batch in found])

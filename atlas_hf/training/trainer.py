@@ -124,17 +124,18 @@ class AtlasTrainer(DecidingTrainer):
         begun = checkpoint is not None
         self._check_room(self._worth_trying(stages, begun), checkpoint)
         self._began = time.perf_counter() - self.seconds
-        if checkpoint is None:
-            self._begin()
-            stages = self.stages
-        else:
-            self._reuse(checkpoint.experience(self.task))
-            self._hold_out()
         output = TrainOutput(0, float("nan"), {})
-        for stage in self._worth_trying(stages, begun):
-            output = self._train_stage(stage, checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
-            checkpoint = None
-        self._end()
+        with self._all_examples_afterwards():
+            if checkpoint is None:
+                self._begin()
+                stages = self.stages
+            else:
+                self._reuse(checkpoint.experience(self.task))
+                self._hold_out()
+            for stage in self._worth_trying(stages, begun):
+                output = self._train_stage(stage, checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
+                checkpoint = None
+            self._end()
         self.seconds = time.perf_counter() - self._began
         self.model.set_stage(self.task, "complete")
         self.stage, self.args, self._base_sha256 = None, self.task_args, None

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
 from atlas_hf.folder import Results
 from atlas_hf.metrics.single import SCORES
-from atlas_hf.training import sources
+from atlas_hf.training import deciding, sources
 from atlas_hf.training.evidence import clearly_better, hold_out
 from atlas_hf.training.probe import left_out_errors
 from atlas_hf.training.pruning import prune_experience
@@ -105,6 +105,23 @@ def test_a_task_offered_alone_brings_what_it_reuses(model, monkeypatch, tmp_path
         assert tensor_digests(found.model) == tensor_digests(trainer.model)
 
 
+def test_of_many_candidates_those_are_computed_with_whose_heads_say_most_of_the_labels(model, monkeypatch):
+    """Whatever a head takes: numbers, choices, pairs; none of another width."""
+    for spec in (text_spec("number", **NUMBER), text_spec("choice", **CHOICE)):
+        model.add_task(spec, experience=())
+        model.set_stage(spec.name, "complete")
+    model.add_task(text_spec("new"))
+    data = text_data("a", 48, seed=1)
+    monkeypatch.setattr(sources, "FULLY", 2)
+    _, errors = find_sources(model, "new", data)
+    probe = sources._Probe(model, "new", data, seed=0)
+    bare = probe.pooled(())
+    looks = {name: probe.first_look(name, bare) for name in model.finished}
+    assert all(0 < look < 1 for look in looks.values()) and len(looks) == 4
+    assert {name for name in errors if " + " not in name} == {"__base__", *sorted(looks, key=looks.get)[:2]}
+    assert probe.first_look("choice", bare[:, 1:]) == float("inf")
+
+
 def test_features_that_are_not_finite_leave_their_candidate_out(model, caplog):
     model.base_model.sites_of("noise").popitem()[1].atlas_up["noise"].bias.data.fill_(torch.nan)
     model.add_task(text_spec("new"))
@@ -179,6 +196,22 @@ def test_a_task_alone_without_expansion_is_a_head_on_the_bare_backbone(model, tm
     again = AtlasModel.from_pretrained(tmp_path)
     found, expected = ([a["score"] for a in one.predict("new", texts=["a b"])[0]] for one in (again, model))
     assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("where", ["learn_head", "answers"])
+def test_after_an_error_all_examples_are_there_again(model, monkeypatch, where):
+    monkeypatch.setattr(deciding, where, Mock(side_effect=FloatingPointError))
+    model.add_task(text_spec("new"))
+    trainer = AtlasTrainer(model, by_evidence(), "new", text_data("a", 100, seed=1))
+    with pytest.raises(FloatingPointError):
+        trainer.train()
+    assert len(trainer.train_dataset) == 100
+
+
+def test_a_checkpoint_is_of_a_training_with_the_same_bound(model):
+    model.add_task(text_spec("new"))
+    none, one = (AtlasTrainer(model, by_evidence(), "new", text_data("a", 8), max_experience=k) for k in (None, 1))
+    assert none.fingerprint != one.fingerprint
 
 
 def test_a_stage_that_changes_nothing_is_undone_and_its_adapter_goes(model):

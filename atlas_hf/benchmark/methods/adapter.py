@@ -71,22 +71,17 @@ class Adapter(PlainMethod):
         yield from self.model.adapters[task].parameters()
         yield from self.model.heads[task].parameters()
 
-    def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
-        """At the rate for so many steps."""
-        self.rate = self.short_rate if steps <= 100 else type(self).rate
-        super().train(tasks, args, steps)
+    def rate_in(self, steps: int) -> float:
+        """Few steps take the larger one."""
+        return self.short_rate if steps <= 100 else self.rate
 
 
 class AdapterHeadFirst(Adapter):
-    """ATLAS's beginning without its reuse: the head to its end, then both, in the steps of the second stage."""
+    """ATLAS's beginning without its reuse: the head to its end, then both."""
 
     name = "adapter_head_first"
     summary = "an independent adapter per task, after its head was learned to its end"
     head_first = True
-
-    def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
-        """In the steps of the second stage."""
-        super().train(tasks, args, stage_steps(args, len(tasks[0][1]["train"]))[1])
 
 
 class AdapterTwoStage(Adapter):

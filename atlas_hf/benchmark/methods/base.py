@@ -154,7 +154,7 @@ class PlainTrainer(TaskTrainer):
 
     def rate(self, name: str) -> float:
         """The multiple for a parameter."""
-        return 1 if name.startswith("heads.") else self.method.rate
+        return 1 if name.startswith("heads.") else self.method.rate_in(self.args.max_steps)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -169,8 +169,9 @@ class PlainTrainer(TaskTrainer):
 class PlainMethod(Method):
     """A method is what it trains (`trained_parameters`), and what it adds to the loss and does between tasks."""
 
-    rate: float = 1.0  # the learning rate of everything but heads, as a multiple of `args.learning_rate`
-    head_first: ClassVar[bool] = False  # is the head learned to its end before, on the bare backbone, as ATLAS's is?
+    rate: ClassVar[float] = 1.0  # the learning rate of everything but heads, as a multiple of `args.learning_rate`
+    # Is the head learned to its end before, on the bare backbone? The rest then takes the steps of the second stage.
+    head_first: ClassVar[bool] = False
     all_heads: ClassVar[bool] = False  # do the heads of the other tasks train as well?
     model: PlainModel
 
@@ -188,6 +189,10 @@ class PlainMethod(Method):
         yield from self.model.backbone.parameters()
         yield from (self.model.heads if self.all_heads else self.model.heads[task]).parameters()
 
+    def rate_in(self, steps: int) -> float:
+        """`rate`, or another one for so many steps."""
+        return self.rate
+
     def extra_loss(self, inputs: dict[str, Tensor], pooled: Tensor, step: int) -> Tensor | float:
         """What is added to the loss of a training batch."""
         return 0.0
@@ -196,11 +201,12 @@ class PlainMethod(Method):
         """What is done once a task is learned."""
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
-        """One task, with `args.max_steps` set to `steps`."""
+        """One task, in that many steps."""
         ((spec, data),) = tasks
         self.model.add_task(spec)
         if self.head_first:
             learn_head(self.model, spec.name, data["train"], args)
+            steps = stage_steps(args, len(data["train"]))[1]
         self.unfreeze(self.trained_parameters(spec.name))
         args.max_steps = steps
         train_quietly(PlainTrainer(self, args, spec.name, data["train"]))

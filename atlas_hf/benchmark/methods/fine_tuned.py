@@ -1,16 +1,15 @@
 """Full fine-tuning of each task alone, from the pretrained backbone: as many backbones as tasks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, cast
 
 from torch import Tensor, nn
 
-from atlas_hf.benchmark.methods.base import PlainMethod, stage_steps
-from atlas_hf.benchmark.methods.plain_model import LoadedTask, PlainModel
+from atlas_hf.benchmark.methods.base import PlainMethod
+from atlas_hf.benchmark.methods.plain_model import PlainModel
 from atlas_hf.model import BASE, AtlasModel
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.training import AtlasTrainingArguments
 
 
 class ManyBackbones(PlainModel):
@@ -31,7 +30,7 @@ class ManyBackbones(PlainModel):
 
 
 class FineTuned(PlainMethod):
-    """The head to its end, then everything (Kumar et al. 2022, LP-FT), in the steps of ATLAS's second stage."""
+    """The head to its end, then everything (Kumar et al. 2022, LP-FT)."""
 
     name = "fine_tuned"
     summary = "an own copy of the whole backbone per task, after its head was learned to its end"
@@ -48,7 +47,3 @@ class FineTuned(PlainMethod):
         """The task's backbone and head."""
         yield from cast(AtlasModel, self.model.copies[task]).get_base_model().parameters()
         yield from self.model.heads[task].parameters()
-
-    def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
-        """In the steps of the second stage."""
-        super().train(tasks, args, stage_steps(args, len(tasks[0][1]["train"]))[1])

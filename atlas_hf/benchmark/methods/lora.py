@@ -1,17 +1,16 @@
 """PEFT's LoRA, one adapter per task, with as many parameters as ATLAS's adapter."""
 
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from atlas_hf.benchmark.methods.base import PlainMethod, stage_steps
-from atlas_hf.benchmark.methods.plain_model import LoadedTask, PlainModel, sites
+from atlas_hf.benchmark.methods.base import PlainMethod
+from atlas_hf.benchmark.methods.plain_model import PlainModel, sites
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.training import AtlasTrainingArguments
 
 
 class LoraModel(PlainModel):
@@ -64,15 +63,11 @@ class Lora(PlainMethod):
 
 
 class LoraHeadFirst(Lora):
-    """After the head was learned to its end, as ATLAS's is, and as long as ATLAS's second stage."""
+    """After the head was learned to its end, as ATLAS's is."""
 
     name = "lora_head_first"
     summary = "an independent LoRA per task, after its head was learned to its end"
     head_first = True
-
-    def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
-        """In the steps of the second stage."""
-        super().train(tasks, args, stage_steps(args, len(tasks[0][1]["train"]))[1])
 
 
 def equal_rank(linear: Collection[nn.Linear], width: int) -> int:
