@@ -30,6 +30,8 @@ from atlas_hf.tuner import (
     routed,
 )
 
+BATCH_SIZE = 32  # examples per forward pass
+
 
 class AnsweringModel(TaskModel):
     """Logits, losses, coefficients and predictions of the tasks. See `AtlasModel`."""
@@ -138,7 +140,6 @@ class AnsweringModel(TaskModel):
         audio: Any = None,
         image: Any = None,
         text: Any = None,
-        batch_size: int = 32,
         **inputs: Any,
     ) -> Coefficients:
         """How much each adapter counts for each row, by site: (B, K), or (B, K, D) for channel weighting.
@@ -148,8 +149,8 @@ class AnsweringModel(TaskModel):
         Column k is the k-th of `members(task)`.
 
         Args:
-            images, texts, choices, audio, image, text: examples, as `predict` takes them, `batch_size` in a pass; an
-                example with several choices or images has as many rows.
+            images, texts, choices, audio, image, text: examples, as `predict` takes them; one with several
+                choices or images has as many rows.
             inputs: or the tensors that the backbone takes, in one pass.
 
         Raises a `ValueError` for an unknown task, for both or none, and for examples that do not fit the task.
@@ -166,7 +167,7 @@ class AnsweringModel(TaskModel):
         if asked:
             collate = self.collator(task)
             rows, _ = example_rows(collate.spec, images, texts, choices, audio)
-            steps = encoded(collate, rows, batch_size, self.device)
+            steps = encoded(collate, rows, BATCH_SIZE, self.device)
         found: dict[str, list[Tensor]] = {}
         with torch.no_grad(), evaluating(self) as twin:
             for step in steps:
@@ -203,7 +204,7 @@ class AnsweringModel(TaskModel):
         image: Any = None,
         text: Any = None,
         top_k: int | None = None,
-        batch_size: int = 32,
+        batch_size: int = BATCH_SIZE,
     ) -> list[Any]:
         """Answers with scores, best first: in evaluation, whatever mode the model is in, which does not change.
 

@@ -36,10 +36,10 @@ def check_may_learn(task: str, configs: Mapping[str, AtlasConfig], relearn: bool
 def taken(task: str, configs: Mapping[str, AtlasConfig]) -> str:
     """What to say to someone who adds a task of a name that there is already."""
     users, there = reused_by(task, configs), [name for name in configs if name != BASE]
-    way = f"model.delete_task({task!r})" if not users else f"model.delete_task, first {users}, which reuse it"
+    first = f" (and before that {users}, which reuse it)" if users else ""
     return (
-        f"There is a task {task!r} already; there are {there}. Choose another name, or, to learn it anew in its place, "
-        f"remove it first: {way}."
+        f"There is a task {task!r} already; there are {there}. Choose another name, or, to learn it anew, "
+        f"remove it first: model.delete_task({task!r}){first}."
     )
 
 

@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
 
 
 class TrainingLines(PrinterCallback):
-    """`movies  epoch 3 of 20  loss 0.650  accuracy 0.670  (37 s, 10 min left)`, in the place of Trainer's dictionaries.
+    """`movies  epoch 3 of 20  loss 0.650  accuracy 0.670  (37 s, 10 min left)`, instead of Trainer's dictionaries.
 
     A line for each evaluation in a training, or, where nothing is evaluated, whenever the loss is logged. The loss is
     that of the training. `log_history` and trackers have all that there is.
@@ -115,6 +115,7 @@ class TrainingLines(PrinterCallback):
         }
         times = duration(self._elapsed())
         if state.global_step > self._first:
+            self._told = True
             times += f", {duration(self._left(state))} left"
         return "  ".join([self.task, _where(args, state), *map(_score, shown, shown.values()), f"({times})"])
 

@@ -129,9 +129,9 @@ class AtlasTrainer(DecidingTrainer):
         self._again |= self._config.stage == "complete"
         half_trained = self.task in self.model.beginnings
         self._greet(half_trained and not resume_from_checkpoint)
-        self._base_sha256 = self.model.check_backbone(to_learn=True).sha256
         if half_trained:
             self._put_beginning_back()
+        self._base_sha256 = self.model.check_backbone(to_learn=True).sha256
         stages, checkpoint = self.stages, None
         if resume_from_checkpoint:
             checkpoint, stages = self._go_on_from(resume_from_checkpoint)
@@ -184,8 +184,16 @@ class AtlasTrainer(DecidingTrainer):
             if odd:
                 self._went_astray(f"step {self.state.global_step}: {odd[0]} is NaN or infinite")
             self.stage_metrics[stage] = stage_summary(output, self.state, self.args, self.spec.metric)
+            self._tell_best()
             self._decide(stage)
         return output
+
+    def _tell_best(self) -> None:
+        """Which state the stage ends with, if it is not the last."""
+        best = self.state.best_global_step
+        if self.args.load_best_model_at_end and best and best < self.state.global_step:
+            name = str(self.args.metric_for_best_model).removeprefix("eval_")
+            self._tell(f"takes the best state, {name} {self.state.best_metric:.3f} after step {best:,}")
 
     def _enter(self, stage: str) -> None:
         """Freeze and unfreeze for the stage, and forget the optimizer and wrapper of the stage before."""
