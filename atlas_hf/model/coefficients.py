@@ -47,7 +47,7 @@ class Coefficients(dict[str, Tensor]):
 
     def _repr_html_(self) -> str:
         """For a notebook."""
-        return html_table(self._title(), self._rows())
+        return html_table(self._title(), self._rows()) if self else f"<p>{self._title()}</p>"
 
     def _title(self) -> str:
         if not self:

@@ -163,7 +163,7 @@ class TrainingBar(ProgressCallback):
 def tell_instead(trainer: Trainer, *callbacks: TrainerCallback) -> None:
     """Let these speak, and not what Trainer added last of its own: dictionaries, a bar, or a notebook's table.
 
-    In a notebook, its table would be begun anew in each stage, and drop what `log_history` and trackers shall see.
+    The table of a notebook takes the times out of what `evaluate` returns, and the epoch, and knows no stages.
     """
     added = PrinterCallback if trainer.args.disable_tqdm else transformers.trainer.DEFAULT_PROGRESS_CALLBACK
     trainer.remove_callback([one for one in trainer.callback_handler.callbacks if type(one) is added][-1])

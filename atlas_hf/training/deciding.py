@@ -92,7 +92,8 @@ class DecidingTrainer(CheckpointingTrainer):
             self.model.base_model.begin_at(self.task, self.opened)
             self._tell(f"{_beginning(self.opened, self.sources)}, in {time.perf_counter() - began:.1f} s")
         self._hold_out()
-        self._tell(f"learns its head, of {len(self.train_dataset):,} examples")
+        held = f"; {len(self._held_out):,} others are held out, to decide by" if self._held_out is not None else ""
+        self._tell(f"learns its head first, of {len(self.train_dataset):,} examples{held}")
         self._learn_head(self.train_dataset)
 
     def _put_beginning_back(self) -> None:
