@@ -16,7 +16,7 @@ from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.checkpointing import CheckpointingTrainer, stages_of
 from atlas_hf.training.checkpoints import Checkpoint
 from atlas_hf.training.console import tell
-from atlas_hf.training.evidence import FEW, answers, clearly_better, hold_out
+from atlas_hf.training.evidence import FEW, MANY, answers, clearly_better, hold_out
 from atlas_hf.training.head_start import learn_head
 from atlas_hf.training.sources import find_sources
 from atlas_hf.training.stages import StageTable, changing_only
@@ -55,6 +55,11 @@ class DecidingTrainer(CheckpointingTrainer):
     def _few(self) -> bool:
         return len(self._examples) < FEW
 
+    @property
+    def _open(self) -> bool:
+        """Is it open whether a stage helps? A task alone with many examples is an independent adapter."""
+        return bool(self.opened) or len(self._examples) < MANY
+
     def _stage_args(self, stage: str) -> AtlasTrainingArguments:
         """With as many steps as if no example were held out."""
         args = super()._stage_args(stage)
@@ -62,10 +67,7 @@ class DecidingTrainer(CheckpointingTrainer):
         return args
 
     def _worth_trying(self, stages: list[str], begun: bool = False) -> list[str]:
-        """Those that are told to count or can be decided on, and the first if it is `begun`.
-
-        A task that is alone gets its adapter, if it has examples enough.
-        """
+        """Those that are told to count or can be decided on, and the first if it is `begun`."""
         if begun:
             return [*stages[:1], *self._worth_trying(stages[1:])]
         if not self._by_evidence:
@@ -77,8 +79,7 @@ class DecidingTrainer(CheckpointingTrainer):
     def _decides_on(self, stage: str) -> bool:
         """May the stage be undone?"""
         told = stage == "expansion" and self.task_args.expand == "always"
-        can = self._by_evidence and self._evidence is not None
-        return can and not told and (self._few or bool(self.opened))
+        return self._by_evidence and self._evidence is not None and not told and self._open
 
     def _begin(self) -> None:
         """At the model that helps, with a head learned to its end there."""
@@ -121,7 +122,7 @@ class DecidingTrainer(CheckpointingTrainer):
 
     def _hold_out(self) -> None:
         """Some of the training examples, where there is something to decide and nothing else to decide by."""
-        if self._by_evidence and self.opened and self.task_args.expand == "auto" and self.eval_dataset is None:
+        if self._by_evidence and self._open and self.task_args.expand == "auto" and self.eval_dataset is None:
             self.train_dataset, self._held_out = hold_out(self._examples, self.task_args.seed)
 
     @contextmanager

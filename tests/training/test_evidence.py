@@ -117,7 +117,7 @@ def test_of_many_candidates_those_are_computed_with_whose_heads_say_most_of_the_
     probe = sources._Probe(model, "new", data, seed=0)
     bare = probe.pooled(())
     looks = {name: probe.first_look(name, bare) for name in model.finished}
-    assert all(0 < look < 1 for look in looks.values()) and len(looks) == 4
+    assert all(0 < look < float("inf") for look in looks.values()) and len(looks) == 4
     assert {name for name in errors if " + " not in name} == {"__base__", *sorted(looks, key=looks.get)[:2]}
     assert probe.first_look("choice", bare[:, 1:]) == float("inf")
 
@@ -232,12 +232,25 @@ def test_an_adapter_that_helps_is_kept(model, monkeypatch):
     assert trainer.train_dataset is not None and len(trainer.train_dataset) == 256
 
 
-def test_a_task_alone_gets_its_adapter_from_all_its_examples(model):
+def test_a_task_alone_with_many_examples_gets_its_adapter_from_all_of_them(model, monkeypatch):
+    monkeypatch.setattr(deciding, "MANY", 80)
     model.add_task(text_spec("new"), experience=())
     trainer = AtlasTrainer(model, by_evidence(), "new", text_data("a", 80))
     trainer.train()
     assert trainer.stage_metrics["expansion"]["steps"] == 5 and "kept" not in trainer.stage_metrics["expansion"]
     assert model.members("new") == ["new"]
+
+
+@pytest.mark.parametrize(("rate", "members"), [(0.0, []), (1e-2, ["new"])])
+def test_a_task_alone_with_fewer_examples_gets_an_adapter_if_it_helps(model, monkeypatch, rate, members):
+    head = Mock(wraps=deciding.learn_head)
+    monkeypatch.setattr(deciding, "learn_head", head)
+    model.add_task(text_spec("new"), experience=())
+    args = by_evidence(num_train_epochs=15, learning_rate=rate, adam_epsilon=1e-8)
+    trainer = AtlasTrainer(model, args, "new", text_data("c", 400))
+    trainer.train()
+    assert model.members("new") == members
+    assert [len(call.args[2]) for call in head.call_args_list] == [320, *([] if members else [400])]
 
 
 def test_expand_decides_beforehand(model):
@@ -262,13 +275,13 @@ def test_the_paper_reuses_every_task_and_keeps_both_stages(model):
     assert not any("kept" in found for found in trainer.stage_metrics.values())
 
 
-def test_a_tenth_is_held_out_by_the_seed():
+def test_a_part_is_held_out_by_the_seed():
     data = text_data("a", 100)
     seen, held = hold_out(data, 0)
-    assert (len(seen), len(held)) == (90, 10)
+    assert (len(seen), len(held)) == (80, 20)
     assert sorted([*seen["text"], *held["text"]]) == sorted(data["text"])
     assert [*hold_out(data, 0)[1]["text"]] == [*held["text"]] != [*hold_out(data, 1)[1]["text"]]
-    assert len(hold_out(text_data("a", 3000), 0)[1]) == 250
+    assert [len(hold_out(text_data("a", size), 0)[1]) for size in (999, 1000, 3000)] == [199, 100, 250]
     assert hold_out(text_data("a", 79), 0)[1] is None
 
 

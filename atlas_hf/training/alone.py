@@ -1,0 +1,80 @@
+"""Did reuse help? The task is learned once more, without it, and both answer the same examples."""
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass, replace
+from itertools import count
+from tempfile import TemporaryDirectory
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, set_seed
+
+from atlas_hf.metrics.single import METRIC_FUNCTIONS, SCORES
+from atlas_hf.model import AtlasModel
+from atlas_hf.tasks import TaskSpec
+from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.evidence import FEW, answers
+from atlas_hf.training.stages import StageTable
+from atlas_hf.training.trainer import AtlasTrainer
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A learned task against the same task learned without the others.
+
+    Args:
+        score: the metric of the task that was learned alone.
+        gain: how much better each example is answered with reuse, mean over the examples: for accuracies the
+            difference of both, for a correlation the squared error that is gone.
+        error: standard error of that mean; it knows the examples, and not what other draws of training examples do.
+        examples: how many.
+    """
+
+    score: float
+    gain: float
+    error: float
+    examples: int
+
+
+def is_cheap(examples: int, validation: Dataset | None) -> bool:
+    """Is a task of so many training examples a head alone, so that learning it again takes no training?"""
+    return examples < FEW and validation is None
+
+
+def compare_alone(model: AtlasModel, task: str, data: Mapping[str, Dataset], args: AtlasTrainingArguments) -> Alone:
+    """A finished task against itself, learned by the same arguments without the others, on the split `test`.
+
+    That takes as long as learning it did; the model is left as it was, and no file is written.
+
+    Args:
+        data: the splits `train` and `test`, and `validation` if the task was learned with one.
+    """
+    spec, size = model.specs[task], args.per_device_eval_batch_size
+    metric, scores = METRIC_FUNCTIONS[spec.metric], SCORES[spec.metric]
+    with_reuse, labels = answers(model, task, data["test"], size)
+    name = next(name for n in count() if (name := f"{task}-alone-{n}") not in model.specs)
+    with torch.random.fork_rng():
+        try:
+            _learn(model, replace(spec, name=name), data, args)
+            without, _ = answers(model, name, data["test"], size)
+        finally:
+            model.set_task(task)
+            if name in model.tasks:
+                model.delete_task(name)
+    gains = scores(with_reuse, labels) - scores(without, labels)
+    error = float(gains.std(ddof=1) / len(gains) ** 0.5) if len(gains) > 1 else float("nan")
+    return Alone(metric(without, labels), float(gains.mean()), error, len(gains))
+
+
+def _learn(model: AtlasModel, spec: TaskSpec, data: Mapping[str, Dataset], args: AtlasTrainingArguments) -> None:
+    set_seed(args.seed)
+    model.add_task(spec, experience=())
+    args = copy(args)
+    args.report_to, args.disable_tqdm, args.push_to_hub = [], True, False
+    with TemporaryDirectory() as folder:
+        args.output_dir = folder
+        trainer = AtlasTrainer(model, args, spec.name, data["train"], data.get("validation"))
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(StageTable)
+        trainer.train()

@@ -1,0 +1,63 @@
+"""A learned task against itself, learned without the others."""
+
+import pytest
+import torch
+
+from atlas_hf import AtlasModel, AtlasTrainer
+from atlas_hf.training import alone
+from atlas_hf.training.alone import compare_alone, is_cheap
+from shared.comparing import tensor_digests
+from shared.tiny import quick, text_data, text_spec
+
+UNSAVED = {"save_strategy": "no", "eval_strategy": "no", "load_best_model_at_end": False}
+
+
+def learn(model, data, **settings):
+    args = quick(**UNSAVED | {"recipe": "evidence", "num_train_epochs": 1} | settings)
+    model.add_task(text_spec("new"))
+    AtlasTrainer(model, args, "new", data["train"], data.get("validation")).train()
+    return args
+
+
+@pytest.fixture
+def data():
+    return {"train": text_data("a", 24, seed=1), "test": text_data("a", 200, seed=9)}
+
+
+def test_a_task_that_was_helped(after_noise_and_sight, data, capsys):
+    model = after_noise_and_sight
+    args = learn(model, data)
+    before, names = tensor_digests(model), model.tasks
+    state = torch.random.get_rng_state()
+    capsys.readouterr()
+    found = compare_alone(model, "new", data, args)
+    assert capsys.readouterr().out == ""
+    assert (tensor_digests(model), model.tasks, model.active_adapter) == (before, names, "new")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    trainer = AtlasTrainer(model, args, "new", eval_dataset=data["test"])
+    assert trainer.evaluate()["eval_accuracy"] - found.score == pytest.approx(found.gain)
+    assert found.examples == 200 and found.gain > 2 * found.error > 0
+
+
+def test_it_is_what_the_task_comes_to_in_a_model_without_others(after_noise_and_sight, bert_folder, data):
+    args = learn(after_noise_and_sight, data)
+    found = compare_alone(after_noise_and_sight, "new", data, args)
+    fresh = AtlasModel.from_pretrained(bert_folder, config=after_noise_and_sight.task_config)
+    torch.manual_seed(args.seed)
+    learn(fresh, data)
+    single = AtlasTrainer(fresh, args, "new", eval_dataset=data["test"]).evaluate()["eval_accuracy"]
+    assert abs(single - found.score) < 0.15  # another head was drawn
+
+
+def test_after_an_error_the_model_is_as_it_was(after_noise_and_sight, data, monkeypatch):
+    model = after_noise_and_sight
+    args = learn(model, data)
+    before = tensor_digests(model)
+    monkeypatch.setattr(AtlasTrainer, "train", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        compare_alone(model, "new", data, args)
+    assert tensor_digests(model) == before and model.active_adapter == "new"
+
+
+def test_it_is_cheap_where_a_head_is_all_that_is_learned():
+    assert is_cheap(64, None) and not is_cheap(64, text_data("a", 8)) and not is_cheap(alone.FEW, None)
