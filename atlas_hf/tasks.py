@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
@@ -18,6 +19,8 @@ PROBLEM_TYPES = (
 METRICS = ("accuracy", "soft_accuracy", "pearson")  # soft: the score of the answer given
 DEFAULT_METRICS = {"multi_label_classification": "soft_accuracy", "regression": "pearson"}
 
+_brief = reprlib.Repr()
+_brief.maxstring, _brief.maxother = 60, 60
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 
 
@@ -92,6 +95,11 @@ class TaskSpec:
             raise self._error(f"metric is {self.metric!r}; {self.problem_type} is measured by {needed!r}.")
         if not 0 <= self.random_baseline < 1:
             raise self._error(f"random_baseline is {self.random_baseline!r}; give a fraction in [0, 1).")
+
+    def __repr__(self) -> str:
+        """What is not the default, long lists cut short."""
+        given = {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.default}
+        return f"TaskSpec({', '.join(f'{name}={_brief.repr(value)}' for name, value in given.items())})"
 
     def _strings(self, name: str) -> tuple[str, ...] | None:
         value = getattr(self, name)

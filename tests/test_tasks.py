@@ -1,6 +1,7 @@
 """The task record and the collator: what is refused, and how rows become one batch."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -176,3 +177,14 @@ def test_a_good_dataset_passes():
     data = Dataset.from_dict({"text": ["a", "b"], "label": [[0], [1, 2]], "scores": [[1.0], [0.3, 0]]})
     text_spec("one", **SOFT).check_dataset(data, "train")
     text_spec("one", **NUMBER).check_dataset(Dataset.from_dict({"text": ["a"], "label": [-2.5]}), "train")
+
+
+def test_printed_a_task_says_what_was_given_and_no_more():
+    spec = TaskSpec("movies", "single_label_classification", text_columns=["text"], label_names=["no", "yes"])
+    assert repr(spec) == (
+        "TaskSpec(name='movies', problem_type='single_label_classification', text_columns=('text',), "
+        "label_names=('no', 'yes'), metric='accuracy')"
+    )
+    assert eval(repr(spec)) == spec
+    many = replace(spec, label_names=[f"class {i}" for i in range(1000)])
+    assert "'class 5', ...)" in repr(many) and len(repr(many)) < 250

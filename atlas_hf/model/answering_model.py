@@ -1,7 +1,7 @@
 """How a model answers: a batch goes through the backbone, with the adapters of its tasks, and on to their heads."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import ModelOutput
 
-from atlas_hf.data import AtlasCollator, Encoder, batches, example_rows, opened
+from atlas_hf.data import AtlasCollator, Encoder, example_rows
 from atlas_hf.model.coefficients import Coefficients
 from atlas_hf.model.evaluation import evaluating
+from atlas_hf.model.examples import encoded, one_or_many
 from atlas_hf.model.output import AtlasOutput, answer, answer_mixture
 from atlas_hf.model.task_model import TaskModel
 from atlas_hf.tasks import TaskSpec
@@ -28,6 +29,8 @@ from atlas_hf.tuner import (
     position_limit,
     routed,
 )
+
+BATCH_SIZE = 32  # examples per forward pass
 
 
 class AnsweringModel(TaskModel):
@@ -127,19 +130,54 @@ class AnsweringModel(TaskModel):
         config = self.task_config if task == BASE else self.peft_config[task]
         return config.pooling or backbone_of(self.get_base_model()).pooling
 
-    def coefficients(self, task: str, **inputs: Any) -> Coefficients:
+    def coefficients(
+        self,
+        task: str,
+        *,
+        images: Any = None,
+        texts: Any = None,
+        choices: Any = None,
+        audio: Any = None,
+        image: Any = None,
+        text: Any = None,
+        **inputs: Any,
+    ) -> Coefficients:
         """How much each adapter counts for each row, by site: (B, K), or (B, K, D) for channel weighting.
 
         A dict that shows mean and spread when printed; `by_site()` and `by_member()` return them. The spread is small:
         a coefficient hardly depends on the example. In evaluation, whatever mode the model is in; it does not change.
         Column k is the k-th of `members(task)`.
+
+        Args:
+            images, texts, choices, audio, image, text: examples, as `predict` takes them; one with several
+                choices or images has as many rows.
+            inputs: or the tensors that the backbone takes, in one pass.
+
+        Raises a `ValueError` for an unknown task, for both or none, and for examples that do not fit the task.
         """
         self._check_known(task)
-        found: dict[nn.Module, Tensor] = {}
-        with torch.no_grad(), evaluating(self) as twin, routed(coefficients=found):
-            twin.pooled(task, **inputs)
-            sites = {path: found[site] for path, site in twin.base_model.sites.items() if site in found}
-            return Coefficients(sites, twin.members(task))
+        texts, images = one_or_many("texts", texts, text), one_or_many("images", images, image)
+        asked = [one for one in (images, texts, choices, audio) if one is not None]
+        if bool(asked) == bool(inputs):
+            raise ValueError(
+                f"{'Both examples' if asked else 'Neither examples'} {'and' if asked else 'nor'} tensors were given. "
+                "Give examples as predict takes them, for example texts=[...], or the backbone's tensors."
+            )
+        steps: Iterable[Mapping[str, Any]] = [inputs]
+        if asked:
+            collate = self.collator(task)
+            rows, _ = example_rows(collate.spec, images, texts, choices, audio)
+            steps = encoded(collate, rows, BATCH_SIZE, self.device)
+        found: dict[str, list[Tensor]] = {}
+        with torch.no_grad(), evaluating(self) as twin:
+            for step in steps:
+                values: dict[nn.Module, Tensor] = {}
+                with routed(coefficients=values):
+                    twin.pooled(task, **step)
+                for path, site in twin.base_model.sites.items():
+                    if site in values:
+                        found.setdefault(path, []).append(values[site])
+            return Coefficients({path: torch.cat(parts) for path, parts in found.items()}, twin.members(task))
 
     @cached_property
     def preprocessor(self) -> Encoder:
@@ -163,8 +201,10 @@ class AnsweringModel(TaskModel):
         choices: Any = None,
         *,
         audio: Any = None,
+        image: Any = None,
+        text: Any = None,
         top_k: int | None = None,
-        batch_size: int = 32,
+        batch_size: int = BATCH_SIZE,
     ) -> list[Any]:
         """Answers with scores, best first: in evaluation, whatever mode the model is in, which does not change.
 
@@ -176,6 +216,7 @@ class AnsweringModel(TaskModel):
             texts: a string, a tuple of strings for a task with several text columns, or a list of such.
             choices: a list of strings, or a list of such lists, for a multiple-choice task.
             audio: a sound, `{"array": (samples,), "sampling_rate": Hz}`, or a list of such.
+            image, text: the same as `images` and `texts`.
             top_k: how many answers per example; by default all.
             batch_size: examples per forward pass.
 
@@ -184,12 +225,13 @@ class AnsweringModel(TaskModel):
         """
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k is {top_k}; give how many answers, 1 or more, or leave it out for all.")
+        texts, images = one_or_many("texts", texts, text), one_or_many("images", images, image)
         collate = self.collator(task)
         spec = collate.spec
         rows, single = example_rows(spec, images, texts, choices, audio)
         scores: list[list[float]] = []
         with torch.no_grad(), evaluating(self) as twin:
-            for inputs in batches(rows, lambda given: collate.inputs(opened(spec, given)), batch_size, self.device):
+            for inputs in encoded(collate, rows, batch_size, self.device):
                 scores.extend(twin.heads[task].scores(twin(task=task, **inputs).logits).tolist())
         answers = [_ranked(spec, row, values)[:top_k] for row, values in zip(rows, scores, strict=True)]
         return answers[0] if single else answers

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from atlas_hf.model.tables import Row, html_table, text_table
+
 
 class Weight(NamedTuple):
     """How much an adapter counts: mean and standard deviation over examples (of n, not n - 1)."""
@@ -41,15 +43,21 @@ class Coefficients(dict[str, Tensor]):
         return {name: _mean([site[name] for site in sites]) for name in (self.members if sites else ())}
 
     def __repr__(self) -> str:
+        return "\n".join([self._title(), text_table(self._rows())]) if self else self._title()
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        return html_table(self._title(), self._rows()) if self else f"<p>{self._title()}</p>"
+
+    def _title(self) -> str:
         if not self:
             return "Coefficients of no adapter"
-        rows = {"all sites": self.by_member(), **self.by_site()}
-        cells = [("", *self.members), *((site, *map(str, weights.values())) for site, weights in rows.items())]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "  ".join([site.ljust(widths[0]), *map(str.rjust, values, widths[1:])]).rstrip() for site, *values in cells
-        ]
-        return "\n".join([f"Mean ± spread of coefficients over {len(next(iter(self.values())))} rows", *lines])
+        count = len(next(iter(self.values())))
+        return f"Mean ± spread of coefficients over {count} rows (0 to 1; untrained ones are near 0.5)"
+
+    def _rows(self) -> list[Row]:
+        sites = {"all sites": self.by_member(), **self.by_site()} if self else {}
+        return [("", *self.members), *((site, *map(str, weights.values())) for site, weights in sites.items())]
 
 
 def _mean(weights: Sequence[Weight]) -> Weight:

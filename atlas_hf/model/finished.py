@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from atlas_hf.tuner import AtlasConfig, AtlasLayer, reused_by
+from atlas_hf.tuner import BASE, AtlasConfig, AtlasLayer, reused_by
 
 
 def check_finished(task: str, reused: Sequence[str], configs: Mapping[str, AtlasConfig]) -> None:
@@ -25,11 +25,22 @@ def check_may_learn(task: str, configs: Mapping[str, AtlasConfig], relearn: bool
         )
     if configs[task].stage == "complete" and not relearn:
         raise ValueError(
-            f"Task '{task}' is finished, and stays as it is. To learn it again, from its present state, say so: "
+            f"Task '{task}' is finished, and stays as it is. To learn it anew, remove it first, "
+            f"model.delete_task('{task}'), and add it again. To learn it on from its present state, say so: "
             f"AtlasTrainer(..., relearn=True) or set_stage('{task}', stage, relearn=True). Or add a new task that "
             "reuses it."
         )
     check_finished(task, configs[task].experience, configs)
+
+
+def taken(task: str, configs: Mapping[str, AtlasConfig]) -> str:
+    """What to say to someone who adds a task of a name that there is already."""
+    users, there = reused_by(task, configs), [name for name in configs if name != BASE]
+    first = f" (and before that {users}, which reuse it)" if users else ""
+    return (
+        f"There is a task {task!r} already; there are {there}. Choose another name, or, to learn it anew, "
+        f"remove it first: model.delete_task({task!r}){first}."
+    )
 
 
 def check_switched_on(sites: Mapping[str, AtlasLayer]) -> None:

@@ -16,8 +16,10 @@ from peft.utils.constants import DUMMY_TARGET_MODULES
 from transformers import PreTrainedModel
 
 from atlas_hf.hub import local_or_id
+from atlas_hf.model import overview
 from atlas_hf.model.backbone import check_plain
-from atlas_hf.model.finished import check_finished, check_may_be_loaded_over, check_may_learn
+from atlas_hf.model.beginning import Beginning
+from atlas_hf.model.finished import check_finished, check_may_be_loaded_over, check_may_learn, taken
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.tuner import (
     BASE,
@@ -62,6 +64,14 @@ class TaskModel(PeftModel):
         self.task_config.revision = base_revision
         self.processor = processor
         self.metrics: dict[str, dict[str, float]] = {}
+        self.beginnings: dict[str, Beginning] = {}  # of the tasks whose training has begun and not ended
+
+    def __repr__(self) -> str:
+        return overview.as_text(self)
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        return overview.as_html(self)
 
     def get_base_model(self) -> PreTrainedModel:
         """The backbone, with its wrapped modules."""
@@ -113,7 +123,7 @@ class TaskModel(PeftModel):
                 not fit. The model is then as it was before.
         """
         if spec.name in self.tasks:
-            raise ValueError(f"There is a task {spec.name!r} already; there are {self.tasks}. Choose another name.")
+            raise ValueError(taken(spec.name, self.peft_config))
         reused = list(self.finished if experience is None else experience)
         self._check_known(*reused)
         check_finished(spec.name, reused, self.peft_config)
@@ -199,6 +209,8 @@ class TaskModel(PeftModel):
         if stage != "complete":
             self.check_may_learn(task, relearn)
         self.peft_config[task].stage = stage
+        if stage == "complete":
+            self.beginnings.pop(task, None)
         self.set_adapter(task, inference_mode=stage == "complete")
 
     def delete_task(self, task: str) -> None:
@@ -211,6 +223,7 @@ class TaskModel(PeftModel):
         was_active = self.active_adapter == adapter_name
         super().delete_adapter(adapter_name)
         self.metrics.pop(adapter_name, None)
+        self.beginnings.pop(adapter_name, None)
         if was_active:  # PEFT would choose another task
             self.set_task(None)
 

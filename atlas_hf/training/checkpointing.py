@@ -113,15 +113,19 @@ class CheckpointingTrainer(PublishingTrainer):
     def _check_room(self, stages: list[str], checkpoint: Checkpoint | None) -> None:
         """Nothing of others is where checkpoints of these stages will be, nor where a push that fails would save."""
         for stage in stages:
-            args = self._stage_args(stage)
-            batches = math.ceil(len(self.train_dataset) / (args.train_batch_size * args.world_size))
-            per_epoch = math.ceil(batches / args.gradient_accumulation_steps)
-            last = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * per_epoch)
             first = checkpoint.step + 1 if checkpoint and stage == stages[0] else 0
-            if args.save_strategy != SaveStrategy.NO:
+            if self.task_args.save_strategy != SaveStrategy.NO:
+                last = self._steps_of(stage)
                 check_steps(self._root, self._root / self.task / stage, range(first, last + 1))
         if self.args.push_to_hub:
             self.check_model_folder()
+
+    def _steps_of(self, stage: str) -> int:
+        """How many steps a stage has at most."""
+        args = self._stage_args(stage)
+        batches = math.ceil(len(self.train_dataset) / (args.train_batch_size * args.world_size))
+        per_epoch = math.ceil(batches / args.gradient_accumulation_steps)
+        return args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * per_epoch)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The task that trains, in a folder of its name, with its stage in the config."""

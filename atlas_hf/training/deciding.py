@@ -13,8 +13,9 @@ from torch import Tensor
 
 from atlas_hf.metrics.single import SCORES
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.checkpointing import CheckpointingTrainer
+from atlas_hf.training.checkpointing import CheckpointingTrainer, stages_of
 from atlas_hf.training.checkpoints import Checkpoint
+from atlas_hf.training.console import tell
 from atlas_hf.training.evidence import LEAST, MANY, answers, clearly_better, hold_out
 from atlas_hf.training.head_start import learn_head
 from atlas_hf.training.rehearsal import rehearse
@@ -99,6 +100,8 @@ class DecidingTrainer(CheckpointingTrainer):
         self._hold_out()
         if self._rehearses and len(self._examples) >= LEAST:
             self._rehearse()
+        held = f"; {len(self._held_out):,} others are held out, to decide by" if self._held_out is not None else ""
+        self._tell(f"learns its head first, of {len(self.train_dataset):,} examples{held}")
         self._learn_head(self.train_dataset)
 
     def _rehearse(self) -> None:
@@ -109,6 +112,29 @@ class DecidingTrainer(CheckpointingTrainer):
         found = broadcast_object_list([clearly_better(after, before)])
         self._adapter_helps = found[0]
         self._found("expansion", before, after, found[0])
+
+    def _put_beginning_back(self) -> None:
+        """Of a task that was left half-trained: let it be as it was before that."""
+        beginning = self.model.beginnings[self.task]
+        beginning.put_back(self.model, self.task)
+        self._again, self._candidates = beginning.again, list(beginning.experience)
+        self.stage, self.opened, self.sources, self.stage_metrics, self.seconds = None, [], {}, {}, 0.0
+
+    def _greet(self, half_trained: bool) -> None:
+        """The first word: before anything is computed."""
+        offered = self._config.experience
+        among = f", and looks where to begin: at {', '.join(offered)} or the bare backbone" if offered else ""
+        self._tell(f"learns from {len(self._examples):,} examples{among if self._by_evidence else ''}")
+        if half_trained:
+            self._tell("was left half-trained by a training that did not end; begins anew, as it was before that")
+
+    def _tell_where(self, checkpoint: Checkpoint) -> None:
+        """What a training that goes on leaves out, and what it goes on with."""
+        stages, stage = stages_of(checkpoint.experience(self.task)), checkpoint.stage(self.task)
+        left_out = [STAGES[one].title for one in stages[: stages.index(stage)]]
+        done = f"; left out, as it is done: {', '.join(left_out)}" if left_out else ""
+        ended = ", which had ended" if checkpoint.has_ended(self.fingerprint) else ""
+        self._tell(f"goes on from {checkpoint.path} with {STAGES[stage].title}{ended}{done}")
 
     def _hold_out(self) -> None:
         """Some of the training examples, where there is something to decide and nothing else to decide by."""
@@ -130,7 +156,7 @@ class DecidingTrainer(CheckpointingTrainer):
         if self.args.process_index == 0 and any(
             isinstance(one, StageTable) for one in self.callback_handler.callbacks
         ):
-            print(f"{self.task}: {text}", flush=True)
+            tell(f"{self.task}: {text}")
 
     def _learn_head(self, examples: Dataset) -> None:
         stage = "experience" if self._config.experience else "expansion"

@@ -13,8 +13,8 @@ from atlas_hf.model import AtlasModel
 from atlas_hf.report.card import write_card
 from atlas_hf.training import refused
 from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.recording import RecordingTrainer
 from atlas_hf.training.refused import refuse
-from atlas_hf.training.task_trainer import TaskTrainer
 
 logger = logging.getLogger(__name__)
 MODEL = "model"  # a trainer's tasks as saved, beside the checkpoints
@@ -48,10 +48,9 @@ def saying_what_to_do_without_the_hub(args: AtlasTrainingArguments) -> Iterator[
         ) from error
 
 
-class PublishingTrainer(TaskTrainer):
+class PublishingTrainer(RecordingTrainer):
     """What is pushed are finished tasks, one commit and one tag each, and never a checkpoint."""
 
-    model: AtlasModel
     hub_model_id: str | None  # type: ignore[assignment]  # Trainer sets it later, too
 
     @property

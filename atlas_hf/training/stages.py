@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     EarlyStoppingCallback,
-    ProgressCallback,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -21,6 +20,7 @@ from transformers.trainer_utils import TrainOutput
 
 from atlas_hf.folder import tensor_bytes
 from atlas_hf.model import AtlasModel
+from atlas_hf.training.console import tell
 from atlas_hf.tuner import PARTS, STAGES, part_and_task
 
 _ROW = 4096  # words whose sum is one number of a digest
@@ -37,23 +37,10 @@ class StageTable(TrainerCallback):
     ) -> None:
         """Print the table, and where the stage goes on, in one process."""
         if state.is_world_process_zero:
-            print(self.table(), flush=True)
+            batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+            tell(f"{self.table()}\n  {state.max_steps:,} steps of {batch:,} examples")
             if state.global_step:
-                print(f"  goes on after step {state.global_step} of {state.max_steps}", flush=True)
-
-
-class StageProgress(ProgressCallback):
-    """Trainer's progress bar, with a title in front: the task and the stage that begins."""
-
-    def __init__(self, title: Callable[[], str]) -> None:
-        super().__init__()
-        self.title = title
-
-    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Name the bar."""
-        super().on_train_begin(*args, **kwargs)
-        if self.training_bar is not None:
-            self.training_bar.set_description(self.title())
+                tell(f"  goes on after step {state.global_step:,}; the steps before are not repeated")
 
 
 class StagePatience(EarlyStoppingCallback):
@@ -94,21 +81,30 @@ def _naming(on_log: Callable[..., Any], where: Callable[[], str]) -> Callable[..
     return named
 
 
-def stage_table(model: AtlasModel, task: str, stages: Sequence[str], stage: str, opened: Sequence[str]) -> str:
-    """What a stage trains, as text: parts, tensors, parameters.
+def stage_table(
+    model: AtlasModel,
+    task: str,
+    stages: Sequence[str],
+    stage: str,
+    opened: Sequence[str],
+    rate: Callable[[str], float],
+) -> str:
+    """What a stage trains, as text: parts, tensors, parameters, and the highest learning rate of each.
 
     The model is in that stage, one of the task's `stages`. `opened` are the reused tasks that screening found useful.
+    `rate` gives the learning rate of a parameter of this name.
     """
     experience = model.peft_config[task].experience
     reused = f", reuses {', '.join(experience)}" if experience else ""
     reused += f" (begins with {', '.join(opened)})" if opened else ""
     rows = [f"{task}: stage {stages.index(stage) + 1} of {len(stages)}, {STAGES[stage].title}{reused}"]
-    rows.append(f"  {'trains':<30}{'tensors':>8}{'parameters':>12}")
+    rows.append(f"  {'trains':<30}{'tensors':>8}{'parameters':>12}{'learning rate':>15}")
     trained = {name: parameter.numel() for name, parameter in model.named_parameters() if parameter.requires_grad}
     for part, (title, _) in PARTS.items():
-        sizes = [size for name, size in trained.items() if f".{part}." in name]
+        sizes = {name: size for name, size in trained.items() if f".{part}." in name}
         if sizes:
-            rows.append(f"  {title:<30}{len(sizes):>8,}{sum(sizes):>12,}")
+            rates = ", ".join(f"{one:.3g}" for one in sorted({rate(name) for name in sizes}))
+            rows.append(f"  {title:<30}{len(sizes):>8,}{sum(sizes.values()):>12,}{rates:>15}")
     total = sum(parameter.numel() for parameter in model.parameters())
     rows.append(f"  {'all':<30}{len(trained):>8,}{sum(trained.values()):>12,}  of {total:,}")
     return "\n".join(rows)

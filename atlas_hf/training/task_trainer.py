@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalPrediction, IntervalStrategy, SchedulerType, TrainOutput
 from transformers.training_args import OptimizerNames
 
@@ -20,6 +20,7 @@ from atlas_hf.data.looking import look_at
 from atlas_hf.metrics.single import METRIC_FUNCTIONS
 from atlas_hf.training import refused
 from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.console import TrainingBar, TrainingLines, tell_instead
 from atlas_hf.training.refused import refuse
 from atlas_hf.tuner import global_draws
 
@@ -73,8 +74,14 @@ class TaskTrainer(Trainer):
             self._check_training(args, train_dataset, sets, kwargs.get("callbacks") or [])
         kwargs |= {"train_dataset": train_dataset, "eval_dataset": eval_dataset, "compute_metrics": self._metrics}
         super().__init__(model, args, **kwargs)
+        tell_instead(self, *self._tellers())
         # ViLT and others take **kwargs, from which Trainer would conclude that they scale the loss themselves.
         self.model_accepts_loss_kwargs = False
+
+    def _tellers(self) -> list[TrainerCallback]:
+        """What says how the training goes."""
+        bars = [] if self.args.disable_tqdm else [TrainingBar(lambda: self.task)]
+        return [TrainingLines(self.task), *bars]
 
     def _look_at(self, train: Dataset | None, sets: Mapping[str, Dataset | None], quiet: bool) -> None:
         """All that is given, before anything moves."""

@@ -6,18 +6,18 @@ from typing import Any, NoReturn
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import ProgressCallback, TrainingArguments, set_seed
+from transformers import TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import TrainOutput
 
-from atlas_hf.model import AtlasModel
+from atlas_hf.model import AtlasModel, Beginning
 from atlas_hf.training import refused
 from atlas_hf.training.checkpoints import Checkpoint, last_good_checkpoint
+from atlas_hf.training.console import TrainingBar, TrainingLines, duration
 from atlas_hf.training.deciding import DecidingTrainer
 from atlas_hf.training.refused import refuse
 from atlas_hf.training.screening import open_useful
 from atlas_hf.training.stages import (
     StagePatience,
-    StageProgress,
     StageTable,
     begin_stage,
     changing_only,
@@ -45,7 +45,8 @@ class AtlasTrainer(DecidingTrainer):
         max_experience: reuse so many earlier tasks at most (`recipe="evidence"`); None for any number.
         relearn: learn a finished task again, from its present state: through all of its stages, without screening.
             Without it a finished task is refused, and one that others reuse always is. To go on from a checkpoint of
-            a training that was interrupted is no relearning.
+            a training that was interrupted is no relearning, nor is to train again after it: the task then begins
+            anew, as it was before.
         kwargs: further arguments of `Trainer`. `compute_metrics` adds to the task's own metric.
 
     Attributes:
@@ -74,19 +75,28 @@ class AtlasTrainer(DecidingTrainer):
         **kwargs: Any,
     ) -> None:
         self.relearn = relearn
+        self._to_come: list[str] = []  # stages after the current one
         super().__init__(model, args, task, train_dataset, eval_dataset, max_experience=max_experience, **kwargs)
-        self.add_callback(StageTable(self.stage_table))
-        if not self.args.disable_tqdm:
-            self.remove_callback(ProgressCallback)
-            self.add_callback(StageProgress(lambda: f"{self.task}, {self.stage}"))
         name_curves(self.callback_handler.callbacks, self._where)
 
     def _where(self) -> str:
         return "/".join(filter(None, [self.task, self.stage]))
 
+    def _tellers(self) -> list[TrainerCallback]:
+        bars = [] if self.args.disable_tqdm else [TrainingBar(lambda: f"{self.task}, {self.stage}")]
+        lines = TrainingLines(self.task, self._elapsed, lambda: sum(map(self._steps_of, self._to_come)))
+        return [StageTable(self.stage_table), lines, *bars]
+
+    def _elapsed(self) -> float:
+        """Seconds since the training began, those of an earlier run included."""
+        return time.perf_counter() - self._began
+
     def stage_table(self) -> str:
         """What the current stage trains, as text."""
-        return stage_table(self.model, self.task, self.stages, str(self.stage), self.opened)
+        return stage_table(self.model, self.task, self.stages, str(self.stage), self.opened, self._highest_rate)
+
+    def _highest_rate(self, name: str) -> float:
+        return self.args.learning_rate * self.rate(name)
 
     def train(
         self,
@@ -116,13 +126,19 @@ class AtlasTrainer(DecidingTrainer):
         if self.train_dataset is None:
             raise ValueError("Training needs a train_dataset; pass one to the trainer.")
         self.model.check_may_learn(self.task, self.relearn)
-        self._base_sha256 = self.model.check_backbone(to_learn=True).sha256
         self._again |= self._config.stage == "complete"
+        half_trained = self.task in self.model.beginnings
+        self._greet(half_trained and not resume_from_checkpoint)
+        if half_trained:
+            self._put_beginning_back()
+        self._base_sha256 = self.model.check_backbone(to_learn=True).sha256
         stages, checkpoint = self.stages, None
         if resume_from_checkpoint:
             checkpoint, stages = self._go_on_from(resume_from_checkpoint)
+            self._tell_where(checkpoint)
         begun = checkpoint is not None
         self._check_room(self._worth_trying(stages, begun), checkpoint)
+        self.model.beginnings.setdefault(self.task, Beginning.of(self.model, self.task, self._again))
         self._began = time.perf_counter() - self.seconds
         output = TrainOutput(0, float("nan"), {})
         with self._all_examples_afterwards():
@@ -132,13 +148,16 @@ class AtlasTrainer(DecidingTrainer):
             else:
                 self._reuse(checkpoint.experience(self.task))
                 self._hold_out()
-            for stage in self._worth_trying(stages, begun):
+            self._to_come = self._worth_trying(stages, begun)
+            while self._to_come:
+                stage = self._to_come.pop(0)
                 output = self._train_stage(stage, checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
                 checkpoint = None
             self._end()
         self.seconds = time.perf_counter() - self._began
         self.model.set_stage(self.task, "complete")
         self.stage, self.args, self._base_sha256 = None, self.task_args, None
+        self._tell(f"finished after {duration(self.seconds)}")
         if self.args.push_to_hub:
             self.publish()
         metrics = {f"{stage}/{name}": value for stage, m in self.stage_metrics.items() for name, value in m.items()}
@@ -166,8 +185,16 @@ class AtlasTrainer(DecidingTrainer):
                 self._went_astray(f"step {self.state.global_step}: {odd[0]} is NaN or infinite")
             summary = stage_summary(output, self.state, self.args, self.spec.metric)
             self.stage_metrics[stage] = self.stage_metrics.get(stage, {}) | summary
+            self._tell_best()
             self._decide(stage)
         return output
+
+    def _tell_best(self) -> None:
+        """Which state the stage ends with, if it is not the last."""
+        best = self.state.best_global_step
+        if self.args.load_best_model_at_end and best and best < self.state.global_step:
+            name = str(self.args.metric_for_best_model).removeprefix("eval_")
+            self._tell(f"takes the best state, {name} {self.state.best_metric:.3f} after step {best:,}")
 
     def _enter(self, stage: str) -> None:
         """Freeze and unfreeze for the stage, and forget the optimizer and wrapper of the stage before."""

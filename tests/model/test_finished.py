@@ -9,7 +9,7 @@ from shared.comparing import Unchanged
 from shared.tiny import learned, text_spec
 
 REUSED = r"Task 'two' cannot learn on: \['three'\] reuse its adapter, .* Add a new task that reuses it instead"
-FINISHED = r"Task 'three' is finished, and stays as it is\. To learn it again, .* relearn=True\)\. Or add a new task"
+FINISHED = r"Task 'three' is finished, and stays as it is\. To learn it anew, .* relearn=True\)\. Or add a new task"
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def state(model):
     trains = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     return (
         tensor_digests(model),
-        str(model),
+        str(getattr(model, "base_model", model)),  # every module
         model.task,
         model.training,
         trains,

@@ -283,9 +283,10 @@ def test_the_stage_table_counts_parameters(model, args, capsys):
     trainer_of(model, args).train()
     text = capsys.readouterr().out
     assert "has-b: stage 1 of 2, experience-based learning, reuses has-a" in text
-    assert re.search(r"queries over the experience +4 +128\n", text)
+    rate = args.learning_rate
+    assert re.search(rf"queries over the experience +4 +128 +{rate * 100:.3g}\n", text)
     head = model.count_parameters("has-b")["head"]
-    assert re.search(rf"head +6 +{head:,}\n", text)
+    assert re.search(rf"head +6 +{head:,} +{rate:.3g}\n", text)
     assert "stage 2 of 2, novel knowledge expansion" in text
 
 

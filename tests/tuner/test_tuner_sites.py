@@ -78,10 +78,10 @@ def test_a_regex_does_not_reach_into_the_sites_it_has_made():
 def test_wrong_sites_and_numbers_leave_the_model_as_it_was(change, error):
     model = AtlasModel(backbone("bert"), config=AtlasConfig(r=2))
     model.add_task(text_spec("one"))
-    before, names = str(model), [name for name, p in model.named_parameters() if p.requires_grad]
+    before, names = str(model.base_model), [name for name, p in model.named_parameters() if p.requires_grad]
     with pytest.raises(ValueError, match=error):
         model.add_task(text_spec("two"), experience=(), **change)
-    assert str(model) == before and model.tasks == ["one"] and model.task == "one"
+    assert str(model.base_model) == before and model.tasks == ["one"] and model.task == "one"
     assert [name for name, p in model.named_parameters() if p.requires_grad] == names
     model.add_task(text_spec("two"))
 
