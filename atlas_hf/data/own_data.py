@@ -1,4 +1,4 @@
-"""A task of one's own: from a `datasets.Dataset`, a folder of images with a CSV, or a data set on the Hub.
+"""A task of one's own: from a `datasets.Dataset`, a table, a folder of images with a CSV, or a data set on the Hub.
 
 `infer_spec` says what the columns show; it can be set: the columns, the problem type, the label names.
 """
@@ -27,8 +27,9 @@ def own_task(
     """A task for `learn_sequence`: its spec and its splits.
 
     Args:
-        data: a `Dataset` or `DatasetDict`; a folder, with one CSV per split whose paths are relative to it, or in
-            another layout that `load_dataset` reads (`imagefolder`, Parquet ...); or a Hub id.
+        data: a `Dataset` or `DatasetDict`; a file (CSV, TSV, JSON lines or Parquet); a folder, with one CSV per split
+            whose paths are relative to it, or in another layout that `load_dataset` reads (`imagefolder`, Parquet
+            ...); or a Hub id.
         spec: what the task is; by default `infer_spec` of the data.
         seed: of the rows held out where the data have no `validation` or `test`: a tenth for each.
         quiet: no progress bar while all rows are looked at (`atlas_hf.data.looking.look_at`).

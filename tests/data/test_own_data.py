@@ -151,7 +151,7 @@ def test_the_spec_as_yaml_and_back(tmp_path):
     assert OwnTask.read(path) == OwnTask(spec, "me/reviews", 3)
     assert yaml.safe_load(path.read_text())["label_names"] == ["ja", "nein", "öfter"]
     path.write_text("name: mine\n")
-    with pytest.raises(ValueError, match="mine.yaml does not say where the data are; give a line `data:"):
+    with pytest.raises(ValueError, match="mine.yaml does not say where the data are; give a line `data: FILE, F"):
         OwnTask.read(path)
     path.write_text("data: [")
     with pytest.raises(ValueError, match="mine.yaml is no YAML"):
@@ -166,7 +166,9 @@ def test_the_command_learns_one_own_task_and_then_another(pets, vilt_folder, tmp
     options = ["--backbone", str(vilt_folder), "--output", str(output), *TINY, "--recipe", "paper"]
     assert main(["learn", "--data", str(pets), *columns, *options]) == 0
     shown = capsys.readouterr().out
-    assert "problem_type: single_label_classification" in shown and "- cat\n- dog" in shown
+    assert (
+        f"pets: reads 'photo', learns 'animal' (2 classes: cat, dog), from {pets}  ({output / 'pets.yaml'})" in shown
+    )
     first = (output / "pets" / "adapter_model.safetensors").read_bytes()
 
     assert main(["learn", "--data", str(pets), *columns, "--task", "edited", "--spec-only", *options]) == 0
@@ -202,7 +204,8 @@ def test_errors_of_the_command(pets, vilt_folder, tmp_path, capsys):
         return capsys.readouterr().err
 
     columns = ["--image-column", "photo", "--label-column", "animal"]
-    assert "--data needs --backbone" in fails("--data", str(pets), *columns)
-    assert "no column 'kind'; found were" in fails("--data", str(pets), "--label-column", "kind")
+    assert "Own data need --backbone, as " in fails("--data", str(pets), *columns)
+    backbone = ["--backbone", str(vilt_folder)]
+    assert "no column 'kind'; found were" in fails("--data", str(pets), "--label-column", "kind", *backbone)
     assert "Task name 'my.task' is not allowed" in fails("--data", str(pets), "--task", "my.task", *columns)
     assert "--sources is vqa=me/vqa; give TASK=PLACE" in fails("--sources", "vqa=me/vqa", "--smoke")
