@@ -42,8 +42,9 @@ def asked_tasks(
     places = [*words, *(options.data or ())]
     if late := [place for place in places if place.endswith(SUFFIXES)]:
         raise ValueError(f"A YAML file comes first: atlas-hf learn {late[0]} ...")
-    names = options.task or [None] * len(places)
-    if len(names) != len(places) and not options.spec:
+    named = None if options.spec else options.task  # the file says its name
+    names = named or [None] * len(places)
+    if len(names) != len(places):
         raise ValueError(
             f"--task gives {len(names)} names, and there are {len(places)} places of data. Give a name for each."
         )
@@ -51,7 +52,7 @@ def asked_tasks(
     columns |= {name: getattr(options, name) for name in ("label_column", "choices_column", "problem_type")}
     columns = _without_blanks(columns)
     given = [_of_file(parser, task, file, columns) for task in tasks]
-    given += [AskedTask(_name(name, place), place, columns) for name, place in zip(names, places, strict=False)]
+    given += [AskedTask(_name(name, place), place, columns) for name, place in zip(names, places, strict=True)]
     _check_names(given)
     return given
 

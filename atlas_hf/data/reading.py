@@ -1,19 +1,29 @@
 """The splits of a user's data: of a file, a folder with tables, a layout that `datasets` reads, or of a Hub id."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from datasets import Dataset, DatasetDict, Image, Value, load_dataset
+from datasets import (
+    Dataset,
+    DatasetDict,
+    Image,
+    Value,
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+    load_dataset,
+)
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.errors import HFValidationError
 
 SPLITS = ("train", "validation", "test")
 METADATA = "metadata.csv"  # marks the `imagefolder` layout of `datasets`
 FIRST = 100  # rows that show whether a column names files
+LARGE = 2**26  # bytes of tables that take seconds to read
 # By the end of a file's name: the loader of `datasets`, and its options.
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".csv": ("csv", {}), ".tsv": ("csv", {"sep": "\t"}), ".jsonl": ("json", {}), ".ndjson": ("json", {}),
@@ -89,9 +99,10 @@ def _called_alike(path: Path) -> str:
     if not folder.is_dir():
         return f"There is no folder {str(folder)!r} either. Give a file that is there."
     tables = sorted(found.name for found in folder.iterdir() if found.suffix.lower() in FORMATS)
-    near = get_close_matches(path.name, tables, cutoff=0.7)
+    near = get_close_matches(path.stem, [Path(name).stem for name in tables])
     if near:
-        return f"Did you mean {' or '.join(repr(str(folder / name)) for name in near)}?"
+        alike = [repr(str(folder / name)) for name in tables if Path(name).stem in near]
+        return f"Did you mean {' or '.join(alike)}?"
     where = "this folder" if str(folder) == "." else repr(str(folder))
     return f"In {where} there is {', '.join(map(repr, tables[:5])) or 'no table'}. Give a file that is there."
 
@@ -104,7 +115,7 @@ def read_table(path: Path) -> Dataset:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             header = next(csv.reader(file, delimiter=options.get("sep", ",")), [])
         options = options | {"converters": dict.fromkeys(header, str), "keep_default_na": False}
-    with _saying_what_cannot_be_read(str(path)):
+    with _saying_what_cannot_be_read(str(path)), quietly([path]):
         return load_dataset(kind, data_files=str(path), split="train", **options)
 
 
@@ -125,8 +136,22 @@ def _read(place: str, images: Sequence[str], texts: Sequence[str]) -> Mapping[st
             named = named if "train" in named else {"train": tables[0]} if len(tables) == 1 else named
         if kind == "csv" and texts:
             options = options | {"converters": dict.fromkeys(texts, _cell)}
-        rows = load_dataset(kind, data_files={split: str(table) for split, table in named.items()}, **options)
+        with quietly(named.values()):
+            rows = load_dataset(kind, data_files={split: str(table) for split, table in named.items()}, **options)
     return {split: with_images(rows[split], folder, images) for split in named}
+
+
+@contextmanager
+def quietly(files: Iterable[Path]) -> Iterator[None]:
+    """No progress bars of `datasets` for files that take a moment."""
+    hidden = not are_progress_bars_disabled() and sum(file.stat().st_size for file in files) < LARGE
+    if hidden:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hidden:
+            enable_progress_bars()
 
 
 @contextmanager
