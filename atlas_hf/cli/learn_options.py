@@ -20,7 +20,18 @@ EXAMPLES = """Example:
   atlas-hf learn --stream digits --order mono-first --output runs/digits
   atlas-hf learn run.yaml                      (the options, as YAML)
 
-Run again with the same folder, it goes on with the next task."""
+Run again with the same folder, it goes on with the next task.
+
+A file of tasks:
+  backbone: PATH
+  output: runs/mine
+  tasks:
+    - data: movies.csv
+    - data: amazon.csv
+      name: products
+      columns: {text: review, label: stars}
+    - data: tweets.csv
+      settings: {num_train_epochs: 30, learning_rate: 1e-3}"""
 FURTHER = """Every field of transformers' TrainingArguments (--learning-rate, --num-train-epochs, --max-steps ...)
 and of AtlasConfig (--r, --target-modules, --pooling ...) is an option, too: atlas-hf learn --help-all"""
 USAGE = "atlas-hf learn [FILE.yaml] [PLACE ...] [--option value ...]"
