@@ -16,7 +16,7 @@ BATCH, PASSES, FEWEST, MOST = 16, 4, 40, 400  # examples of a step; passes over 
 PARTS = 4  # the stage before the last is a part of it; so often is it evaluated and saved
 RATE: dict[str, Any] = {"learning_rate": 2e-3, "adam_epsilon": 1e-8, "query_lr_multiplier": 25.0}
 LENGTH = ("num_train_epochs", "max_steps", "experience_num_train_epochs", "experience_max_steps")
-_MOMENTS = ("eval_strategy", "save_strategy", "logging_strategy", "eval_steps", "save_steps", "logging_steps")
+_MOMENTS = ("eval_strategy", "save_strategy", "eval_steps", "save_steps"), ("logging_strategy", "logging_steps")
 _DEFAULTS = {one.name: one.default for one in fields(AtlasTrainingArguments)}
 
 
@@ -46,8 +46,9 @@ def _choices(args: AtlasTrainingArguments, examples: int, given: Collection[str]
         step = batch * args.gradient_accumulation_steps * args.world_size
         part = ceil(min(max(PASSES * examples / step, FEWEST), MOST) / PARTS)
         found |= {"max_steps": PARTS * part, "experience_max_steps": part}
-        if left(*_MOMENTS):
-            found |= {name: "steps" if name.endswith("strategy") else part for name in _MOMENTS}
+        for names in _MOMENTS:
+            if left(*names):
+                found |= {name: "steps" if name.endswith("strategy") else part for name in names}
     return found
 
 
