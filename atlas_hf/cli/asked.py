@@ -83,10 +83,10 @@ def _beside(place: str, folder: Path) -> str:
 
 
 def _settings(parser: Any, where: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of the training arguments, with values as the parser reads them: YAML's 5e-4 is a word."""
+    """Fields of the training arguments, and `r`, with values as the parser reads them: YAML's 5e-4 is a word."""
     values = {str(name).replace("-", "_"): value for name, value in given.items()}
-    known = [one.name for one in fields(parser.dataclass_types[-1]) if one.init]
-    check_keys(f"{where}, under settings,", values, known, "fields of AtlasTrainingArguments are possible")
+    known = ["r", *(one.name for one in fields(parser.dataclass_types[-1]) if one.init)]
+    check_keys(f"{where}, under settings,", values, known, "r and the fields of AtlasTrainingArguments are possible")
     read, _ = parser.parse_known_args(["--output=x", *as_words(values)])
     return {name: getattr(read, name) if list(as_words({name: value})) else value for name, value in values.items()}
 

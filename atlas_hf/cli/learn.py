@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from atlas_hf.cli.training_options import training_options
 
 if TYPE_CHECKING:
     from atlas_hf.model import AtlasModel
+    from atlas_hf.training import AtlasTrainingArguments
 
 
 def parse(argv: list[str]) -> Namespace:
@@ -62,6 +65,7 @@ def run(options: Namespace) -> None:
             with saying_what_to_do_without_the_hub(args):
                 hub.check_login(args.hub_token)
     torch.set_num_threads(options.threads or (torch.get_num_threads() if is_own else stream.THREADS))
+    settings = None
     if not is_own:
         upstream, downstream, description = load_stream(stream, options)
     else:
@@ -73,11 +77,13 @@ def run(options: Namespace) -> None:
         upstream, downstream, description = own, [], {}
         if options.spec_only:
             return
-    settings = {} if is_own else {"r": stream.WIDTH, "pooling": stream.POOLING}
-    model = _model(*backbone_of(options, None if is_own else stream.BACKBONE_ID), settings | adapter_settings(adapter))
+        said = _at_defaults(args, parser.given(words))
+        settings = own_settings(options, [spec.name for spec, _ in upstream], said)
+    config = {} if is_own else {"r": stream.WIDTH, "pooling": stream.POOLING}
+    model = _model(*backbone_of(options, None if is_own else stream.BACKBONE_ID), config | adapter_settings(adapter))
     learn_sequence(
         model, upstream, args, options.output, downstream, reuse=not options.independent, description=description,
-        max_experience=options.max_experience, **_own_settings(options),
+        max_experience=options.max_experience, settings=settings,
     )  # fmt: skip
     if args.process_index:
         return
@@ -120,7 +126,22 @@ def _model(backbone: str, revision: str | None, settings: dict[str, Any]) -> Atl
     return AtlasModel.from_pretrained(backbone, config=AtlasConfig(**settings), revision=revision)
 
 
-def _own_settings(options: Namespace) -> dict[str, Any]:
-    """The argument `settings` of `learn_sequence`, if a task has any."""
-    settings = {task.name: dict(task.settings) for task in options.asked if task.settings}
-    return {"settings": settings} if settings else {}
+def own_settings(options: Namespace, names: Iterable[str], said: Mapping[str, Any]) -> Any:
+    """The argument `settings` of `learn_sequence` for own tasks: what is not said is chosen for the data at hand.
+
+    Args:
+        said: training arguments that the line names, which count even where they are at their defaults.
+    """
+    own = {task.name: task.settings for task in options.asked}
+    if not said and not any(own.values()):
+        return "auto"
+    return {name: {"auto": True, **said, **own.get(name, {})} for name in names}
+
+
+def _at_defaults(args: AtlasTrainingArguments, given: Collection[str]) -> dict[str, Any]:
+    """Those of the given fields that have the value which they have anyway."""
+    return {
+        one.name: one.default
+        for one in fields(args)
+        if one.init and one.name in given and getattr(args, one.name) == one.default
+    }

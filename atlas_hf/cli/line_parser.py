@@ -1,7 +1,7 @@
 """A parser of `argparse` that says what is wrong in one line, and which option a misspelt one was meant to be."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -26,6 +26,13 @@ class OneLine(ArgumentParser):
                 hint = meant([name], known) or f" {self.prog} --help lists them."
                 self.error(f"there is no option {name}.{hint}")
         return super().parse_known_args(args, namespace)
+
+    def given(self, args: Sequence[str]) -> set[str]:
+        """The names of the options that a line names, be it with the value that they have anyway."""
+        nothing = object()
+        blank = {name: nothing for name in (action.dest for action in self._actions) if name != "help"}
+        read, _ = self.parse_known_args(args, Namespace(**blank))
+        return {name for name, value in vars(read).items() if value is not nothing}
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""

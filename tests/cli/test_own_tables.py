@@ -84,7 +84,7 @@ def test_evaluate_takes_the_data_of_a_folder_that_does_not_know_them(learned, le
     assert capsys.readouterr().out.startswith(f"movies: accuracy {score:.4f} ")
     other = write_texts(learned.parent / "other.csv", count=90)
     assert main([*line, f"movies={other}"]) == 2
-    assert "have changed: 72 rows to train on, where it was learned from 48" in capsys.readouterr().err
+    assert "have changed: 81 rows to train on, where it was learned from 54" in capsys.readouterr().err
 
 
 def test_a_backbone_that_was_moved_is_said_to_be_gone(learned, here, capsys):
@@ -114,11 +114,14 @@ tasks:
   - data: beside.csv
     name: third
     columns: {{text: review, label_column: stars}}
-    settings: {{num-train-epochs: 30, learning_rate: 1e-3, lr_scheduler_type: cosine, early_stopping_patience: null}}
+    settings:
+      {{num-train-epochs: 30, learning_rate: 1e-3, lr_scheduler_type: cosine, early_stopping_patience: null, r: 4}}
 """
 
 
-def test_a_file_of_tasks_with_columns_and_settings_of_their_own(here, bert_folder, monkeypatch):
+@pytest.fixture
+def asked(monkeypatch):
+    """What `learn_sequence` is asked for, which learns nothing."""
     asked = {}
 
     def learn(model, stream, args, output, *_, **others):
@@ -126,6 +129,10 @@ def test_a_file_of_tasks_with_columns_and_settings_of_their_own(here, bert_folde
         raise ValueError("stopped here")
 
     monkeypatch.setattr("atlas_hf.training.learn_sequence", learn)
+    return asked
+
+
+def test_a_file_of_tasks_with_columns_and_settings_of_their_own(here, bert_folder, asked):
     (here / "lists").mkdir()
     write_texts(here / "lists/beside.csv", columns=("review", "stars"))
     (here / "lists/tasks.yaml").write_text(TASKS.format(backbone=bert_folder))
@@ -134,22 +141,28 @@ def test_a_file_of_tasks_with_columns_and_settings_of_their_own(here, bert_folde
     third = asked["stream"][2][0]
     assert (third.text_columns, third.label_column) == (("review",), "stars")
     assert (asked["args"].max_steps, asked["output"]) == (7, "out")
-    settings = {"num_train_epochs": 30.0, "learning_rate": 1e-3, "lr_scheduler_type": "cosine"}
-    assert asked["settings"] == {"third": settings | {"early_stopping_patience": None}}
-    assert main(["learn", "movies.csv", "--backbone", str(bert_folder), "--output", "new"]) == 2
-    assert [spec.name for spec, _ in asked["stream"]] == ["movies"]
+    own = {"num_train_epochs": 30.0, "learning_rate": 1e-3, "lr_scheduler_type": "cosine", "r": 4}
+    settings = {name: {"auto": True} for name in ("movies", "amazon", "third", "tweets")}
+    assert asked["settings"] == settings | {"third": {"auto": True, **own, "early_stopping_patience": None}}
 
 
-def test_without_settings_of_their_own_none_are_passed(here, bert_folder, monkeypatch):
-    asked = {}
+@pytest.mark.parametrize(
+    ("line", "settings"),
+    [
+        ([], "auto"),
+        (["--learning_rate", "0.1"], "auto"),
+        (["--num-train-epochs", "20"], {"movies": {"auto": True, "num_train_epochs": 20.0}}),
+    ],
+    ids=["none", "others", "the default, which is meant"],
+)
+def test_what_is_not_said_is_chosen_for_the_data(here, bert_folder, asked, line, settings):
+    assert main(["learn", "movies.csv", "--backbone", str(bert_folder), "--output", "out", *line]) == 2
+    assert asked["settings"] == settings and asked["reuse"] is True
 
-    def learn(*_, **others):
-        asked.update(others)
-        raise ValueError("stopped here")
 
-    monkeypatch.setattr("atlas_hf.training.learn_sequence", learn)
-    assert main(["learn", "movies.csv", "--backbone", str(bert_folder), "--output", "out"]) == 2
-    assert asked["reuse"] is True and "settings" not in asked
+def test_a_stream_has_settings_of_its_own(asked, tmp_path):
+    assert main(["learn", "--smoke", "--tasks", "text-choice", "--output", str(tmp_path / "out")]) == 2
+    assert asked["settings"] is None
 
 
 @pytest.mark.parametrize(

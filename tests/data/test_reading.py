@@ -33,7 +33,7 @@ def test_a_file_of_each_kind_is_a_task(tmp_path, suffix):
     path = write(tmp_path / "x.csv").rename(tmp_path / "x.CSV") if suffix == ".CSV" else write(tmp_path / f"x{suffix}")
     spec, data = own_task(path, "mine")
     assert (spec.text_columns, spec.label_names) == (("text",), ("no", "yes"))
-    assert [len(rows) for rows in data.values()] == [16, 2, 2]
+    assert {split: len(rows) for split, rows in data.items()} == {"train": 18, "test": 2}
     assert sorted(text for rows in data.values() for text in rows["text"]) == sorted(row["text"] for row in ROWS)
 
 
