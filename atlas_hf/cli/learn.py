@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from atlas_hf.cli.asked import asked_tasks
 from atlas_hf.cli.commands import STREAMS, check_names
 from atlas_hf.cli.learn_options import STREAM, adapter_settings, learn_parser
+from atlas_hf.cli.line_parser import meant
 from atlas_hf.cli.option_file import take_file
 from atlas_hf.cli.training_options import training_options
 
@@ -99,6 +100,7 @@ def backbone_of(options: Namespace, default: str | None = None) -> tuple[str, st
     from atlas_hf.folder import INDEX, Index, saying_that_nothing_was_learned
 
     if options.backbone:
+        _check_backbone(options.backbone)
         return options.backbone, None
     folder = Path(options.output)
     with saying_that_nothing_was_learned(folder):
@@ -117,6 +119,22 @@ def backbone_of(options: Namespace, default: str | None = None) -> tuple[str, st
             "for images."
         )
     return default, None
+
+
+def _check_backbone(place: str) -> None:
+    """Raise a `ValueError` for a folder that is no backbone or not there, before any data are read."""
+    from atlas_hf.folder import INDEX
+    from atlas_hf.hub import check_is_there
+    from atlas_hf.hub.backbones import SHIPPED_BACKBONES, check_backbone_folder
+
+    path = Path(place)
+    if path.is_dir() and not (path / INDEX).exists() and place not in SHIPPED_BACKBONES:
+        check_backbone_folder(path)
+    if not path.exists():
+        check_is_there(place)
+        here = [found.name for found in Path().iterdir() if (found / "config.json").is_file()]
+        if "/" not in place and (hint := meant([place], here)):
+            raise ValueError(f"There is no folder {place!r}.{hint}")
 
 
 def _model(backbone: str, revision: str | None, settings: dict[str, Any]) -> AtlasModel:

@@ -153,7 +153,8 @@ def _read(asked: AskedTask, seed: int, alone: bool) -> tuple[OwnTask, Loaded]:
     except ValueError as error:
         if alone or asked.data in str(error):
             raise
-        raise ValueError(f"{asked.data}: {error} (A file of tasks names each one's own columns.)") from error
+        more = " (A file of tasks names each one's own columns.)" if "column" in str(error) else ""
+        raise ValueError(f"{asked.data}: {error}{more}") from error
     return OwnTask(loaded[0], place, seed), loaded
 
 

@@ -70,14 +70,18 @@ def check_columns(rows: Dataset, columns: Sequence[str]) -> None:
 def check_place(place: str | Path) -> None:
     """Raise a `ValueError` for a file that is not there (with those called alike), is empty, or of no kind of table.
 
-    What is neither here nor called like a file may be a data set on the Hub, and is not looked at.
+    What is neither here nor called like a file, or like a table that is here, may be a data set on the Hub, and is not
+    looked at.
     """
-    path = Path(place)
-    if path.is_dir() or (not path.is_file() and not path.suffix):
+    path, alone = Path(place), "/" not in str(place)
+    if path.is_dir():
         return
-    if not path.is_file() and (path.suffix.lower() in FORMATS or "/" not in str(place)):
-        raise ValueError(f"There is no file {str(place)!r}. {_called_alike(path)}")
-    if path.is_file():
+    if not path.is_file():
+        tables = [found for found in Path().iterdir() if alone and found.suffix.lower() in FORMATS]
+        named = path.suffix and (alone or path.suffix.lower() in FORMATS)
+        if named or path.name in {table.stem for table in tables}:
+            raise ValueError(f"There is no file {str(place)!r}. {_called_alike(path)}")
+    else:
         format_of(path)
         if path.stat().st_size == 0:
             raise ValueError(f"The file {place} is empty; give one with a row of column names and rows below it.")

@@ -202,6 +202,14 @@ def test_every_bad_input_is_a_line_before_anything_is_written(here, bert_folder,
     write_texts(here / "more/movies.csv")
     write_texts(here / "other.csv", columns=("review", "stars"))
     assert "There is no file 'twets.csv'. Did you mean 'tweets.csv'?" in fails(capsys, "movies.csv", "twets.csv")
+    assert "There is no file 'tweets'. Did you mean 'tweets.csv'?" in fails(capsys, "tweets", *backbone)
+    (here / "encoder").symlink_to(bert_folder)
+    for place, text in (
+        ("encodr", "There is no folder 'encodr'. Did you mean encoder?"),
+        ("more", "more is no model of transformers"),
+        ("more/encoder", "There is no 'more/encoder'; in 'more'"),
+    ):
+        assert text in fails(capsys, "movies.csv", "--backbone", place)
     assert "The file empty.csv is empty" in fails(capsys, "movies.csv", "empty.csv", *backbone)
     assert "nothing to read in" in fails(capsys, "header.csv", *backbone)
     assert "movies.xlsx is no table that is read; possible are .csv" in fails(capsys, "movies.xlsx", *backbone)
