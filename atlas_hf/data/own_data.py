@@ -76,6 +76,16 @@ def _hold_out(splits: Mapping[str, Dataset], seed: int) -> DatasetDict:
     return DatasetDict(rows | {split: found[split] for split in SPLITS[1:] if split in found})
 
 
+def may_be_of(examples: int, splits: Mapping[str, Dataset]) -> bool:
+    """May a task have been learned from so many training examples of these splits?
+
+    From all, or from all but a tenth: older versions held that out of few to choose a state by (`FEW_ROWS`).
+    """
+    more = len(splits["train"]) - examples
+    tenths = () if "validation" in splits else (len(splits["test"]), max(1, round(HELD_OUT * len(splits["train"]))))
+    return more == 0 or more in tenths
+
+
 def infer_spec(
     rows: Dataset,
     name: str,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from atlas_hf.data.own_data import HELD_OUT
+from atlas_hf.data.own_data import may_be_of
 from atlas_hf.folder import (
     INDEX,
     RESULTS,
@@ -17,7 +17,6 @@ from atlas_hf.folder import (
     AtlasFormatError,
     Index,
     Results,
-    TaskResult,
     load_tensors,
     refuse_links,
 )
@@ -88,20 +87,10 @@ def resume(model: AtlasModel, folder: Path, stream: Stream, given: Results) -> R
     changed = [name for name, (spec, _), _ in known if spec != model.specs[name]]
     if changed:
         raise ValueError(f"{folder} holds {changed} with another TaskSpec. Give the same, or another folder.")
-    changed = [name for name, (_, data), record in known if not _is_of(record, data)]
+    changed = [name for name, (_, data), record in known if not may_be_of(record.train_examples, data)]
     if changed:
         raise ValueError(f"{folder} holds {changed}, learned from other data. Give the same, or another folder.")
     return replace(results, description=given.description, environment=given.environment)
-
-
-def _is_of(record: TaskResult, data: Mapping[str, Dataset]) -> bool:
-    """By their number: was a task learned from these examples?
-
-    Older versions held a tenth of few examples out to choose a state by, which are examples to learn from now.
-    """
-    more = len(data["train"]) - record.train_examples
-    tenths = () if "validation" in data else (len(data["test"]), max(1, round(HELD_OUT * len(data["train"]))))
-    return more == 0 or more in tenths
 
 
 def _check_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
