@@ -16,6 +16,7 @@ from atlas_hf.cli.option_file import take_file
 from atlas_hf.cli.training_options import training_options
 
 if TYPE_CHECKING:
+    from atlas_hf.cli.own_tasks import Loaded
     from atlas_hf.model import AtlasModel
     from atlas_hf.training import AtlasTrainingArguments
 
@@ -48,7 +49,6 @@ def run(options: Namespace) -> None:
     import torch
 
     from atlas_hf import hub, streams
-    from atlas_hf.cli.own_tasks import check_there, own_tasks
     from atlas_hf.cli.stream_tasks import load_stream
     from atlas_hf.folder import INDEX, RESULTS, Results
     from atlas_hf.report.text import format_results
@@ -70,12 +70,7 @@ def run(options: Namespace) -> None:
     if not is_own:
         upstream, downstream, description = load_stream(stream, options)
     else:
-        for task in options.asked:  # all of them, and the backbone, before any is read
-            check_there(task.data)
-        if not options.spec_only:
-            backbone_of(options)
-        own = own_tasks(options.asked, options.spec, options.output, options.stream_seed, options.spec_only)
-        upstream, downstream, description = own, [], {}
+        upstream, downstream, description = _own_stream(options), [], {}
         if options.spec_only:
             return
         said = _at_defaults(args, parser.given(words))
@@ -90,6 +85,17 @@ def run(options: Namespace) -> None:
         return
     print(format_results(Results.load(Path(options.output))))
     print(f"\nWritten to {options.output}: {INDEX}, {RESULTS}, accuracy_matrix.png, reuse.png")
+
+
+def _own_stream(options: Namespace) -> list[Loaded]:
+    """The own tasks. All places, and the backbone, are looked for before any is read."""
+    from atlas_hf.cli.own_tasks import check_there, own_tasks
+
+    for task in options.asked:
+        check_there(task.data)
+    if not options.spec_only:
+        backbone_of(options)
+    return own_tasks(options.asked, options.spec, options.output, options.stream_seed, options.spec_only)
 
 
 def backbone_of(options: Namespace, default: str | None = None) -> tuple[str, str | None]:
