@@ -47,7 +47,7 @@ def settings_by_task(
         TypeError: no dict, and not `"auto"`.
     """
     names = [spec.name for spec, _ in stream]
-    _check_kind("settings", given or {})
+    _check_kind("settings", {} if given is None else given)
     own = dict.fromkeys(names, AUTO) if isinstance(given, str) else dict(given or {})
     _check_names("settings", "task of this sequence", own, names)
     found = {}
@@ -56,7 +56,8 @@ def settings_by_task(
             one = _of_task(own.get(spec.name, {}), args, model, len(data["train"]))
             _check_evaluations(one.args, data)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"Task '{spec.name}': {error}") from error
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"Task '{spec.name}': {error}") from error
         named = spec.name in own and not isinstance(given, str)
         found[spec.name] = replace(one, told=_few(data, one.args) or one.told, named=named)
     return found

@@ -134,6 +134,7 @@ def test_an_interrupted_task_of_other_settings_begins_anew_and_says_so(fresh, fo
         ({"has-b": {"hub_model_id": "x"}}, ValueError, "Task 'has-b': hub_model_id is the same for all tasks"),
         ({"has-b": 3}, TypeError, "Task 'has-b': its settings is a int; give a dict, or 'auto'"),
         ("best", TypeError, "settings is 'best'; give a dict, or 'auto'"),
+        ("", TypeError, "settings is .*; give a dict, or .auto."),
     ],
 )
 def test_bad_settings_are_found_before_anything_moves(fresh, tmp_path, given, kind, error):
