@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterable
 from importlib import import_module
 from types import ModuleType
 
+from atlas_hf.cli.line_parser import OneLine, meant
+
 COMMANDS = {
     "learn": "Learn a stream of tasks, each from what helps it, and write every finished task to a folder.",
     "evaluate": "Score the tasks of a folder or repository on the test data that they were scored on.",
@@ -46,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     name, *words = argv
     if name not in COMMANDS:
-        print(f"atlas-hf: there is no command {name!r}\n{usage()}", file=sys.stderr)
+        hint = meant([name], COMMANDS)
+        print(f"atlas-hf: there is no command {name!r}{hint and f'.{hint}'}\n{usage()}", file=sys.stderr)
         return 2
     command = import_module(f"atlas_hf.cli.{name.replace('-', '_')}")
     try:
@@ -85,7 +88,7 @@ def usage() -> str:
 
 def command_parser(name: str, about: str) -> ArgumentParser:
     """A parser without options; `about` follows the command's line of `COMMANDS`."""
-    return ArgumentParser(
+    return OneLine(
         prog=f"atlas-hf {name}",
         description=f"{COMMANDS[name]}\n\n{about}",
         formatter_class=RawDescriptionHelpFormatter,

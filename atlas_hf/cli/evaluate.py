@@ -5,7 +5,8 @@ from argparse import Namespace
 from atlas_hf.cli.commands import command_parser
 
 HELP = """Example:
-  atlas-hf evaluate runs/digits --tasks vqa entailment"""
+  atlas-hf evaluate runs/digits --tasks vqa entailment
+  atlas-hf evaluate runs/mine --sources tweets=tweets.csv"""
 parser = command_parser("evaluate", HELP)
 parser.add_argument("model", help="folder or Hub repository")
 parser.add_argument("--tasks", nargs="+", help="by default all")

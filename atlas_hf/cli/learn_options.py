@@ -1,92 +1,155 @@
-"""The options of `atlas-hf learn`, and its YAML file."""
+"""The options of `atlas-hf learn`, in groups, and their help."""
 
 # ruff: noqa: RUF009 (`_option` returns a `field`)
 
 import re
-from argparse import Namespace, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
-from pathlib import Path
+from functools import partial
 from typing import Any, Literal
 
-import yaml
-
 from atlas_hf.cli.commands import COMMANDS, STREAMS
+from atlas_hf.cli.line_parser import OneLine
 from atlas_hf.cli.training_options import hf_argument_parser
 
-HELP = """Example:
+STREAM = next(iter(STREAMS))  # of a line that names neither a stream nor own data
+EXAMPLES = """Example:
+  atlas-hf learn movies.csv amazon.csv tweets.csv --backbone PATH --output runs/mine
+  atlas-hf learn pets/ --image-column photo --label-column animal --backbone PATH --output runs/pets
+  atlas-hf learn tasks.yaml                    (tasks, with columns and settings of their own)
   atlas-hf learn --stream digits --order mono-first --output runs/digits
-  atlas-hf learn --stream digits --smoke --output runs/smoke
-  atlas-hf learn --stream climb --order mono-first --low-shot 2048 --output runs/climb
-  atlas-hf learn --data pets/ --image-column photo --label-column animal --backbone BACKBONE --output runs/pets
-  atlas-hf learn run.yaml                      (the same options, as YAML)
+  atlas-hf learn run.yaml                      (the options, as YAML)
 
-Run again with the same folder, it goes on with the next task. The options that are not about the stream are
-those of AtlasConfig and transformers' TrainingArguments; their defaults here are the stream's own."""
+Run again with the same folder, it goes on with the next task.
+
+A file of tasks:
+  backbone: PATH
+  output: runs/mine
+  tasks:
+    - data: movies.csv
+    - data: amazon.csv
+      name: products
+      columns: {text: review, label: stars}
+    - data: tweets.csv
+      settings: {num_train_epochs: 30, learning_rate: 1e-3}"""
+FURTHER = """Every field of transformers' TrainingArguments (--learning-rate, --num-train-epochs, --max-steps ...)
+and of AtlasConfig (--r, --target-modules, --pooling ...) is an option, too: atlas-hf learn --help-all"""
+USAGE = "atlas-hf learn [FILE.yaml] [PLACE ...] [--option value ...]"
 
 
-def _option(text: str, default: Any = None) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
-@dataclass
-class LearnArguments:
-    """Options of `atlas-hf learn` beside the training arguments."""
-
-    output: str = field(metadata={"help": "Folder for the tasks, results.json and the plots."})
-    stream: str = _option(f"One of: {', '.join(STREAMS)}.", "digits")
-    order: str | None = _option("Of its upstream tasks; by default the stream's first.")
-    tasks: list[str] | None = _option("Only these upstream tasks.")
-    downstream: bool = _option("Learn the downstream tasks too, each on its own.", False)
-    downstream_tasks: list[str] | None = _option("Only these of them, or others.")
-    sources: list[str] | None = _option("TASK=PLACE: read a task of the Hub from another data set or folder.")
-    backbone: str | None = _option("Folder or Hub id; by default the stream's own.")
-    max_experience: int | None = _option("Reuse so many earlier tasks at most, those that suit best; by default all.")
-    independent: bool = _option("Learn every task alone, without reuse, to compare.", False)
-    train_size: int | None = _option("Training examples per task.")
-    low_shot: int | None = _option("Learn from so many examples, drawn by seed.")
-    stream_seed: int = _option("Seed of the data; --seed is that of training.", 0)
-    threads: int | None = _option("CPU threads; by default the stream's own.")
-    push_to: str | None = _option("Push each finished task to this Hub repository.")
-    smoke: bool = _option("Everything at tiny sizes, in seconds; learns little.", False)
+def _option(text: str, default: Any = None, shown: str = "", metavar: str | None = None) -> Any:
+    """A field with its help; `shown` is the default in words, where the value itself says nothing."""
+    known = {} if metavar is None else {"metavar": metavar}
+    shown = shown or ("none" if default is None else "no" if default is False else str(default))
+    return field(default=default, metadata=known | {"help": f"{text} (default: {shown})"})
 
 
 @dataclass
 class OwnDataArguments:
-    """Options of `atlas-hf learn` for a task of one's own."""
+    """What tasks of one's own are learned from."""
 
-    data: str | None = _option("Learn from a folder of images and CSV, or a data set on the Hub, instead.")
-    task: str | None = _option("Its name; by default that of the data.")
-    image_column: list[str] | None = _option("By default every column of images.")
-    text_column: list[str] | None = _option(
-        "By default the only one of texts (no ids, no other spelling of the label); '' for none."
+    _argument_group_name = (
+        "your own data: a CSV, TSV, JSON lines or Parquet file, a folder, or a Hub data set per task"
     )
-    label_column: str | None = _option("By default 'label', or the only class column.")
-    choices_column: str | None = _option("Lists of strings to choose from.")
-    problem_type: str | None = _option("By default what the label looks like.")
-    spec: str | None = _option("YAML file that says what the task is, edited.")
-    spec_only: bool = _option("Show and write the YAML file, and learn nothing.", False)
+
+    data: list[str] | None = _option("the places, if not before the options", metavar="PLACE")
+    task: list[str] | None = _option("names of the tasks, one per place", shown="those of the places", metavar="NAME")
+    image_column: list[str] | None = _option("columns to read", shown="every column of images", metavar="COLUMN")
+    text_column: list[str] | None = _option(
+        "columns to read, '' for none", shown="the only one of texts that is no id or label", metavar="COLUMN"
+    )
+    label_column: str | None = _option("column to learn", shown="'label', or the only class column", metavar="COLUMN")
+    choices_column: str | None = _option("lists of strings to choose from", metavar="COLUMN")
+    problem_type: str | None = _option("kind of answer", shown="what the label looks like", metavar="TYPE")
+    spec: str | None = _option("YAML file that says what the task is, edited", metavar="FILE")
+    spec_only: bool = _option("show and write the YAML files, and learn nothing", False)
+
+
+@dataclass
+class StreamArguments:
+    """Which tasks of a built-in stream are learned."""
+
+    _argument_group_name = "a built-in stream"
+
+    stream: str | None = _option(f"one of {', '.join(STREAMS)}", shown=STREAM, metavar="NAME")
+    order: str | None = _option("of its upstream tasks", shown="the stream's first")
+    tasks: list[str] | None = _option("only these upstream tasks", shown="all", metavar="TASK")
+    downstream: bool = _option("learn the downstream tasks too, each on its own", False)
+    downstream_tasks: list[str] | None = _option("only these of them, or others", metavar="TASK")
+    sources: list[str] | None = _option("where the data are, if elsewhere", shown="the Hub", metavar="TASK=PLACE")
+    train_size: int | None = _option("training examples per task", shown="the stream's own", metavar="N")
+    low_shot: int | None = _option("learn from so many examples, drawn by seed", shown="all", metavar="N")
+    stream_seed: int = _option("seed of the data, your own included (--seed is training's)", 0, metavar="N")
+    smoke: bool = _option("everything at tiny sizes, in seconds; learns little", False)
+
+
+@dataclass
+class BackboneArguments:
+    """What reads the inputs."""
+
+    _argument_group_name = "backbone"
+
+    backbone: str | None = _option(
+        "folder or Hub id of a pretrained encoder", shown="the one that the output folder knows, or the stream's own",
+        metavar="PATH",
+    )  # fmt: skip
+
+
+@dataclass
+class LearningArguments:
+    """How tasks are learned, beside the training arguments."""
+
+    _argument_group_name = "learning"
+
+    max_experience: int | None = _option("reuse so many earlier tasks at most", shown="all that help", metavar="N")
+    independent: bool = _option("learn every task alone, without reuse, to compare", False)
+    threads: int | None = _option("CPU threads", shown="the stream's own, or torch's", metavar="N")
+
+
+@dataclass
+class OutputArguments:
+    """Where the results go."""
+
+    _argument_group_name = "output"
+
+    output: str = field(
+        metadata={"help": "folder for the tasks, results.json and the plots (needed)", "metavar": "FOLDER"}
+    )
+    push_to: str | None = _option("push each finished task to this Hub repository", metavar="REPO")
 
 
 @dataclass
 class AdapterArguments:
     """The fields of `AtlasConfig` that a user chooses, each None unless given."""
 
-    r: int | None = _option("Width of the bottleneck.")
-    target_modules: list[str] | None = _option("Names or regex of the sites.")
-    exclude_modules: list[str] | None = _option("Names or regex to leave out.")
-    layers_to_transform: list[int] | None = _option("Layer indices to adapt.")
-    layers_pattern: list[str] | None = _option("Name of the list of layers.")
-    num_heads: int | None = _option("Heads of the pooling attention.")
-    variant: Literal["paper", "reference"] | None = _option("One of ('paper', 'reference').")
-    weighting: Literal["adapter", "channel"] | None = _option("One of ('adapter', 'channel').")
-    num_queries: int | None = _option("Rows of each query and key.")
-    token_weight: Literal["each", "shared"] | None = _option("One of ('each', 'shared').")
-    init_queries: Literal["screened", "opposed", "normal"] | None = _option(
-        "One of ('screened', 'opposed', 'normal')."
+    _argument_group_name = "the adapters: AtlasConfig"
+
+    r: int | None = field(default=None, metadata={"help": "Width of the bottleneck."})
+    target_modules: list[str] | None = field(default=None, metadata={"help": "Names or regex of the sites."})
+    exclude_modules: list[str] | None = field(default=None, metadata={"help": "Names or regex to leave out."})
+    layers_to_transform: list[int] | None = field(default=None, metadata={"help": "Layer indices to adapt."})
+    layers_pattern: list[str] | None = field(default=None, metadata={"help": "Name of the list of layers."})
+    num_heads: int | None = field(default=None, metadata={"help": "Heads of the pooling attention."})
+    variant: Literal["paper", "reference"] | None = field(
+        default=None, metadata={"help": "One of ('paper', 'reference')."}
     )
-    pooling: Literal["pooler", "joined", "cls", "mean"] | None = _option("One of ('pooler', 'joined', 'cls', 'mean').")
-    init_weights: bool | None = _option("Start the up projection at zero.")
+    weighting: Literal["adapter", "channel"] | None = field(
+        default=None, metadata={"help": "One of ('adapter', 'channel')."}
+    )
+    num_queries: int | None = field(default=None, metadata={"help": "Rows of each query and key."})
+    token_weight: Literal["each", "shared"] | None = field(
+        default=None, metadata={"help": "One of ('each', 'shared')."}
+    )
+    init_queries: Literal["screened", "opposed", "normal"] | None = field(
+        default=None, metadata={"help": "One of ('screened', 'opposed', 'normal')."}
+    )
+    pooling: Literal["pooler", "joined", "cls", "mean"] | None = field(
+        default=None, metadata={"help": "One of ('pooler', 'joined', 'cls', 'mean')."}
+    )
+    init_weights: bool | None = field(default=None, metadata={"help": "Start the up projection at zero."})
+
+
+GROUPS = (OwnDataArguments, StreamArguments, BackboneArguments, LearningArguments, OutputArguments)
 
 
 def adapter_settings(options: AdapterArguments | Namespace) -> dict[str, Any]:
@@ -99,58 +162,45 @@ def adapter_settings(options: AdapterArguments | Namespace) -> dict[str, Any]:
     return given
 
 
+class _ShortHelp(Action):
+    def __call__(self, parser: ArgumentParser, *_: Any, **__: Any) -> None:
+        print(short_help(), end="")
+        parser.exit()
+
+
 def learn_parser(training: type) -> Any:
-    """The `HfArgumentParser` of transformers, with all options.
+    """The `HfArgumentParser` of transformers, with all options; words that are none of them are places of data.
 
     `training` is `AtlasTrainingArguments`, or `training_options()`: the same options without importing torch, to show
     help and to check a line with.
     """
-    return hf_argument_parser()(
-        (LearnArguments, OwnDataArguments, AdapterArguments, training),
+    kind: Any = type("LearnParser", (OneLine, hf_argument_parser()), {})
+    parser = kind(
+        (*GROUPS, AdapterArguments, training),
         prog="atlas-hf learn",
-        usage="atlas-hf learn [FILE.yaml] [--option value ...]    (all options: atlas-hf learn --help)",
-        description=f"{COMMANDS['learn']}\n\n{HELP}",
+        usage=USAGE,
+        description=_about(),
         formatter_class=RawDescriptionHelpFormatter,
+        add_help=False,
     )
+    parser.add_argument("-h", "--help", action=_ShortHelp, nargs=0, default=SUPPRESS, help="our own options alone")
+    parser.add_argument("--help-all", action="help", help="this")
+    parser.put_last("training: transformers' TrainingArguments, and ours")
+    return parser
 
 
-def take_file(parser: Any, argv: list[str]) -> list[str]:
-    """The options of a line, those of the YAML file before it included.
-
-    Numbers and words of the file become options, which the parser checks; null, an empty list and {...} cannot, and
-    become the parser's defaults. What the line itself says comes later, and so counts.
-
-    Raises a `ValueError` if the file is not there, is no YAML, or has keys that are no options.
-    """
-    if not (argv and argv[0].endswith((".yaml", ".yml"))):
-        return argv
-    lines = read_yaml(Path(argv[0]), "Give a YAML file of options, or the options themselves.")
-    if not isinstance(lines, dict):
-        raise ValueError(f"{argv[0]} holds no `option: value` lines.")
-    values = {str(name).replace("-", "_"): value for name, value in lines.items()}
-    known = {one.name for group in parser.dataclass_types for one in fields(group)}
-    if unknown := [name for name in values if name not in known]:
-        meant = [close for name in unknown for close in get_close_matches(name, known, n=1)]
-        raise ValueError(
-            f"{argv[0]} has {', '.join(map(repr, unknown))}, no option of atlas-hf learn; `atlas-hf learn --help` "
-            "lists them." + (f" Did you mean {', '.join(meant)}?" if meant else "")
-        )
-    options = []
-    for name, value in values.items():
-        if value is None or value == [] or isinstance(value, dict):
-            parser.set_defaults(**{name: value})
-        elif isinstance(value, list):
-            options += [f"--{name}", *map(str, value)]
-        else:
-            options += [f"--{name}={value}"]
-    return [*options, *argv[1:]]
+def _about() -> str:
+    return f"{COMMANDS['learn']}\n\n{EXAMPLES}"
 
 
-def read_yaml(path: Path, remedy: str) -> Any:
-    """What a file holds; a `ValueError`, with what to do, if it is not there or no YAML."""
-    if not path.is_file():
-        raise ValueError(f"There is no file {path}. {remedy}")
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+def short_help() -> str:
+    """Our own options alone, each with its default: two screens."""
+    layout: Any = partial(RawDescriptionHelpFormatter, max_help_position=32, width=119)
+    shown = ArgumentParser(usage=USAGE, description=_about(), epilog=FURTHER, formatter_class=layout, add_help=False)
+    for group in GROUPS:
+        box = shown.add_argument_group(group._argument_group_name)  # noqa: SLF001  # transformers' word
+        for one in fields(group):
+            flag = {"action": "store_true"} if one.type is bool else {"metavar": one.name.upper()}
+            several: dict[str, Any] = {"nargs": "+"} if "list" in str(one.type) else {}
+            box.add_argument(f"--{one.name.replace('_', '-')}", **flag | several | dict(one.metadata))
+    return shown.format_help()

@@ -1,17 +1,19 @@
-"""`atlas-hf learn --data`: a task of one's own; what it is stands as YAML in the output folder, and can be edited."""
+"""`atlas-hf learn PLACE ...`: tasks of one's own; what they are stands as YAML in the output folder, to be edited."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 from datasets import DatasetDict
 
-from atlas_hf.cli.learn_options import OwnDataArguments, read_yaml
+from atlas_hf.cli.asked import AskedTask
+from atlas_hf.cli.option_file import read_yaml
 from atlas_hf.data.own_data import own_task
+from atlas_hf.data.reading import check_place
 from atlas_hf.folder import (
     INDEX,
     EditedError,
@@ -23,7 +25,7 @@ from atlas_hf.folder import (
     saying_that_nothing_was_learned,
 )
 from atlas_hf.hub import check_data_set, check_is_there, is_repository
-from atlas_hf.tasks import TaskSpec, check_task_name
+from atlas_hf.tasks import TaskSpec
 
 Loaded = tuple[TaskSpec, DatasetDict]
 SPEC_LIMIT = 2**19  # bytes; YAML takes long to read, and this much names 20,000 classes
@@ -31,7 +33,7 @@ SPEC_LIMIT = 2**19  # bytes; YAML takes long to read, and this much names 20,000
 
 @dataclass(frozen=True)
 class OwnTask:
-    """An own task, to be read again: `data` is a folder or Hub id, `seed` that of the rows that are held out."""
+    """An own task, to be read again: `data` is a file, folder or Hub id, `seed` that of the rows held out."""
 
     spec: TaskSpec
     data: str
@@ -39,7 +41,7 @@ class OwnTask:
 
     def load(self) -> Loaded:
         """The task with its data, checked as `own_task` checks them."""
-        _check_place(self.data)
+        check_there(self.data)
         return own_task(self.data, self.spec.name, spec=self.spec, seed=self.seed)
 
     def to_yaml(self) -> str:
@@ -57,31 +59,59 @@ class OwnTask:
             check_size(path, SPEC_LIMIT)
         values = read_yaml(path, "Write it with --spec-only.")
         if not isinstance(values, dict) or not isinstance(values.get("data"), str):
-            raise ValueError(f"{path} does not say where the data are; give a line `data: FOLDER or Hub id`.")
+            raise ValueError(f"{path} does not say where the data are; give a line `data: FILE, FOLDER or Hub id`.")
         place, seed = values.pop("data"), values.pop("seed", 0)
         return cls(TaskSpec.from_dict(values), place, seed)
 
 
-def own_tasks(options: OwnDataArguments, output: str, seed: int) -> list[Loaded]:
-    """The own tasks that the folder holds, in their order, and the one that is asked for, which is shown and written.
+def own_tasks(asked: Sequence[AskedTask], spec: str | None, output: str, seed: int, spec_only: bool) -> list[Loaded]:
+    """The own tasks that the folder holds, in their order, and those that are asked for, which are shown and written.
+
+    All are read before anything is written.
+
+    Args:
+        spec: a file that says what the only one that is asked for is.
+        seed: of the rows that are held out.
+        spec_only: give only what is asked for.
 
     Raises a `ValueError` for bad data, or a folder with a task that was not learned from own data.
     """
     folder = Path(output)
     with saying_that_nothing_was_learned(folder):
         done = list(Index.load(folder).tasks) if (folder / INDEX).is_file() else []
-    task, loaded = _asked_for(options, seed)
+    if spec:
+        loaded = {task.spec.name: (task, task.load()) for task in [_of_spec(spec, asked)]}
+    else:
+        loaded = {task.name: _read(task, seed, alone=len(asked) == 1) for task in asked}
+    tasks = {name: task for name, (task, _) in loaded.items()}
     if not done:
-        _check_apart(folder, Path(task.data))
-    path = spec_path(folder, task.spec.name)
-    print(f"{path}:\n{task.to_yaml()}")
-    if task.spec.name not in done and not (options.spec and Path(options.spec).resolve() == path.resolve()):
-        with saying_that_nothing_was_learned(folder):
-            _write(task, path, [] if options.spec_only else [*done, task.spec.name])
-    if options.spec_only:
-        return [loaded]
-    earlier = {name: _again(folder, name) for name in done if name != task.spec.name}
-    return [earlier.get(name, loaded) for name in dict.fromkeys([*done, task.spec.name])]
+        for task in tasks.values():
+            _check_apart(folder, Path(task.data))
+    _show_and_write(folder, tasks, done, spec, spec_only)
+    if spec_only:
+        return [data for _, data in loaded.values()]
+    earlier = {name: _again(folder, name) for name in done if name not in loaded}
+    return [earlier[name] if name in earlier else loaded[name][1] for name in dict.fromkeys([*done, *loaded])]
+
+
+def _show_and_write(
+    folder: Path, tasks: dict[str, OwnTask], done: Sequence[str], spec: str | None, spec_only: bool
+) -> None:
+    """Of each task what it is; written unless it is learned already, or is what `spec`, its own file, says."""
+    for name, task in tasks.items():
+        path = spec_path(folder, name)
+        print(f"{path}:\n{task.to_yaml()}" if spec_only else f"{_in_a_line(task)}  ({path})", flush=True)
+        if name not in done and not (spec and Path(spec).resolve() == path.resolve()):
+            with saying_that_nothing_was_learned(folder):
+                _write(task, path, [] if spec_only else list(dict.fromkeys([*done, *tasks])))
+
+
+def _in_a_line(task: OwnTask) -> str:
+    spec = task.spec
+    inputs = [*spec.image_columns, *spec.text_columns, *filter(None, (spec.choices_column, spec.audio_column))]
+    names = ", ".join(spec.label_names[:5]) + (" ..." if len(spec.label_names) > 5 else "") if spec.label_names else ""
+    learned = f"'{spec.label_column}'" + (f" ({len(spec.label_names)} classes: {names})" if spec.label_names else "")
+    return f"{spec.name}: reads {', '.join(map(repr, inputs))}, learns {learned}, from {task.data}"
 
 
 def _check_apart(folder: Path, data: Path) -> None:
@@ -106,31 +136,26 @@ def _write(task: OwnTask, path: Path, tasks: list[str]) -> None:
             raise ValueError(f"{error} To learn the task as it says, give --spec {path}.") from error
 
 
-def _asked_for(options: OwnDataArguments, seed: int) -> tuple[OwnTask, Loaded]:
-    if options.spec:
-        task = OwnTask.read(Path(options.spec))
-        task = replace(task, data=_absolute(options.data or task.data))
-        return task, task.load()
-    assert options.data is not None, "one of both is given"
-    place = _absolute(options.data)  # `datasets` cannot name "."
-    name = check_task_name(options.task) if options.task else _name_of(place)
-    columns: dict[str, Any] = {
-        "image_columns": options.image_column,
-        "text_columns": options.text_column and [column for column in options.text_column if column],
-    }
-    columns |= {key: getattr(options, key) for key in ("label_column", "choices_column", "problem_type")}
-    _check_place(place)
-    loaded = own_task(place, name, seed=seed, **columns)
-    return OwnTask(loaded[0], place, seed), loaded
+def _of_spec(spec: str, asked: Sequence[AskedTask]) -> OwnTask:
+    """What the file says, with its data from elsewhere if a place is given."""
+    if len(asked) > 1:
+        raise ValueError(f"--spec says what one task is, and there are {len(asked)} places of data. Give one of them.")
+    task = OwnTask.read(Path(spec))
+    return replace(task, data=_absolute(asked[0].data if asked else task.data))
 
 
-def _name_of(place: str) -> str:
-    """A task's name, by default: that of its data. Raises a `ValueError` if it cannot be one."""
-    name = Path(place).name
+def _read(asked: AskedTask, seed: int, alone: bool) -> tuple[OwnTask, Loaded]:
+    """A task, and its data; what is wrong with them is said with their place if they are not alone."""
+    place = _absolute(asked.data)  # `datasets` cannot name "."
+    check_there(place)
     try:
-        return check_task_name(name.lower().replace(" ", "-"))
+        loaded = own_task(place, asked.name, seed=seed, **asked.columns)
     except ValueError as error:
-        raise ValueError(f"{error} The data are called {name!r}: give --task NAME.") from error
+        if alone or asked.data in str(error):
+            raise
+        more = " (A file of tasks names each one's own columns.)" if "column" in str(error) else ""
+        raise ValueError(f"{asked.data}: {error}{more}") from error
+    return OwnTask(loaded[0], place, seed), loaded
 
 
 def _again(folder: Path, name: str) -> Loaded:
@@ -149,12 +174,16 @@ def spec_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.yaml"
 
 
-def _check_place(place: str) -> None:
-    """Data of the Hub can be had, or a `HubError` says so: `datasets` tries for minutes without a network."""
+def check_there(place: str) -> None:
+    """Raise a `ValueError` for a file that is not there or no table, a `HubError` for data that cannot be had.
+
+    What is here is never looked for on the Hub; without a network, `datasets` would try for minutes.
+    """
+    check_place(place)
     check_is_there(place)
     if not Path(place).exists() and is_repository(place):
         check_data_set(place)
 
 
 def _absolute(place: str) -> str:
-    return str(Path(place).resolve()) if Path(place).is_dir() else place
+    return str(Path(place).resolve()) if Path(place).exists() else place

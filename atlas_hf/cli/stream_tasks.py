@@ -9,7 +9,8 @@ from datasets import Dataset, DatasetDict
 
 from atlas_hf import streams
 from atlas_hf.cli.own_tasks import OwnTask, spec_path
-from atlas_hf.folder import INDEX, Results, refuse_links
+from atlas_hf.data.own_data import may_be_of
+from atlas_hf.folder import INDEX, Results, read_spec, refuse_links
 from atlas_hf.hub import check_is_there, locate
 from atlas_hf.tasks import TaskSpec
 
@@ -54,7 +55,7 @@ def learned_folder(model_id: str, revision: str | None, tasks: Sequence[str] | N
 
 
 def scored_on(folder: Path, results: Results, name: str, sources: Sequence[str] | None) -> tuple[TaskSpec, Dataset]:
-    """The test data of a task: its own, if it was learned from `--data`, or the stream's.
+    """The test data of a task: its own, if it was learned from own data, or the stream's.
 
     `results` are the folder's; `sources` are `TASK=PLACE` ..., for data that are elsewhere than the folder says, or
     not read from the Hub. Raises a `ValueError` if the task's data are not known, gone or changed.
@@ -62,12 +63,16 @@ def scored_on(folder: Path, results: Results, name: str, sources: Sequence[str] 
     about, own = results.description, spec_path(folder, name)
     refuse_links(own, folder)
     if own.is_file():
-        return _own_data(own, results, _read_sources(sources).get(name))
+        return _own_data(OwnTask.read(own), results, _read_sources(sources).get(name))
     if about.get("stream") not in streams.STREAMS:
-        raise ValueError(
-            f"The data of task '{name}' are not known here: it was not learned from a built-in stream, and there is "
-            f"no {own}, which atlas-hf learn --data writes and does not push. Use evaluate_task of atlas_hf.training."
-        )
+        place = _read_sources(sources).get(name)
+        if place is None:
+            raise ValueError(
+                f"The data of task '{name}' are not known here: it was not learned from a built-in stream, and there "
+                f"is no {own}, which atlas-hf learn writes and does not push. Say where they are: --sources "
+                f"{name}=PLACE, or use evaluate_task of atlas_hf.training."
+            )
+        return _own_data(OwnTask(read_spec(folder / name), place), results, place)
     elsewhere = about.get("sources", {}) | _read_sources(sources, about["stream"])
     settings = {size: about[size] for size in ("validation_size", "test_size")} | _stream_options(elsewhere)
     stream = streams.get(about["stream"])
@@ -75,15 +80,14 @@ def scored_on(folder: Path, results: Results, name: str, sources: Sequence[str] 
     return spec, data["test"]
 
 
-def _own_data(path: Path, results: Results, place: str | None) -> tuple[TaskSpec, Dataset]:
-    """The test rows of an own task, whose file is `path`, if its data are those that it was learned from."""
-    task = OwnTask.read(path)
+def _own_data(task: OwnTask, results: Results, place: str | None) -> tuple[TaskSpec, Dataset]:
+    """The test rows of an own task, if its data, or those at `place`, are those that it was learned from."""
     task, remedy = replace(task, data=place or task.data), f"--sources {task.spec.name}=PLACE says where they are now."
     if Path(task.data).is_absolute() and not Path(task.data).exists():
         raise ValueError(f"The data of task '{task.spec.name}' are no longer at {task.data}. {remedy}")
     spec, data = task.load()
     then = [record.train_examples for record in results.tasks if record.name == spec.name]
-    if then and then != [len(data["train"])]:
+    if then and not may_be_of(then[0], data):
         raise ValueError(
             f"The data of task '{spec.name}' at {task.data} have changed: {len(data['train'])} rows to train on, "
             f"where it was learned from {then[0]}. Rows that it knows could be among the others. {remedy}"
@@ -102,6 +106,7 @@ def _read_sources(items: Sequence[str] | None, stream: str | None = None) -> dic
     pairs = [item.partition("=") for item in items]
     if any(not (name and place) for name, _, place in pairs) or (pairs and stream not in (None, "climb")):
         raise ValueError(
-            f"--sources is {' '.join(items)}; give TASK=PLACE, a task of the stream 'climb' and a Hub id or folder."
+            f"--sources is {' '.join(items)}; give TASK=PLACE: an own task, or one of the stream 'climb', and a Hub "
+            "id, folder or file."
         )
     return {name: place for name, _, place in pairs}

@@ -55,6 +55,13 @@ def look_at(spec: TaskSpec, splits: Mapping[str, Dataset], *, quiet: bool = Fals
     mark_as_good(spec, fresh.values())
 
 
+def sizes(spec: TaskSpec, splits: Mapping[str, Dataset]) -> str:
+    """How many examples a task has of each kind, and what it chooses from, as one line."""
+    counts = ", ".join(f"{len(splits.get(split, ())):,} {split}" for split in ("train", "validation", "test"))
+    kinds = {"regression": "a number each", "multiple_choice": f"{spec.rows_per_example} choices"}
+    return f"{spec.name}: {counts}, {kinds.get(spec.problem_type, f'{spec.num_labels} classes')}"
+
+
 def _check_kinds(splits: Mapping[str, Any]) -> None:
     for split, rows in splits.items():
         if not isinstance(rows, Dataset):

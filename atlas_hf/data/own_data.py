@@ -1,4 +1,4 @@
-"""A task of one's own: from a `datasets.Dataset`, a folder of images with a CSV, or a data set on the Hub.
+"""A task of one's own: from a `datasets.Dataset`, a table, a folder of images with a CSV, or a data set on the Hub.
 
 `infer_spec` says what the columns show; it can be set: the columns, the problem type, the label names.
 """
@@ -19,6 +19,9 @@ from atlas_hf.tasks import TaskSpec
 
 logger = logging.getLogger(__name__)
 HELD_OUT = 0.1  # share of the training rows that a split which is not there gets
+# Of fewer rows, a tenth is less than 50, whose accuracy has a standard error of 7 points: it chooses no state, and the
+# rows are worth more to learn from.
+FEW_ROWS = 500
 
 
 def own_task(
@@ -27,10 +30,12 @@ def own_task(
     """A task for `learn_sequence`: its spec and its splits.
 
     Args:
-        data: a `Dataset` or `DatasetDict`; a folder, with one CSV per split whose paths are relative to it, or in
-            another layout that `load_dataset` reads (`imagefolder`, Parquet ...); or a Hub id.
+        data: a `Dataset` or `DatasetDict`; a file (CSV, TSV, JSON lines or Parquet); a folder, with one CSV per split
+            whose paths are relative to it, or in another layout that `load_dataset` reads (`imagefolder`, Parquet
+            ...); or a Hub id.
         spec: what the task is; by default `infer_spec` of the data.
-        seed: of the rows held out where the data have no `validation` or `test`: a tenth for each.
+        seed: of the rows held out where the data have no `validation` or `test`: a tenth for each. Of fewer than 500
+            training rows none are held out for `validation`: the last state counts, and all are learned from.
         quiet: no progress bar while all rows are looked at (`atlas_hf.data.looking.look_at`).
         columns: arguments of `infer_spec`.
 
@@ -53,14 +58,32 @@ def own_task(
 
 
 def _hold_out(splits: Mapping[str, Dataset], seed: int) -> DatasetDict:
-    """The splits train, validation and test; one that is not there gets a tenth of the training rows, by seed."""
+    """The splits train, validation and test; one that is not there gets a tenth of the training rows, by seed.
+
+    Of few rows, those that would be `validation` are learned from; `test` is the same tenth as of many.
+    """
     train, found = splits["train"], dict(splits)
     order = list(np.random.default_rng(seed).permutation(len(train)))
-    size = max(1, round(HELD_OUT * len(train)))
+    size, kept = max(1, round(HELD_OUT * len(train))), list[int]()
     for split in SPLITS[1:]:
         if split not in splits:
-            found[split], order = train.select(sorted(order[:size])), order[size:]
-    return DatasetDict({"train": train.select(sorted(order))} | {split: found[split] for split in SPLITS[1:]})
+            held, order = order[:size], order[size:]
+            if split == "validation" and len(train) < FEW_ROWS:
+                kept = held
+            else:
+                found[split] = train.select(sorted(held))
+    rows = {"train": train.select(sorted([*order, *kept]))}
+    return DatasetDict(rows | {split: found[split] for split in SPLITS[1:] if split in found})
+
+
+def may_be_of(examples: int, splits: Mapping[str, Dataset]) -> bool:
+    """May a task have been learned from so many training examples of these splits?
+
+    From all, or from all but a tenth: older versions held that out of few to choose a state by (`FEW_ROWS`).
+    """
+    more = len(splits["train"]) - examples
+    tenths = () if "validation" in splits else (len(splits["test"]), max(1, round(HELD_OUT * len(splits["train"]))))
+    return more == 0 or more in tenths
 
 
 def infer_spec(

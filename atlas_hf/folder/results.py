@@ -36,7 +36,11 @@ class TaskResult:
         stages, parameters: metrics by stage, and how many parameters it added by part.
         coefficients: the mean coefficient of each adapter, by site.
         timing: seconds, of the whole task and by stage.
+        settings: those of its training that are not the folder's (`Results.settings`).
         score: its metric on the test split, now; set by `Results.add` and `Results.rescore`.
+        test_examples, standard_error: of that split, and of the score; None where it was not measured.
+        chance: what one answer for all the test examples would score at best.
+        only_answer: the label that it answers all of them with, if it does.
         pruned: what `atlas-hf prune` dropped and what that did; None if it was not pruned.
     """
 
@@ -54,7 +58,12 @@ class TaskResult:
     parameters: dict[str, int] = field(default_factory=dict)
     coefficients: dict[str, dict[str, float]] = field(default_factory=dict)
     timing: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     score: float | None = None
+    test_examples: int = 0
+    standard_error: float | None = None
+    chance: float | None = None
+    only_answer: str | None = None
     pruned: dict[str, Any] | None = None
 
     @property
@@ -67,6 +76,13 @@ class TaskResult:
     def begins_at(self) -> str:
         """The earlier tasks at whose models it began, as its `sources` have them."""
         return " + ".join(self.opened) or BARE
+
+    @property
+    def is_above_chance(self) -> bool | None:
+        """By more than the score's standard error; None where that was not measured."""
+        if self.score is None or self.chance is None or self.standard_error is None:
+            return None
+        return self.score > self.chance + self.standard_error
 
     @property
     def seconds(self) -> float | None:
@@ -89,9 +105,9 @@ class Results:
     Args:
         tasks: in the order of learning.
         matrix: of the upstream tasks: row i, column j is the score on task j after learning task i, None before.
-        settings: of the training, which must not change on the way, as a reader is shown them.
+        settings: of the training as the folder was begun, as a reader is shown them; a task may have others.
         further_settings: the rest of them, at their defaults; none in folders of older versions.
-        description: where the data come from, likewise.
+        description: where the data come from, which must not change on the way.
         environment: what the figures were measured on.
     """
 
@@ -126,7 +142,7 @@ class Results:
     def rescore(self, name: str, score: float) -> TaskResult:
         """The present score of a task whose model was changed; earlier rows of the matrix are history."""
         task = next(task for task in self.tasks if task.name == name)
-        task.score = score
+        task.score, task.standard_error, task.only_answer = score, None, None
         if task.role == UPSTREAM:
             self.matrix[-1][self.upstream.index(task)] = score
         return task

@@ -111,6 +111,11 @@ class CardTask:
         return {name: sum(found) / len(found) if len(found) == len(sites) else None for name, found in known.items()}
 
     @property
+    def settings(self) -> Mapping[str, Any]:
+        """Those of its training that are not the folder's."""
+        return mapping(self.result and self.result.settings)
+
+    @property
     def modules(self) -> str:
         """Its sites, ready to print."""
         found = self.config.get("target_modules")

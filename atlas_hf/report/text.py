@@ -1,9 +1,32 @@
 """Results as text, for the terminal, and tables in Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from atlas_hf.folder import BARE, Index, Results, TaskResult
+
+TRY = (
+    "Try more examples, more steps (max_steps) or another rate (learning_rate), and look whether the columns that it "
+    "reads decide its label."
+)
+
+
+def format_score(task: TaskResult) -> list[str]:
+    """The score of a task with its error and that of chance, as a line; and one that says so if it is no better."""
+    error = "" if task.standard_error is None else f" ± {task.standard_error:.3f}"
+    rows = f" on {task.test_examples:,} test examples" if task.test_examples else ""
+    chance = "" if task.chance is None else f"; one answer for all of them gives {task.chance:.3f}"
+    score = "-" if task.score is None else f"{task.score:.3f}"
+    return [_plain(f"{task.name}: {task.metric} {score}{error}{rows}{chance}"), *map(_plain, format_doubt(task))]
+
+
+def format_doubt(task: TaskResult) -> list[str]:
+    """A sentence if a task answers everything alike, or no better than that; none otherwise."""
+    if task.only_answer is not None:
+        return [f"{task.name}: it answers {task.only_answer!r} to every test example: it tells nothing apart. {TRY}"]
+    if task.is_above_chance is False:
+        return [f"{task.name}: that is not above chance by more than its standard error. {TRY}"]
+    return []
 
 
 def format_results(results: Results) -> str:
@@ -13,21 +36,52 @@ def format_results(results: Results) -> str:
     parts = ["\nScore on each task (columns) after learning each task (rows)", table(["after", *upstream], rows)]
     figures = {name.replace("_", " "): value for name, value in results.summary.items()}
     parts.append("\n".join(f"{name:<20}{_score(value)}" for name, value in figures.items()))
+    parts += _scores(tasks)
     downstream = [task for task in tasks if task not in results.upstream]
     if downstream:
-        rows = [[task.name, _score(task.score), _score(task.random_baseline)] for task in downstream]
+        rows = [[task.name, _score(task.score), _score(_chance(task))] for task in downstream]
         parts += ["\nDownstream, each from the upstream model", table(["task", "score", "chance"], rows)]
     counted = list(dict.fromkeys(part for task in tasks for part in task.parameters))
     rows = [
-        [t.name, _score(t.random_baseline), *(f"{t.parameters.get(part, 0):,}" for part in counted),
+        [t.name, _score(_chance(t)), *(f"{t.parameters.get(part, 0):,}" for part in counted),
          f"{sum(t.parameters.values()):,}", "-" if t.seconds is None else f"{t.seconds:.0f} s"]
         for t in tasks
     ]  # fmt: skip
     header = ["task", "chance", *counted, "parameters", "time"]
     parts += ["\nParameters added per task", table(header, rows), *_beginnings(tasks)]
+    parts += _own_settings(tasks)
     lines = [f"{task.name}: {_listed(task.mean_by_member, '.3f') or 'none'}" for task in tasks]
     parts += ["\nMean coefficient of each adapter", "\n".join(map(_plain, lines))]
     return "\n".join(parts)
+
+
+def _scores(tasks: Sequence[TaskResult]) -> list[str]:
+    """How sure the scores are, and what is no better than chance, where that was measured."""
+    header = ["task", "score", "standard error", "test examples", "chance"]
+    measured = [task for task in tasks if task.test_examples]
+    rows = [[t.name, *map(_score, (t.score, t.standard_error)), t.test_examples, _score(_chance(t))] for t in measured]
+    doubts = [_plain(line) for task in measured for line in format_doubt(task)]
+    return ["\nScore of each task now; chance is one answer for all", table(header, rows), *doubts] if measured else []
+
+
+def _chance(task: TaskResult) -> float:
+    """Of the test examples; where they were not counted, what the task's spec says."""
+    return task.random_baseline if task.chance is None else task.chance
+
+
+def _own_settings(tasks: Sequence[TaskResult]) -> list[str]:
+    """What tasks were learned with that is not as the folder was begun, where there is such."""
+    lines = [f"{task.name}: {settings_text(task.settings)}" for task in tasks if task.settings]
+    return (
+        ["\nLearned with other settings than those that the folder was begun with", *map(_plain, lines)]
+        if lines
+        else []
+    )
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """The plain ones of settings, as one line."""
+    return ", ".join(f"{name} {value}" for name, value in settings.items() if isinstance(value, (str, int, float)))
 
 
 def _beginnings(tasks: Sequence[TaskResult]) -> list[str]:

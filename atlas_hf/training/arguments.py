@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from copy import copy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -131,6 +132,12 @@ class AtlasTrainingArguments(TrainingArguments):
         if not args.fsdp:  # in some releases no longer empty after a look at it
             values["fsdp_config"] = None
         return cls(**values)
+
+    def but(self, **changes: Any) -> AtlasTrainingArguments:
+        """A copy with other values of some fields, checked as those of new arguments are."""
+        if not self.fsdp:  # as in `of`
+            changes = {"fsdp_config": None, **changes}
+        return replace(self, **changes)
 
     def check(self) -> None:
         """Raise a `ValueError` for what a task cannot be trained with: fields may have changed since they were set."""

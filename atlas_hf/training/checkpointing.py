@@ -22,7 +22,7 @@ from atlas_hf.training.checkpoints import (
     remove_older_checkpoints,
 )
 from atlas_hf.training.publishing import PublishingTrainer
-from atlas_hf.training.resuming import fingerprint
+from atlas_hf.training.settings import fingerprint
 from atlas_hf.training.stages import mean_loss
 from atlas_hf.tuner import AtlasConfig
 

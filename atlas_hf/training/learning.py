@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from math import isfinite
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from datasets import Dataset
 from transformers import set_seed
 
 from atlas_hf.data import batches
-from atlas_hf.folder import CHECKPOINTS, TaskResult
+from atlas_hf.folder import CHECKPOINTS, MARK, TaskResult
 from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
@@ -32,21 +33,25 @@ def learn_task(
     args: AtlasTrainingArguments,
     folder: Path,
     limit: int | None = None,
+    changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> TaskResult:
     """Add a task that may reuse `experience`, and train it, or go on from the checkpoint of an interrupted run.
 
-    By evidence, it reuses at most `limit` of the experience. Returned is all that is known but its role and score,
-    with the coefficients on the split `test` of its data.
+    By evidence, it reuses at most `limit` of the experience. `changes` are the fields of its config that are not the
+    model's. Without the split `validation` its last state counts. Returned is all that is known but its role, settings
+    and score, with the coefficients on the split `test` of its data.
     """
     args = _arguments(args, folder)
     set_seed(args.seed)
     by_evidence = args.recipe == "evidence"
-    model.add_task(spec, () if by_evidence else experience)
+    model.add_task(spec, () if by_evidence else experience, **changes)
     if by_evidence:  # added alone, so that what is drawn for it does not depend on what else there is
         model.base_model.begin_at(spec.name, experience)
-    trainer = AtlasTrainer(model, args, spec.name, data["train"], data["validation"], max_experience=limit)
+    trainer = AtlasTrainer(model, args, spec.name, data["train"], data.get("validation"), max_experience=limit)
     checkpoint = None if args.save_only_model else trainer.last_checkpoint()
     if checkpoint is None and args.process_index == 0:  # those of a run that was killed
+        if any((folder / CHECKPOINTS / spec.name).glob(f"*/checkpoint-*/{MARK}")):
+            print(f"{spec.name}: begins anew; its checkpoints are of other settings, or of more or fewer examples")
         remove_checkpoints(folder, spec.name)
     trainer.train(str(checkpoint) if checkpoint else None)
     return _record(trainer, data)

@@ -1,44 +1,42 @@
 """`learn_sequence`: a stream of tasks in order, each finished task saved and pushed before the next begins."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from datasets import Dataset
 
 from atlas_hf import hub
-from atlas_hf.data.looking import look_at
+from atlas_hf.data.looking import sizes
 from atlas_hf.folder import (
     DOWNSTREAM,
-    RESULTS,
     UPSTREAM,
     EditedError,
     Results,
     check_free,
-    check_structure,
-    json_text,
-    limit_of,
     prepared,
     saying_what_is_safe,
 )
 from atlas_hf.model import AtlasModel
 from atlas_hf.report.card import write_card
 from atlas_hf.report.pictures import draw_results
-from atlas_hf.tasks import TaskSpec
+from atlas_hf.report.text import format_score
 from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.checking import check_arguments, check_stream, pairs_of
 from atlas_hf.training.checkpoints import remove_checkpoints
 from atlas_hf.training.learning import environment, learn_task
+from atlas_hf.training.per_task import Given, TaskSettings, settings_by_task
 from atlas_hf.training.publishing import repository
-from atlas_hf.training.resuming import Stream, check_tasks_of_model, resume, sequence_settings
+from atlas_hf.training.resuming import Stream, check_tasks_of_model, resume
+from atlas_hf.training.scoring import measure
 from atlas_hf.training.screening import most_useful
+from atlas_hf.training.settings import all_settings, as_written, differing
 from atlas_hf.training.task_trainer import score
 
 logger = logging.getLogger(__name__)
-SPLITS = ("train", "validation", "test")
 
 
 def learn_sequence(
@@ -50,6 +48,7 @@ def learn_sequence(
     reuse: bool = True,
     description: Mapping[str, Any] | None = None,
     max_experience: int | None = None,
+    settings: Given = None,
 ) -> dict[str, Any]:
     """Learn the tasks of a stream in order, without losing any, and write everything to a folder.
 
@@ -59,12 +58,15 @@ def learn_sequence(
 
     By default (`args.recipe`) a task begins at the model of the earlier task that helps it, or at the bare backbone,
     with a head that is learned to its end first. Its stages count only if it answers clearly better after them, on
-    `validation`; so a task may be a head and a few queries (`args.expand`, `docs/reuse.md`). A folder of an older
-    version goes on with `recipe="paper"`.
+    `validation`; so a task may be a head and a few queries (`args.expand`, `docs/reuse.md`).
+
+    Settings belong to a task: a folder may be gone on with under others, which then hold for the tasks that are not
+    learned yet. What each was learned with stands in `results.json`.
 
     Args:
         model: without tasks, or with the first ones of the folder; the folder's others are loaded into it.
-        stream: pairs of a `TaskSpec` and its splits `train`, `validation` and `test`.
+        stream: pairs of a `TaskSpec` and its splits `train` and `test`, and `validation` if there is one to choose the
+            best state by; without it the last state counts.
         args: with `push_to_hub`, access is checked before anything is trained, and every finished task is pushed to
             `hub_model_id`, one commit and one tag each. A push that fails costs nothing: the sequence goes on, and
             what is missing is pushed with the next task, or by `atlas-hf push`.
@@ -74,16 +76,23 @@ def learn_sequence(
         description: kept in `results.json` (for example where the data comes from).
         max_experience: reuse the adapters of so many earlier tasks at most, of those that suit the new one best; None
             for any number.
+        settings: by the name of a task, what is different for it: fields of `args`, and `r`, the width of its adapter.
+            `"auto"` instead, for a task or for all, chooses length, batch and rate by the number of examples where
+            `args` leave them at their defaults (`atlas_hf.training.defaults.chosen_for`); to give some and choose the
+            rest, `{"learning_rate": 1e-3, "auto": True}`.
 
     Returns what `results.json` holds.
 
     Raises:
-        ValueError: bad data, or a folder with other tasks or settings. Nothing is lost: what was finished stays.
+        ValueError: bad data or settings, or a folder with other tasks. Nothing is lost: what was finished stays.
     """
-    _check_arguments(model, reuse, max_experience, description)
+    check_arguments(model, reuse, max_experience, description)
     limit = max_experience if reuse else 0
-    stream, downstream = _pairs(stream, "stream"), _pairs(downstream, "downstream")
-    sequence = _Sequence(model, stream, downstream, AtlasTrainingArguments.of(args), Path(output_dir), limit)
+    stream, downstream = pairs_of(stream, "stream"), pairs_of(downstream, "downstream")
+    args = AtlasTrainingArguments.of(args)
+    check_stream([*stream, *downstream], quiet=args.disable_tqdm or args.process_index > 0)
+    by_task = settings_by_task(settings, args, model, [*stream, *downstream])
+    sequence = _Sequence(model, stream, downstream, args, by_task, Path(output_dir), limit)
     with ExitStack() as running:
         results, repo_id = sequence.begin(dict(description or {}), running)
         for position, (spec, _) in enumerate(sequence.tasks):
@@ -104,6 +113,7 @@ class _Sequence:
     stream: Stream
     downstream: Stream
     args: AtlasTrainingArguments
+    by_task: Mapping[str, TaskSettings]
     folder: Path
     limit: int | None  # of the tasks that one reuses
 
@@ -119,11 +129,10 @@ class _Sequence:
         model, args, folder, main = self.model, self.args, self.folder, self.args.process_index == 0
         for spec, _ in self.tasks:
             model.base_model.check_name(spec.name)
-        _check_stream(self.tasks, quiet=args.disable_tqdm or not main)
         check_free(folder, [spec.name for spec, _ in self.tasks])
         check_tasks_of_model(model, folder)
         repo_id = repository(model, args)
-        settings, further = sequence_settings(model, args, self.limit)
+        settings, further = all_settings(model, args, self.limit)
         if main:
             running.enter_context(prepared(folder))
         results = resume(model, folder, self.tasks, Results([], [], settings, further, description, environment()))
@@ -131,24 +140,57 @@ class _Sequence:
             with saying_what_is_safe(folder, "The results so far", model.tasks):
                 keep_again(model, results, folder)
                 publish(folder, model.tasks[-1], repo_id, args)
+        self._tell_what_comes(results)
         return results, repo_id
+
+    def _tell_what_comes(self, results: Results) -> None:
+        """The data and what was chosen for them, of each task that is to be learned; what no longer has an effect."""
+        for spec, data in self.tasks[len(results.tasks) :]:
+            self._tell(sizes(spec, data))
+            if own := self.by_task[spec.name].told:
+                self._tell(f"{spec.name}: {own}")
+        done = len(results.tasks) == len(self.tasks)
+        for task in results.tasks:
+            if done or self.by_task[task.name].named:
+                then = as_written(results, task)
+                others = {name: now for name, now in self._own(then, task.name).items() if name in then}
+                listed = ", ".join(f"{name}={then[name]!r} (now {now!r})" for name, now in others.items())
+                if listed:
+                    self._tell(f"{task.name}: finished, and stays as it was learned, with {listed}")
+
+    def _tell(self, *lines: str) -> None:
+        if self.args.process_index == 0:
+            for line in lines:
+                print(line, flush=True)
+
+    def _own(self, then: Mapping[str, Any], task: str) -> dict[str, Any]:
+        """The settings of a task that are others `then`."""
+        own = self.by_task[task]
+        return differing(then, *all_settings(self.model, own.args, self.limit, own.config))
 
     def learn(self, position: int, results: Results) -> None:
         """Choose what a task reuses, learn it, score it and those before it, and save it."""
-        model, args, (spec, data) = self.model, self.args, self.tasks[position]
+        model, (spec, data) = self.model, self.tasks[position]
+        own = self.by_task[spec.name]
+        args = own.args
         before = self.stream[:position]  # of a downstream task, all of the stream
         with finished_or_forgotten(model, spec.name):
             names = [known.name for known, _ in before] if self.limit != 0 else []
             if args.recipe == "paper":  # by evidence, the trainer chooses
                 names = most_useful(model, spec, data["train"], self.limit, names, args.seed)
-            result = learn_task(model, spec, data, names, args, self.folder, self.limit)
+            result = learn_task(model, spec, data, names, args, self.folder, self.limit, own.config)
             result.role = UPSTREAM if position < len(self.stream) else DOWNSTREAM
-            scored = [*(before if result.role == UPSTREAM else ()), (spec, data)]
-            scores = [score(model, known.name, split["test"], args) for known, split in scored]
+            result.settings = self._own(as_written(results), spec.name)
+            earlier = before if result.role == UPSTREAM else ()
+            scores = [
+                score(model, known.name, split["test"], self.by_task[known.name].args) for known, split in earlier
+            ]
+            scores.append(measure(model, result, data["test"], args))
             results.add(result, scores)
             model.metrics[spec.name] = {spec.metric: scores[-1], "random_baseline": spec.random_baseline}
             if args.process_index == 0:
                 keep(model, spec.name, results, self.folder)
+        self._tell(*format_score(result))
 
 
 @contextmanager
@@ -161,62 +203,6 @@ def finished_or_forgotten(model: AtlasModel, task: str) -> Iterator[None]:
             model.set_task(None)
             model.delete_task(task)
         raise
-
-
-def _check_arguments(model: Any, reuse: Any, max_experience: Any, description: Any) -> None:
-    """Raise for what would be found out when the first task is learned, or never."""
-    if not isinstance(model, AtlasModel):
-        raise TypeError(f"model is a {type(model).__name__}; give an AtlasModel (AtlasModel.from_pretrained).")
-    if not isinstance(reuse, bool):
-        raise TypeError(f"reuse is {reuse!r}; give True or False.")
-    whole = isinstance(max_experience, int) and not isinstance(max_experience, bool)
-    if max_experience is not None and not (whole and max_experience >= 0):
-        raise ValueError(f"max_experience is {max_experience!r}; give a whole number from 0, or None for all tasks.")
-    if not isinstance(description, Mapping | None):
-        raise TypeError(f"description is a {type(description).__name__}; give a dict.")
-    try:
-        text = json_text(description or {}).encode()
-        check_structure("it", text, limit_of(Path(RESULTS)))  # what is written is read again, within limits
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(
-            f"description cannot be kept in results.json: {error}. Give names with texts, finite numbers, and lists "
-            "and dicts of those."
-        ) from error
-
-
-def _pairs(given: Any, name: str) -> list[tuple[TaskSpec, Mapping[str, Dataset]]]:
-    """A stream as a list; a `TypeError` for what holds no pairs."""
-    several = isinstance(given, Iterable) and not isinstance(given, Mapping)
-    pairs = list(given) if several else [given]
-    wrong = [type(pair).__name__ for pair in pairs if not _is_pair(pair)]
-    if wrong or not several:
-        raise TypeError(
-            f"{name} holds {', '.join(wrong[:3])}; give a list of pairs of a TaskSpec and its splits: "
-            "[(spec, {'train': ..., 'validation': ..., 'test': ...}), ...]."
-        )
-    return pairs
-
-
-def _is_pair(pair: Any) -> bool:
-    pair = pair if isinstance(pair, (tuple, list)) else ()
-    return len(pair) == 2 and isinstance(pair[0], TaskSpec) and isinstance(pair[1], Mapping)
-
-
-def _check_stream(tasks: Stream, quiet: bool) -> None:
-    names = [spec.name for spec, _ in tasks]
-    if not names:
-        raise ValueError("The stream is empty; give at least one pair of a TaskSpec and its splits.")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"The tasks are {names}; each is learned once, so {twice} need other names.")
-    for spec, data in tasks:
-        _check_splits(spec, data, quiet)
-
-
-def _check_splits(spec: TaskSpec, data: Mapping[str, Dataset], quiet: bool) -> None:
-    missing = [split for split in SPLITS if split not in data]
-    if missing:
-        raise ValueError(f"Task '{spec.name}' lacks the split(s) {missing}; it has {list(data)}. Give {SPLITS}.")
-    look_at(spec, {split: data[split] for split in SPLITS}, quiet=quiet)
 
 
 def keep(model: AtlasModel, task: str, results: Results, folder: Path) -> None:

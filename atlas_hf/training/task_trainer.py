@@ -255,12 +255,14 @@ def _whole(batches: Any) -> np.ndarray:
     return np.concatenate(batches) if isinstance(batches, list) else np.asarray(batches)
 
 
-def evaluate_task(model: Any, task: str, dataset: Dataset, args: AtlasTrainingArguments) -> dict[str, float]:
-    """The task's metric and loss on a split."""
+def evaluate_task(
+    model: Any, task: str, dataset: Dataset, args: AtlasTrainingArguments, **options: Any
+) -> dict[str, float]:
+    """The task's metric and loss on a split; `options` are further ones of `TaskTrainer`."""
     args = copy(args)
     args.report_to, args.disable_tqdm, args.push_to_hub = [], True, False
     args.output_dir = os.curdir  # nothing is written, but Trainer makes this folder
-    trainer = TaskTrainer(model, args, task, eval_dataset=dataset)
+    trainer = TaskTrainer(model, args, task, eval_dataset=dataset, **options)
     trainer.remove_callback(PrinterCallback)
     metrics = trainer.evaluate()
     return {name.removeprefix("eval_"): value for name, value in metrics.items()}

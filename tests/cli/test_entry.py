@@ -1,5 +1,6 @@
 """The command itself: help, what it says to wrong arguments, and what it imports for that."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -69,10 +70,52 @@ def test_help_shows_an_example(command, capsys):
     assert f"atlas-hf {command}" in text and "Example:" in text and COMMANDS[command].split(",")[0] in text
 
 
-def test_a_wrong_option_is_named(capsys):
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (["learn", "--outptu", "x"], "there is no option --outptu. Did you mean --output?"),
+        (
+            ["learn", "a.csv", "--output", "x", "--lerning-rate=3"],
+            "no option --lerning-rate. Did you mean --learning-rat",
+        ),
+        (["learn", "--output", "x", "--qqqq", "3"], "there is no option --qqqq. atlas-hf learn --help lists them."),
+        (["learn", "--output", "x", "-q"], "there is no option -q. atlas-hf learn --help lists them."),
+        (["evaluate", "x", "--taks", "y"], "there is no option --taks. Did you mean --tasks?"),
+        (["predict", "x", "--tsak", "y"], "there is no option --tsak. Did you mean --task?"),
+        (["benchmark-speed", "--wasy", "y"], "there is no option --wasy. Did you mean --ways?"),
+    ],
+)
+def test_a_wrong_option_is_named_in_a_line_with_the_one_that_may_be_meant(line, text, capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(["learn", "--output", "x", "--nonsense", "3"])
-    assert "unrecognized arguments: --nonsense 3" in capsys.readouterr().err
+        main(line)
+    error = capsys.readouterr().err
+    assert text in error and error.count("\n") == 1 and error.startswith(f"atlas-hf {line[0]}: ")
+
+
+def test_a_misspelt_command_is_told_what_it_may_be(capsys):
+    assert main(["leran"]) == 2
+    assert capsys.readouterr().err.startswith("atlas-hf: there is no command 'leran'. Did you mean learn?\nusage: ")
+
+
+def test_help_of_learn_fits_two_screens_and_shows_each_default(capsys):
+    from atlas_hf.cli.learn_options import GROUPS
+
+    with pytest.raises(SystemExit, match="0"):
+        main(["learn", "--help"])
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) <= 80 and max(map(len, text.splitlines())) < 120
+    options = [one.name.replace("_", "-") for group in GROUPS for one in dataclasses.fields(group)]
+    assert [name for name in options if f"  --{name} " not in text] == [] and "--adam" not in text
+    assert text.count("(default: ") == len(options) - 1, "all but --output, which is needed"
+    places = [text.index(f"{title}:\n") for title in (group._argument_group_name for group in GROUPS)]
+    assert places == sorted(places)
+
+
+def test_help_all_of_learn_shows_the_options_of_others_below_our_own(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["learn", "--help-all"])
+    text = capsys.readouterr().out
+    assert text.index("--label_column") < text.index("--target_modules") < text.index("--adam_epsilon")
 
 
 def test_names_that_are_known_without_importing_what_they_name():

@@ -72,7 +72,7 @@ def test_evaluate_refuses_own_data_that_have_changed(moved, capsys):
     run, data = moved
     write_texts(data, 80)
     assert main(["evaluate", str(run), "--sources", f"texts={data}"]) == 2
-    assert "have changed: 64 rows to train on, where it was learned from 48. Rows that it" in capsys.readouterr().err
+    assert "have changed: 72 rows to train on, where it was learned from 54. Rows that it" in capsys.readouterr().err
 
 
 def test_evaluate_says_where_own_data_would_be_named(moved, capsys):

@@ -6,7 +6,8 @@ import dataclasses
 import pytest
 
 from atlas_hf import AtlasConfig, AtlasTrainingArguments
-from atlas_hf.cli.learn_options import AdapterArguments, adapter_settings, learn_parser, take_file
+from atlas_hf.cli.learn_options import AdapterArguments, adapter_settings, learn_parser
+from atlas_hf.cli.option_file import take_file
 from atlas_hf.cli.training_options import training_options
 from atlas_hf.fusion import TOKEN_WEIGHTS, VARIANTS, WEIGHTINGS
 from atlas_hf.tuner.config import POOLINGS, QUERY_INITS
@@ -84,7 +85,7 @@ def test_the_options_of_the_adapters_are_those_of_the_config():
 
 def read(argv):
     parser = learn_parser(AtlasTrainingArguments)
-    return parser.parse_args(take_file(parser, argv))
+    return parser.parse_args(take_file(parser, argv)[0])
 
 
 def yaml_line(tmp_path, text):
@@ -129,8 +130,11 @@ def test_what_the_line_says_counts(tmp_path):
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("nonsense: 1\noutput: x\n", r"run.yaml has 'nonsense', no option of atlas-hf learn; `atlas-hf learn --help`"),
-        ("learning_rat: 1\noutptu: x\n", "lists them. Did you mean learning_rate, output?"),
+        (
+            "nonsense: 1\noutput: x\n",
+            "'nonsense', which atlas-hf learn does not know; `atlas-hf learn --help-all` lists",
+        ),
+        ("learning_rat: 1\noutptu: x\n", "lists what is possible. Did you mean learning_rate, output?"),
         ("[", "run.yaml is no YAML: "),
         ("", "run.yaml holds no `option: value` lines"),
         ("- output\n", "run.yaml holds no `option: value` lines"),
@@ -157,7 +161,7 @@ def test_wrong_values_of_a_file(tmp_path, text, error, capsys):
 
 
 def test_a_file_and_the_files_options(tmp_path):
-    assert take_file(light_parser(), ["--output", "run.yaml"]) == ["--output", "run.yaml"]
+    assert take_file(light_parser(), ["--output", "run.yaml"]) == (["--output", "run.yaml"], [])
     with pytest.raises(ValueError, match="There is no file none.yaml. Give a YAML file of options, or the options"):
         take_file(light_parser(), ["none.yaml"])
 

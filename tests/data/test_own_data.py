@@ -43,7 +43,7 @@ def test_a_folder_of_images_with_a_csv(pets):
         label_names=("cat", "dog"), random_baseline=0.5,
     )  # fmt: skip
     assert spec == expected
-    assert {split: len(rows) for split, rows in data.items()} == {"train": 16, "validation": 2, "test": 2}
+    assert {split: len(rows) for split, rows in data.items()} == {"train": 18, "test": 2}
     for split, rows in data.items():
         spec.check_dataset(rows, split)
         for row in rows:
@@ -68,7 +68,26 @@ def test_the_imagefolder_layout(tmp_path):
             picture().save(path / f"{i}.png")
     spec, data = own_task(tmp_path / "shapes", "shapes")
     assert spec.image_columns == ("image",) and spec.label_names == ("flat", "round") and not spec.text_columns
-    assert [len(rows) for rows in data.values()] == [5, 1, 4]
+    assert [len(rows) for rows in data.values()] == [6, 4]
+
+
+@pytest.mark.parametrize(
+    ("count", "given", "expected"),
+    [
+        (499, [], {"train": 449, "test": 50}),
+        (500, [], {"train": 400, "validation": 50, "test": 50}),
+        (499, ["test"], {"train": 499, "test": 9}),
+        (500, ["test"], {"train": 450, "validation": 50, "test": 9}),
+        (499, ["validation"], {"train": 449, "validation": 9, "test": 50}),
+    ],
+)
+def test_a_state_is_chosen_by_rows_that_are_many_enough_for_it(count, given, expected):
+    rows = Dataset.from_dict({"text": [f"a {i}" for i in range(count)], "label": [i % 2 for i in range(count)]})
+    others = {split: rows.select(range(9)).map(lambda row: {"text": f"b {row['text']}"}) for split in given}
+    _, data = own_task(DatasetDict(train=rows, **others), "mine")
+    assert {split: len(part) for split, part in data.items()} == expected
+    texts = [text for split, part in data.items() if split not in given for text in part["text"]]
+    assert sorted(texts) == sorted(rows["text"])
 
 
 def test_a_csv_for_each_split_and_numbers_as_labels(tmp_path):
@@ -151,7 +170,7 @@ def test_the_spec_as_yaml_and_back(tmp_path):
     assert OwnTask.read(path) == OwnTask(spec, "me/reviews", 3)
     assert yaml.safe_load(path.read_text())["label_names"] == ["ja", "nein", "öfter"]
     path.write_text("name: mine\n")
-    with pytest.raises(ValueError, match="mine.yaml does not say where the data are; give a line `data:"):
+    with pytest.raises(ValueError, match="mine.yaml does not say where the data are; give a line `data: FILE, F"):
         OwnTask.read(path)
     path.write_text("data: [")
     with pytest.raises(ValueError, match="mine.yaml is no YAML"):
@@ -166,7 +185,9 @@ def test_the_command_learns_one_own_task_and_then_another(pets, vilt_folder, tmp
     options = ["--backbone", str(vilt_folder), "--output", str(output), *TINY, "--recipe", "paper"]
     assert main(["learn", "--data", str(pets), *columns, *options]) == 0
     shown = capsys.readouterr().out
-    assert "problem_type: single_label_classification" in shown and "- cat\n- dog" in shown
+    assert (
+        f"pets: reads 'photo', learns 'animal' (2 classes: cat, dog), from {pets}  ({output / 'pets.yaml'})" in shown
+    )
     first = (output / "pets" / "adapter_model.safetensors").read_bytes()
 
     assert main(["learn", "--data", str(pets), *columns, "--task", "edited", "--spec-only", *options]) == 0
@@ -202,7 +223,8 @@ def test_errors_of_the_command(pets, vilt_folder, tmp_path, capsys):
         return capsys.readouterr().err
 
     columns = ["--image-column", "photo", "--label-column", "animal"]
-    assert "--data needs --backbone" in fails("--data", str(pets), *columns)
-    assert "no column 'kind'; found were" in fails("--data", str(pets), "--label-column", "kind")
+    assert "Own data need --backbone, as " in fails("--data", str(pets), *columns)
+    backbone = ["--backbone", str(vilt_folder)]
+    assert "no column 'kind'; found were" in fails("--data", str(pets), "--label-column", "kind", *backbone)
     assert "Task name 'my.task' is not allowed" in fails("--data", str(pets), "--task", "my.task", *columns)
     assert "--sources is vqa=me/vqa; give TASK=PLACE" in fails("--sources", "vqa=me/vqa", "--smoke")

@@ -77,9 +77,10 @@ def learn(argv: list[str], **kill) -> int:
         (AtlasModel, "set_stage", "stage"), (Trainer, "training_step", "step"), (trainer, "stage_summary", "summary"),
         (Trainer, "prediction_step", "evaluation"), (Trainer, "_save_checkpoint", "checkpoint"),
         (TrainerState, "save_to_json", "state"), (peft.peft_model, "safe_save_file", "weights"),
-        (sequence, "score", "score"), (sequence, "write_results", "results"), (Index, "save", "index"),
-        (sequence, "write_card", "card"), (hub, "snapshot", "snapshot"), (type(get_session()), "send", "request"),
-        (Path, "write_text", "text"), (os, "fsync", "fsync"), (os, "replace", "replace"), (shutil, "rmtree", "rmtree"),
+        (sequence, "score", "score"), (sequence, "measure", "score"), (sequence, "write_results", "results"),
+        (Index, "save", "index"), (sequence, "write_card", "card"), (hub, "snapshot", "snapshot"),
+        (type(get_session()), "send", "request"), (Path, "write_text", "text"), (os, "fsync", "fsync"),
+        (os, "replace", "replace"), (shutil, "rmtree", "rmtree"),
     ):  # fmt: skip
         moments.watch(owner, name, kind)
     return cli.main(argv)

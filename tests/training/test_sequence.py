@@ -1,7 +1,6 @@
 """`learn_sequence`: no task is lost, no finished task is done again, and the folder says it all."""
 
 import json
-import re
 import shutil
 
 import pytest
@@ -113,45 +112,25 @@ def test_a_task_without_its_line_in_the_index_is_learned_again(fresh, args, tmp_
     assert again["matrix"] == whole["matrix"] and len(again["tasks"]) == 2
 
 
-def test_another_sequence_or_other_settings_are_refused(fresh, args, tmp_path):
+def test_another_sequence_is_refused(fresh, args, tmp_path):
     learn_sequence(fresh(), STREAM[:2], args, tmp_path)
     with pytest.raises(ValueError, match=r"holds the tasks \['has-a', 'has-b'\]; this sequence is \['has-b'"):
         learn_sequence(fresh(), STREAM[1::-1], args, tmp_path)
     other = [(text_spec("has-a", label_names=["n", "y"]), STREAM[0][1]), *STREAM[1:]]
     with pytest.raises(ValueError, match=r"holds \['has-a'\] with another TaskSpec"):
         learn_sequence(fresh(), other, args, tmp_path)
-    args.learning_rate = 1e-2
-    with pytest.raises(ValueError, match=r"was learned with learning_rate=0.005 \(now 0.01\)"):
-        learn_sequence(fresh(), STREAM, args, tmp_path)
-    args.learning_rate = 5e-3
-    with pytest.raises(ValueError, match="variant='paper' .now 'reference'."):
-        learn_sequence(fresh(variant="reference"), STREAM, args, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("changes", "text"),
+    ("config", "text"),
     [
-        ({"optim": "sgd"}, r"optim='adamw_torch\w*' \(now 'sgd'\)"),
-        ({"lr_scheduler_type": "cosine"}, r"lr_scheduler_type='linear' \(now 'cosine'\)"),
-        ({"label_smoothing_factor": 0.1}, r"label_smoothing_factor=0.0 \(now 0.1\)"),
-        ({"optim": "sgd", "eval_steps": 3}, r"optim=.* \(now 'sgd'\), eval_steps=None \(now 3\)"),
+        ({"target_modules": ["attention.output.dense"]}, r"target_modules=.* \(now \['attention.output.dense'\]\)"),
+        ({"weighting": "channel"}, r"weighting='adapter' \(now 'channel'\), num_queries=1 \(now"),
     ],
 )
-def test_every_setting_that_can_change_what_is_learned_counts(fresh, args, learned_once, tmp_path, changes, text):
+def test_what_tasks_that_reuse_one_another_agree_in_stays(fresh, args, learned_once, tmp_path, config, text):
     shutil.copytree(learned_once, tmp_path / "run")
-    for name, value in changes.items():
-        setattr(args, name, value)
-    with pytest.raises(ValueError, match=f"was learned with {text}. Use the same settings"):
-        learn_sequence(fresh(), STREAM[:2], args, tmp_path / "run")
-
-
-@pytest.mark.parametrize(
-    "config", [{"pooling": "mean"}, {"num_heads": 2}, {"target_modules": ["attention.output.dense"]}]
-)
-def test_every_setting_of_the_model_counts(fresh, args, learned_once, tmp_path, config):
-    shutil.copytree(learned_once, tmp_path / "run")
-    ((name, value),) = config.items()
-    with pytest.raises(ValueError, match=rf"was learned with {name}=.* \(now {re.escape(repr(value))}\)"):
+    with pytest.raises(ValueError, match=f"was learned with {text}.* Use the same settings to go on, or another"):
         learn_sequence(fresh(**config), STREAM[:2], args, tmp_path / "run")
 
 
@@ -161,19 +140,6 @@ def test_what_only_concerns_output_does_not_count(fresh, args, learned_once, tmp
     args.output_dir, args.save_total_limit, args.dataloader_pin_memory = str(tmp_path / "other"), 5, True
     model = AtlasModel.from_pretrained(tmp_path / "moved")  # its config has the backbone's defaults filled in
     assert len(learn_sequence(model, STREAM[:1], args, tmp_path / "moved")["tasks"]) == 1
-
-
-def test_a_folder_of_an_older_version_goes_on(fresh, args, learned_once, tmp_path):
-    """It recorded some of the settings; these count."""
-    shutil.copytree(learned_once, tmp_path / "run")
-    results = json.loads((tmp_path / "run/results.json").read_text())
-    assert len(results["settings"]) == 30 and results.pop("further_settings")["optim"]
-    (tmp_path / "run/results.json").write_text(json.dumps(results))
-    args.learning_rate, args.optim = 1e-2, "sgd"
-    with pytest.raises(ValueError, match=r"was learned with learning_rate=0.005 \(now 0.01\)\. Use"):
-        learn_sequence(fresh(), STREAM[:2], args, tmp_path / "run")
-    args.learning_rate = 5e-3
-    assert len(learn_sequence(fresh(), STREAM[:1], args, tmp_path / "run")["tasks"]) == 1
 
 
 def test_a_reader_is_shown_what_differs_from_the_defaults(fresh, args, tmp_path):
@@ -196,15 +162,14 @@ def test_no_reuse_is_an_experience_of_none(fresh, args, tmp_path):
     results = learn_sequence(fresh(), STREAM, args, tmp_path, max_experience=0)
     assert [task["experience"] for task in results["tasks"]] == [[], [], []]
     assert results["settings"]["reuse"] is False and results["settings"]["max_experience"] is None
-    with pytest.raises(ValueError, match=r"reuse=False \(now True\), max_experience=None \(now 1\)"):
-        learn_sequence(fresh(), STREAM, args, tmp_path, max_experience=1)
+    assert [task["settings"] for task in results["tasks"]] == [{}, {}, {}]
 
 
 def test_bad_data_is_found_before_anything_is_learned(fresh, args, tmp_path):
     empty = {name: split.select([]) if name == "test" else split for name, split in STREAM[1][1].items()}
     with pytest.raises(ValueError, match="Task 'has-b': the split 'test' is empty"):
         learn_sequence(fresh(), [STREAM[0], (STREAM[1][0], empty)], args, tmp_path)
-    with pytest.raises(ValueError, match=r"Task 'has-a' lacks the split\(s\) \['validation', 'test'\]"):
+    with pytest.raises(ValueError, match=r"Task 'has-a' lacks the split\(s\) \['test'\]; it has"):
         learn_sequence(fresh(), [(STREAM[0][0], {"train": STREAM[0][1]["train"]})], args, tmp_path)
     assert not list(tmp_path.iterdir())
 
