@@ -36,7 +36,7 @@ def test_of_very_few_only_the_head_is_learned_and_that_is_told(fresh, tmp_path, 
     stream = [(text_spec("has-a"), {**without_validation("a", 40), "validation": None})]
     results = learn_sequence(fresh, stream, quick(recipe="evidence"), tmp_path, settings="auto")
     told = capsys.readouterr().out
-    assert "has-a: fewer than 80 examples and no validation data: only its head is learned" in told
+    assert "has-a: fewer than 48 examples and no validation data: only its head is learned" in told
     assert results["tasks"][0]["stages"] == {} and "chosen for" not in told
 
 
