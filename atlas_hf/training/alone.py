@@ -1,22 +1,22 @@
 """Did reuse help? The task is learned once more, without it, and both answer the same examples."""
 
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass, replace
 from itertools import count
-from tempfile import TemporaryDirectory
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, set_seed
+from transformers import set_seed
 
 from atlas_hf.metrics.single import METRIC_FUNCTIONS, SCORES
 from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.evidence import FEW, answers
-from atlas_hf.training.stages import StageTable
+from atlas_hf.training.evidence import LEAST, answers
+from atlas_hf.training.quiet import quiet, train_quietly
 from atlas_hf.training.trainer import AtlasTrainer
+
+BEST_STATE = ("eval_strategy", "save_strategy", "load_best_model_at_end", "early_stopping_patience")  # how it is found
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Alone:
 
 def is_cheap(examples: int, validation: Dataset | None) -> bool:
     """Is a task of so many training examples a head alone, so that learning it again takes no training?"""
-    return examples < FEW and validation is None
+    return examples < LEAST and validation is None
 
 
 def compare_alone(model: AtlasModel, task: str, data: Mapping[str, Dataset], args: AtlasTrainingArguments) -> Alone:
@@ -70,11 +70,7 @@ def compare_alone(model: AtlasModel, task: str, data: Mapping[str, Dataset], arg
 def _learn(model: AtlasModel, spec: TaskSpec, data: Mapping[str, Dataset], args: AtlasTrainingArguments) -> None:
     set_seed(args.seed)
     model.add_task(spec, experience=())
-    args = copy(args)
-    args.report_to, args.disable_tqdm, args.push_to_hub = [], True, False
-    with TemporaryDirectory() as folder:
-        args.output_dir = folder
-        trainer = AtlasTrainer(model, args, spec.name, data["train"], data.get("validation"))
-        trainer.remove_callback(PrinterCallback)
-        trainer.remove_callback(StageTable)
-        trainer.train()
+    with quiet(args) as quiet_args:
+        for name in BEST_STATE:
+            setattr(quiet_args, name, getattr(args, name))
+        train_quietly(AtlasTrainer(model, quiet_args, spec.name, data["train"], data.get("validation")))

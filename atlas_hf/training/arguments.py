@@ -46,11 +46,10 @@ class AtlasTrainingArguments(TrainingArguments):
             (`head_start`), and a stage after which it is not clearly better is undone. `"paper"`: every earlier task
             is reused, from queries as `AtlasConfig.init_queries` says and a head that is drawn; both stages count.
         expand: of the recipe `"evidence"`: does a task get an adapter of its own? `"auto"` decides by examples that
-            it has not learned from: those of `eval_dataset`, or a part of the training examples, which is held out
-            until then: a fifth of fewer than 1,000, else a tenth (at most 250). A task that begins at the bare
-            backbone with 1,000 examples or more always gets one. Of fewer than 80 examples, without `eval_dataset`,
-            only the head is learned. `"always"` (or True) and `"never"` (or False) decide beforehand, and nothing is
-            held out.
+            it has not learned from: those of `eval_dataset`; without one, by a tenth of the training examples (at most
+            250), which is held out until then, or, of fewer than 1,000, by three-fold cross-validation before. A task
+            that begins at the bare backbone with 1,000 examples or more always gets one; of fewer than 48, without
+            `eval_dataset`, only the head is learned. `"always"` (or True) and `"never"` (or False) decide beforehand.
         orthogonality_weight: weight of the orthogonality penalty in the loss. The released code has 0.1 at some tasks
             and 1e-7 at others. With 0.1 the penalty alone decides where the queries go: it draws them to unit length,
             which their fast rate oversteps at every step, so that their directions, and the coefficients, stay random.

@@ -16,8 +16,9 @@ from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.checkpointing import CheckpointingTrainer, stages_of
 from atlas_hf.training.checkpoints import Checkpoint
 from atlas_hf.training.console import tell
-from atlas_hf.training.evidence import FEW, MANY, answers, clearly_better, hold_out
+from atlas_hf.training.evidence import LEAST, MANY, answers, clearly_better, hold_out
 from atlas_hf.training.head_start import learn_head
+from atlas_hf.training.rehearsal import rehearse
 from atlas_hf.training.sources import find_sources
 from atlas_hf.training.stages import StageTable, changing_only
 from atlas_hf.tuner import BASE, STAGES
@@ -34,6 +35,7 @@ class DecidingTrainer(CheckpointingTrainer):
         self._again = False  # is a finished task learned once more?
         self._held_out: Dataset | None = None  # of the training examples, while `train` runs
         self._before: NDArray | None = None  # how well the task answered before the stage, (n,)
+        self._adapter_helps = True  # unless a rehearsal said otherwise
         super().__init__(*args, **kwargs)
 
     @property
@@ -52,13 +54,15 @@ class DecidingTrainer(CheckpointingTrainer):
         return next(iter(sets.values())) if isinstance(sets, dict) else sets
 
     @property
-    def _few(self) -> bool:
-        return len(self._examples) < FEW
-
-    @property
     def _open(self) -> bool:
         """Is it open whether a stage helps? A task alone with many examples is an independent adapter."""
         return bool(self.opened) or len(self._examples) < MANY
+
+    @property
+    def _rehearses(self) -> bool:
+        """Is it decided before the second stage, without a first one? Few examples are too few to hold some out."""
+        few = self.eval_dataset is None and len(self._examples) < MANY
+        return self._by_evidence and self.task_args.expand == "auto" and few
 
     def _stage_args(self, stage: str) -> AtlasTrainingArguments:
         """With as many steps as if no example were held out."""
@@ -72,9 +76,9 @@ class DecidingTrainer(CheckpointingTrainer):
             return [*stages[:1], *self._worth_trying(stages[1:])]
         if not self._by_evidence:
             return stages
-        if self.task_args.expand == "auto":
-            return [] if self._few and self._evidence is None else stages
-        return [stage for stage in stages if stage != "expansion" or self.task_args.expand == "always"]
+        if self._rehearses:
+            return ["expansion"] if self._adapter_helps and len(self._examples) >= LEAST else []
+        return [stage for stage in stages if stage != "expansion" or self.task_args.expand != "never"]
 
     def _decides_on(self, stage: str) -> bool:
         """May the stage be undone?"""
@@ -83,6 +87,7 @@ class DecidingTrainer(CheckpointingTrainer):
 
     def _begin(self) -> None:
         """At the model that helps, with a head learned to its end there."""
+        self.stage_metrics, self._adapter_helps = {}, True
         if not self._by_evidence:
             return
         if self._config.experience:
@@ -93,6 +98,8 @@ class DecidingTrainer(CheckpointingTrainer):
             self.model.base_model.begin_at(self.task, self.opened)
             self._tell(f"{_beginning(self.opened, self.sources)}, in {time.perf_counter() - began:.1f} s")
         self._hold_out()
+        if self._rehearses and len(self._examples) >= LEAST:
+            self._rehearse()
         held = f"; {len(self._held_out):,} others are held out, to decide by" if self._held_out is not None else ""
         self._tell(f"learns its head first, of {len(self.train_dataset):,} examples{held}")
         self._learn_head(self.train_dataset)
@@ -120,9 +127,21 @@ class DecidingTrainer(CheckpointingTrainer):
         ended = ", which had ended" if checkpoint.has_ended(self.fingerprint) else ""
         self._tell(f"goes on from {checkpoint.path} with {STAGES[stage].title}{ended}{done}")
 
+    def _rehearse(self) -> None:
+        """Is there to be a second stage?"""
+        self.model.set_stage(self.task, "expansion")
+        self._tell(f"rehearses an adapter of its own, on parts of its {len(self._examples):,} examples")
+        with changing_only(self.model, self.task, "expansion"):
+            before, after = rehearse(self.model, self.task, self._examples, self.task_args, self._learn_head)
+        found = broadcast_object_list([clearly_better(after, before)])
+        self._adapter_helps = found[0]
+        self._found("expansion", before, after, found[0])
+
     def _hold_out(self) -> None:
         """Some of the training examples, where there is something to decide and nothing else to decide by."""
-        if self._by_evidence and self._open and self.task_args.expand == "auto" and self.eval_dataset is None:
+        if not self._by_evidence or self.task_args.expand != "auto" or self.eval_dataset is not None:
+            return
+        if self.opened and not self._rehearses:
             self.train_dataset, self._held_out = hold_out(self._examples, self.task_args.seed)
 
     @contextmanager
@@ -167,11 +186,16 @@ class DecidingTrainer(CheckpointingTrainer):
         broadcast_object_list(kept)  # processes that came to different ends would wait for each other for ever
         if not kept[0]:
             self._put(self._start)
-        found = {"score_before": self._before.mean(), "score_after": scores.mean(), "kept": kept[0]}
-        self.stage_metrics[stage] |= {name: float(value) for name, value in found.items()}
+        self._found(stage, self._before, scores, kept[0])
+
+    def _found(self, stage: str, before: NDArray, after: NDArray, kept: bool) -> None:
+        """Record, and tell, what a decision on a stage was made by: scores (n,) without it and with it."""
+        found = {"score_before": before.mean(), "score_after": after.mean(), "kept": kept}
+        found = {name: float(value) for name, value in found.items()}
+        self.stage_metrics[stage] = self.stage_metrics.get(stage, {}) | found
         self._tell(
-            f"{STAGES[stage].title} {'kept' if kept[0] else 'undone'}: {found['score_after']:.3f} after it, "
-            f"{found['score_before']:.3f} before, on {len(scores)} examples that it did not learn from"
+            f"{STAGES[stage].title} {'kept' if kept else 'undone'}: {found['score_after']:.3f} with it, "
+            f"{found['score_before']:.3f} without, on {len(after)} examples that it did not learn from"
         )
 
     def _end(self) -> None:

@@ -8,23 +8,17 @@ from numpy.typing import NDArray
 from atlas_hf.data import batches, by_length
 from atlas_hf.model import AtlasModel, evaluating
 
-FEW = 80  # examples of which a part says nothing, and from which an adapter of its own mostly learns less than a head
-# From fewer than so many it depends on the data what an adapter adds to a head: from 256 examples 32 points on digits'
-# vqa, -9 on text-choice, and 2 to -5 on eight tasks of real texts. From 1,500 it is worth having.
+LEAST = 48  # examples; fewer cannot tell whether an adapter helps, and a head learns more from them
+# From fewer it depends on the data what an adapter adds to a head: from 256 examples 32 points on digits' vqa, -9 on
+# text-choice, and 2 to -5 on eight tasks of real texts. From 1,500 it is worth having.
 MANY = 1000
-HELD_OUT_OF_FEWER, HELD_OUT, MOST_HELD_OUT = 0.2, 0.1, 250  # of the training examples, where no others are given
+HELD_OUT, MOST_HELD_OUT = 0.1, 250  # of many training examples, where no others are given
 CLEAR = 1.0  # standard errors of the mean difference that count as one
 
 
-def hold_out(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
-    """Training examples to learn from, and some of them, drawn by `seed`, to decide by.
-
-    A fifth of fewer than 1,000, else a tenth (at most 250); None of fewer than 80: then all are learned from.
-    """
-    if len(dataset) < FEW:
-        return dataset, None
-    share = HELD_OUT_OF_FEWER if len(dataset) < MANY else HELD_OUT
-    held = min(int(len(dataset) * share), MOST_HELD_OUT)
+def hold_out(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset]:
+    """Training examples to learn from, and a tenth of them (at most 250), drawn by `seed`, to decide by."""
+    held = min(int(len(dataset) * HELD_OUT), MOST_HELD_OUT)
     order = np.random.default_rng(seed).permutation(len(dataset))
     return dataset.select(np.sort(order[held:])), dataset.select(np.sort(order[:held]))
 

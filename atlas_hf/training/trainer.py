@@ -183,7 +183,8 @@ class AtlasTrainer(DecidingTrainer):
             ]
             if odd:
                 self._went_astray(f"step {self.state.global_step}: {odd[0]} is NaN or infinite")
-            self.stage_metrics[stage] = stage_summary(output, self.state, self.args, self.spec.metric)
+            summary = stage_summary(output, self.state, self.args, self.spec.metric)
+            self.stage_metrics[stage] = self.stage_metrics.get(stage, {}) | summary
             self._tell_best()
             self._decide(stage)
         return output

@@ -60,4 +60,4 @@ def test_after_an_error_the_model_is_as_it_was(after_noise_and_sight, data, monk
 
 
 def test_it_is_cheap_where_a_head_is_all_that_is_learned():
-    assert is_cheap(64, None) and not is_cheap(64, text_data("a", 8)) and not is_cheap(alone.FEW, None)
+    assert is_cheap(16, None) and not is_cheap(16, text_data("a", 8)) and not is_cheap(alone.LEAST, None)

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
 from atlas_hf.folder import Results
 from atlas_hf.metrics.single import SCORES
-from atlas_hf.training import deciding, sources
+from atlas_hf.training import deciding, rehearsal, sources
 from atlas_hf.training.evidence import clearly_better, hold_out
 from atlas_hf.training.probe import left_out_errors
 from atlas_hf.training.pruning import prune_experience
+from atlas_hf.training.rehearsal import rehearse
 from atlas_hf.training.sources import find_sources
 from shared.comparing import file_digests, tensor_digests
 from shared.tiny import CHOICE, NUMBER, quick, splits, text_data, text_spec
@@ -200,6 +201,7 @@ def test_a_task_alone_without_expansion_is_a_head_on_the_bare_backbone(model, tm
 
 @pytest.mark.parametrize("where", ["learn_head", "answers"])
 def test_after_an_error_all_examples_are_there_again(model, monkeypatch, where):
+    monkeypatch.setattr(deciding, "MANY", 100)
     monkeypatch.setattr(deciding, where, Mock(side_effect=FloatingPointError))
     model.add_task(text_spec("new"))
     trainer = AtlasTrainer(model, by_evidence(), "new", text_data("a", 100, seed=1))
@@ -250,7 +252,23 @@ def test_a_task_alone_with_fewer_examples_gets_an_adapter_if_it_helps(model, mon
     trainer = AtlasTrainer(model, args, "new", text_data("c", 400))
     trainer.train()
     assert model.members("new") == members
-    assert [len(call.args[2]) for call in head.call_args_list] == [320, *([] if members else [400])]
+    assert [len(call.args[2]) for call in head.call_args_list] == [266, 267, 267, 400]  # three rehearsals
+    found = trainer.stage_metrics["expansion"]
+    assert found["kept"] == len(members) and (found["score_after"] > found["score_before"]) == bool(members)
+
+
+def test_a_rehearsal_is_scored_on_examples_that_it_did_not_learn_from_and_leaves_no_trace(model, monkeypatch):
+    seen, scored = [], []
+    scores = rehearsal._scores
+    monkeypatch.setattr(rehearsal, "_scores", lambda *args: scored.append(args[2]) or scores(*args))
+    model.add_task(text_spec("new"), experience=())
+    before = tensor_digests(model)
+    data = text_data("a", 50)
+    without, with_adapter = rehearse(model, "new", data, by_evidence(), seen.append)
+    assert len(without) == len(with_adapter) == 50 and tensor_digests(model) == before
+    for learned, first, second in zip(seen, scored[::2], scored[1::2], strict=True):
+        assert sorted([*learned["text"], *first["text"]]) == sorted(data["text"]) and first is second
+    assert sorted(text for one in scored[::2] for text in one["text"]) == sorted(data["text"])
 
 
 def test_expand_decides_beforehand(model):
@@ -275,14 +293,13 @@ def test_the_paper_reuses_every_task_and_keeps_both_stages(model):
     assert not any("kept" in found for found in trainer.stage_metrics.values())
 
 
-def test_a_part_is_held_out_by_the_seed():
+def test_a_tenth_is_held_out_by_the_seed():
     data = text_data("a", 100)
     seen, held = hold_out(data, 0)
-    assert (len(seen), len(held)) == (80, 20)
+    assert (len(seen), len(held)) == (90, 10)
     assert sorted([*seen["text"], *held["text"]]) == sorted(data["text"])
     assert [*hold_out(data, 0)[1]["text"]] == [*held["text"]] != [*hold_out(data, 1)[1]["text"]]
-    assert [len(hold_out(text_data("a", size), 0)[1]) for size in (999, 1000, 3000)] == [199, 100, 250]
-    assert hold_out(text_data("a", 79), 0)[1] is None
+    assert len(hold_out(text_data("a", 3000), 0)[1]) == 250
 
 
 def test_better_is_by_more_than_one_standard_error():

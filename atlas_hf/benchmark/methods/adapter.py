@@ -7,10 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from atlas_hf.benchmark.methods.base import PlainMethod, PlainTrainer, stage_steps, train_quietly
+from atlas_hf.benchmark.methods.base import PlainMethod, PlainTrainer, stage_steps
 from atlas_hf.benchmark.methods.plain_model import LoadedTask, PlainModel, sites
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training import AtlasTrainingArguments
+from atlas_hf.training.quiet import train_quietly
 
 
 class Bottleneck(nn.Module):

@@ -10,11 +10,12 @@ from torch import nn
 
 from atlas_hf.benchmark.methods.adapter import Adapter, Bottleneck
 from atlas_hf.benchmark.methods.atlas import Atlas
-from atlas_hf.benchmark.methods.base import Method, PlainTrainer, Setting, stage_steps, train_quietly
+from atlas_hf.benchmark.methods.base import Method, PlainTrainer, Setting, stage_steps
 from atlas_hf.benchmark.methods.plain_model import LoadedTask
 from atlas_hf.model import AtlasModel
 from atlas_hf.training import AtlasTrainingArguments, mean_coefficients
 from atlas_hf.training.head_start import learn_head
+from atlas_hf.training.quiet import train_quietly
 from atlas_hf.training.sources import find_sources
 from atlas_hf.tuner import AtlasLayer
 

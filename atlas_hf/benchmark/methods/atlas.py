@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from atlas_hf.benchmark.methods.base import Method, train_quietly
+from atlas_hf.benchmark.methods.base import Method
 from atlas_hf.benchmark.methods.plain_model import LoadedTask
 from atlas_hf.model import AtlasModel
 from atlas_hf.training import AtlasTrainer, AtlasTrainingArguments
+from atlas_hf.training.quiet import train_quietly
 from atlas_hf.tuner import AtlasConfig
 
 

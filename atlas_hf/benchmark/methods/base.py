@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass
 from math import ceil
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, ClassVar
 
 import numpy as np
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import PrinterCallback, Trainer, set_seed
+from transformers import set_seed
 
 from atlas_hf.benchmark.methods.plain_model import LoadedTask, PlainModel
 from atlas_hf.data import by_length
 from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.training import AtlasTrainingArguments, StageTable, TaskTrainer, score
+from atlas_hf.training import AtlasTrainingArguments, TaskTrainer, score
 from atlas_hf.training.features import pooled_features
 from atlas_hf.training.head_start import learn_head
+from atlas_hf.training.quiet import quiet, train_quietly
 
 
 @dataclass(frozen=True)
@@ -107,25 +106,6 @@ class Method(ABC):
     def fork(self) -> Method:
         """A copy that learns on by itself."""
         return deepcopy(self)
-
-
-@contextmanager
-def quiet(args: AtlasTrainingArguments) -> Iterator[AtlasTrainingArguments]:
-    """A copy of the settings for training alone: the last state counts, and the folder is gone afterwards."""
-    args = copy(args)
-    args.eval_strategy = args.save_strategy = args.logging_strategy = "no"
-    args.load_best_model_at_end, args.early_stopping_patience, args.push_to_hub = False, None, False
-    args.report_to, args.disable_tqdm = [], True
-    with TemporaryDirectory() as folder:
-        args.output_dir = folder
-        yield args
-
-
-def train_quietly(trainer: Trainer) -> None:
-    """Train, and print nothing."""
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(StageTable)
-    trainer.train()
 
 
 def epoch_steps(args: AtlasTrainingArguments, examples: int) -> int:

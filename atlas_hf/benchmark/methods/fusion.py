@@ -6,9 +6,10 @@ from dataclasses import replace
 from transformers import set_seed
 
 from atlas_hf.benchmark.methods.atlas import AtlasPaper
-from atlas_hf.benchmark.methods.base import Cost, Method, Setting, quiet, total_steps, train_quietly
+from atlas_hf.benchmark.methods.base import Cost, Method, Setting, total_steps
 from atlas_hf.benchmark.methods.plain_model import LoadedTask
 from atlas_hf.training import AtlasTrainer, AtlasTrainingArguments
+from atlas_hf.training.quiet import quiet, train_quietly
 from atlas_hf.tuner import REUSED, STAGES, count_by_part
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from atlas_hf.benchmark.methods.base import PlainTrainer, Setting, train_quietly
+from atlas_hf.benchmark.methods.base import PlainTrainer, Setting
 from atlas_hf.benchmark.methods.plain_model import LoadedTask, PlainModel
 from atlas_hf.benchmark.methods.sequential_ft import SequentialFT
 from atlas_hf.training import AtlasTrainingArguments
+from atlas_hf.training.quiet import train_quietly
 
 Position = tuple[int, list[int]]
 
