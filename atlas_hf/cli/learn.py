@@ -79,7 +79,7 @@ def run(options: Namespace) -> None:
     model = _model(*backbone_of(options, None if is_own else stream.BACKBONE_ID), config | adapter_settings(adapter))
     learn_sequence(
         model, upstream, args, options.output, downstream, reuse=not options.independent, description=description,
-        max_experience=options.max_experience, settings=settings,
+        max_experience=options.max_experience, settings=settings, compare_alone=options.compare_alone,
     )  # fmt: skip
     if args.process_index:
         return

@@ -41,6 +41,8 @@ class TaskResult:
         test_examples, standard_error: of that split, and of the score; None where it was not measured.
         chance: what one answer for all the test examples would score at best.
         only_answer: the label that it answers all of them with, if it does.
+        alone: the same task learned without the others: `score`, and `gain` with its standard `error`, in scores of
+            one test example (`atlas_hf.training.alone.Alone`); None where that was not compared.
         pruned: what `atlas-hf prune` dropped and what that did; None if it was not pruned.
     """
 
@@ -64,6 +66,7 @@ class TaskResult:
     standard_error: float | None = None
     chance: float | None = None
     only_answer: str | None = None
+    alone: dict[str, float] | None = None
     pruned: dict[str, Any] | None = None
 
     @property

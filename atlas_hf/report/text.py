@@ -17,7 +17,23 @@ def format_score(task: TaskResult) -> list[str]:
     rows = f" on {task.test_examples:,} test examples" if task.test_examples else ""
     chance = "" if task.chance is None else f"; one answer for all of them gives {task.chance:.3f}"
     score = "-" if task.score is None else f"{task.score:.3f}"
-    return [_plain(f"{task.name}: {task.metric} {score}{error}{rows}{chance}"), *map(_plain, format_doubt(task))]
+    line = f"{task.name}: {task.metric} {score}{error}{rows}{chance}"
+    return [*map(_plain, [line, *format_help(task), *format_doubt(task)])]
+
+
+def format_help(task: TaskResult) -> list[str]:
+    """A sentence on what reuse gave a task, if that was compared; the range is two standard errors."""
+    if task.alone is None:
+        return []
+    gain, error = task.alone["gain"], 2 * task.alone["error"]
+    clear = abs(gain) > error
+    verdict = ("helped" if gain > 0 else "set back") if clear else "neither helped nor set back clearly"
+    by = " + ".join(task.opened or task.experience)
+    scale, unit = (1, "of squared error") if task.metric == "pearson" else (100, "points")
+    return [
+        f"{task.name}: {verdict} by {by}, {scale * gain:+.1f} ± {scale * error:.1f} {unit}; "
+        f"alone it scores {_score(task.alone['score'])}"
+    ]
 
 
 def format_doubt(task: TaskResult) -> list[str]:

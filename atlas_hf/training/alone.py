@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -42,13 +43,16 @@ def is_cheap(examples: int, validation: Dataset | None) -> bool:
     return examples < LEAST and validation is None
 
 
-def compare_alone(model: AtlasModel, task: str, data: Mapping[str, Dataset], args: AtlasTrainingArguments) -> Alone:
+def compare_alone(
+    model: AtlasModel, task: str, data: Mapping[str, Dataset], args: AtlasTrainingArguments, **config: Any
+) -> Alone:
     """A finished task against itself, learned by the same arguments without the others, on the split `test`.
 
     That takes as long as learning it did; the model is left as it was, and no file is written.
 
     Args:
         data: the splits `train` and `test`, and `validation` if the task was learned with one.
+        config: what it was added with, of `AtlasModel.add_task`.
     """
     spec, size = model.specs[task], args.per_device_eval_batch_size
     metric, scores = METRIC_FUNCTIONS[spec.metric], SCORES[spec.metric]
@@ -56,7 +60,7 @@ def compare_alone(model: AtlasModel, task: str, data: Mapping[str, Dataset], arg
     name = next(name for n in count() if (name := f"{task}-alone-{n}") not in model.specs)
     with torch.random.fork_rng():
         try:
-            _learn(model, replace(spec, name=name), data, args)
+            _learn(model, replace(spec, name=name), data, args, config)
             without, _ = answers(model, name, data["test"], size)
         finally:
             model.set_task(task)
@@ -67,9 +71,15 @@ def compare_alone(model: AtlasModel, task: str, data: Mapping[str, Dataset], arg
     return Alone(metric(without, labels), float(gains.mean()), error, len(gains))
 
 
-def _learn(model: AtlasModel, spec: TaskSpec, data: Mapping[str, Dataset], args: AtlasTrainingArguments) -> None:
+def _learn(
+    model: AtlasModel,
+    spec: TaskSpec,
+    data: Mapping[str, Dataset],
+    args: AtlasTrainingArguments,
+    config: Mapping[str, Any],
+) -> None:
     set_seed(args.seed)
-    model.add_task(spec, experience=())
+    model.add_task(spec, experience=(), **config)
     with quiet(args) as quiet_args:
         for name in BEST_STATE:
             setattr(quiet_args, name, getattr(args, name))

@@ -104,15 +104,6 @@ class DecidingTrainer(CheckpointingTrainer):
         self._tell(f"learns its head first, of {len(self.train_dataset):,} examples{held}")
         self._learn_head(self.train_dataset)
 
-    def _rehearse(self) -> None:
-        """Is there to be a second stage?"""
-        self.model.set_stage(self.task, "expansion")
-        with changing_only(self.model, self.task, "expansion"):
-            before, after = rehearse(self.model, self.task, self._examples, self.task_args, self._learn_head)
-        found = broadcast_object_list([clearly_better(after, before)])
-        self._adapter_helps = found[0]
-        self._found("expansion", before, after, found[0])
-
     def _put_beginning_back(self) -> None:
         """Of a task that was left half-trained: let it be as it was before that."""
         beginning = self.model.beginnings[self.task]
@@ -135,6 +126,16 @@ class DecidingTrainer(CheckpointingTrainer):
         done = f"; left out, as it is done: {', '.join(left_out)}" if left_out else ""
         ended = ", which had ended" if checkpoint.has_ended(self.fingerprint) else ""
         self._tell(f"goes on from {checkpoint.path} with {STAGES[stage].title}{ended}{done}")
+
+    def _rehearse(self) -> None:
+        """Is there to be a second stage?"""
+        self.model.set_stage(self.task, "expansion")
+        self._tell(f"rehearses an adapter of its own, on parts of its {len(self._examples):,} examples")
+        with changing_only(self.model, self.task, "expansion"):
+            before, after = rehearse(self.model, self.task, self._examples, self.task_args, self._learn_head)
+        found = broadcast_object_list([clearly_better(after, before)])
+        self._adapter_helps = found[0]
+        self._found("expansion", before, after, found[0])
 
     def _hold_out(self) -> None:
         """Some of the training examples, where there is something to decide and nothing else to decide by."""

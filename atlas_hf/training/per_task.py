@@ -88,8 +88,8 @@ def _few(data: Mapping[str, Dataset], args: AtlasTrainingArguments) -> str:
     if not (few and args.recipe == "evidence" and args.expand == "auto"):
         return ""
     return (
-        f"fewer than {LEAST} examples and no validation data: only its head is learned, at the earlier task that suits "
-        "it best; expand='always' gives it an adapter of its own"
+        f"fewer than {LEAST} examples and no validation data: only its head is learned, at the earlier task that "
+        "suits it best; expand='always' gives it an adapter of its own"
     )
 
 

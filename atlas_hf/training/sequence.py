@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from datasets import Dataset
 
 from atlas_hf import hub
 from atlas_hf.data.looking import sizes
@@ -16,6 +17,7 @@ from atlas_hf.folder import (
     UPSTREAM,
     EditedError,
     Results,
+    TaskResult,
     check_free,
     prepared,
     saying_what_is_safe,
@@ -24,6 +26,7 @@ from atlas_hf.model import AtlasModel
 from atlas_hf.report.card import write_card
 from atlas_hf.report.pictures import draw_results
 from atlas_hf.report.text import format_score
+from atlas_hf.training import alone
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.checking import check_arguments, check_stream, pairs_of
 from atlas_hf.training.checkpoints import remove_checkpoints
@@ -49,6 +52,7 @@ def learn_sequence(
     description: Mapping[str, Any] | None = None,
     max_experience: int | None = None,
     settings: Given = None,
+    compare_alone: bool | None = None,
 ) -> dict[str, Any]:
     """Learn the tasks of a stream in order, without losing any, and write everything to a folder.
 
@@ -81,6 +85,9 @@ def learn_sequence(
             `args` leave them at their defaults (`atlas_hf.training.defaults.chosen_for`); to give some and choose the
             rest, `{"learning_rate": 1e-3, "auto": True}`.
 
+        compare_alone: learn each task that reuses others once more, without them, and say what reuse gave it
+            (`atlas_hf.training.alone`); that doubles its time. None does so where nothing but a head is learned.
+
     Returns what `results.json` holds.
 
     Raises:
@@ -92,7 +99,7 @@ def learn_sequence(
     args = AtlasTrainingArguments.of(args)
     check_stream([*stream, *downstream], quiet=args.disable_tqdm or args.process_index > 0)
     by_task = settings_by_task(settings, args, model, [*stream, *downstream])
-    sequence = _Sequence(model, stream, downstream, args, by_task, Path(output_dir), limit)
+    sequence = _Sequence(model, stream, downstream, args, by_task, Path(output_dir), limit, compare_alone)
     with ExitStack() as running:
         results, repo_id = sequence.begin(dict(description or {}), running)
         for position, (spec, _) in enumerate(sequence.tasks):
@@ -116,6 +123,7 @@ class _Sequence:
     by_task: Mapping[str, TaskSettings]
     folder: Path
     limit: int | None  # of the tasks that one reuses
+    compare_alone: bool | None  # None: where it is cheap
 
     @property
     def tasks(self) -> Stream:
@@ -186,11 +194,18 @@ class _Sequence:
                 score(model, known.name, split["test"], self.by_task[known.name].args) for known, split in earlier
             ]
             scores.append(measure(model, result, data["test"], args))
+            if self._compares(result, data):
+                result.alone = asdict(alone.compare_alone(model, spec.name, data, args, **own.config))
             results.add(result, scores)
             model.metrics[spec.name] = {spec.metric: scores[-1], "random_baseline": spec.random_baseline}
             if args.process_index == 0:
                 keep(model, spec.name, results, self.folder)
         self._tell(*format_score(result))
+
+    def _compares(self, result: TaskResult, data: Mapping[str, Dataset]) -> bool:
+        """Is it to be told what reuse gave the task? Nothing, if it reuses nothing."""
+        cheap = alone.is_cheap(len(data["train"]), data.get("validation"))
+        return bool(result.experience) and (cheap if self.compare_alone is None else self.compare_alone)
 
 
 @contextmanager
