@@ -76,7 +76,7 @@ def _scores(tasks: Sequence[TaskResult]) -> list[str]:
     header = ["task", "score", "standard error", "test examples", "chance"]
     measured = [task for task in tasks if task.test_examples]
     rows = [[t.name, *map(_score, (t.score, t.standard_error)), t.test_examples, _score(_chance(t))] for t in measured]
-    doubts = [_plain(line) for task in measured for line in format_doubt(task)]
+    doubts = [_plain(line) for task in measured for line in (*format_help(task), *format_doubt(task))]
     return ["\nScore of each task now; chance is one answer for all", table(header, rows), *doubts] if measured else []
 
 

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from atlas_hf import AtlasModel, AtlasTrainer
+from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
+from atlas_hf.folder import Results, TaskResult
+from atlas_hf.report.text import format_help, format_results
 from atlas_hf.training import alone
 from atlas_hf.training.alone import compare_alone, is_cheap
 from shared.comparing import tensor_digests
@@ -61,3 +63,38 @@ def test_after_an_error_the_model_is_as_it_was(after_noise_and_sight, data, monk
 
 def test_it_is_cheap_where_a_head_is_all_that_is_learned():
     assert is_cheap(16, None) and not is_cheap(16, text_data("a", 8)) and not is_cheap(alone.LEAST, None)
+
+
+@pytest.mark.parametrize(("size", "compare", "told"), [(24, None, True), (24, False, False), (60, True, True)])
+def test_a_sequence_says_what_reuse_gave(bert_folder, tmp_path, capsys, size, compare, told):
+    torch.manual_seed(0)
+    model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
+    args = quick(
+        **UNSAVED | {"recipe": "evidence", "num_train_epochs": 15, "learning_rate": 1e-2, "adam_epsilon": 1e-8}
+    )
+    splits = {"train": text_data("a", 256), "test": text_data("a", 100, seed=8)}
+    new = {"train": text_data("a", size, seed=1), "test": text_data("a", 100, seed=9)}
+    stream = [(text_spec("first"), splits), (text_spec("new"), new)]
+    settings = {"first": {"expand": "always"}}
+    results = learn_sequence(model, stream, args, tmp_path, compare_alone=compare, settings=settings)
+    first, found = results["tasks"]
+    out = capsys.readouterr().out
+    assert found["experience"] == ["first"] and first["alone"] is None
+    assert ("new: helped by first, +" in out) == (found["alone"] is not None) == told
+    if told:
+        assert found["alone"]["score"] + found["alone"]["gain"] == pytest.approx(found["score"])
+        again = Results.load(tmp_path)
+        assert again.tasks[1].alone == found["alone"]
+        assert "new: helped by first, +" in format_results(again)
+    assert model.tasks == ["first", "new"]
+
+
+@pytest.mark.parametrize(
+    ("gain", "error", "words"),
+    [(0.1, 0.02, "helped by a, +10.0 ± 4.0 points; alone it scores 0.5000"), (-0.1, 0.02, "set back by a, -10.0"),
+     (0.01, 0.02, "neither helped nor set back clearly by a, +1.0 ± 4.0")],
+)  # fmt: skip
+def test_what_is_said_of_reuse(gain, error, words):
+    task = TaskResult("t", opened=["a"], alone={"score": 0.5, "gain": gain, "error": error, "examples": 9})
+    assert format_help(task)[0].startswith(f"t: {words}")
+    assert format_help(TaskResult("t")) == []
