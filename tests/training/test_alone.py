@@ -1,5 +1,7 @@
 """A learned task against itself, learned without the others."""
 
+import re
+
 import pytest
 import torch
 
@@ -80,12 +82,13 @@ def test_a_sequence_says_what_reuse_gave(bert_folder, tmp_path, capsys, size, co
     first, found = results["tasks"]
     out = capsys.readouterr().out
     assert found["experience"] == ["first"] and first["alone"] is None
-    assert ("new: helped by first, +" in out) == (found["alone"] is not None) == told
+    sentence = r"new: (helped|neither helped nor set back clearly) by first, \+"
+    assert bool(re.search(sentence, out)) == (found["alone"] is not None) == told
     if told:
         assert found["alone"]["score"] + found["alone"]["gain"] == pytest.approx(found["score"])
         again = Results.load(tmp_path)
         assert again.tasks[1].alone == found["alone"]
-        assert "new: helped by first, +" in format_results(again)
+        assert re.search(sentence, format_results(again))
     assert model.tasks == ["first", "new"]
 
 
