@@ -172,7 +172,8 @@ def test_c5_an_iterable_dataset_is_refused_by_name(bert):
     assert isinstance(data, Dataset)
 
 
-def test_c5_plain_training_arguments_are_taken_with_their_values(bert, tmp_path):
+def test_c5_plain_training_arguments_are_taken_with_their_values(bert, tmp_path, monkeypatch):
+    monkeypatch.setattr("atlas_hf.training.deciding.MANY", 96)  # examples of which a task alone gets an adapter
     bert.add_task(text_spec("has-b"))
     given = {"learning_rate": 3e-3, "max_steps": 3, "seed": 7, "use_cpu": True, "save_strategy": "no", "report_to": []}
     args = TrainingArguments(str(tmp_path), **given)
