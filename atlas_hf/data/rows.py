@@ -82,6 +82,8 @@ def by_length(rows: Any, spec: TaskSpec) -> list[int]:
     columns = [*spec.text_columns, *([spec.choices_column] if spec.choices_column else [])]
     if not columns:
         return list(range(len(rows)))
-    texts = rows.select_columns(columns) if hasattr(rows, "select_columns") else rows  # images would be decoded
+    texts = without_format(rows)
+    if set(columns) <= set(getattr(texts, "column_names", ())) and texts.format["type"] is None:
+        texts = texts.select_columns(columns)  # images would be decoded; a transform may need, and make, other columns
     lengths = [sum(len(str(row[column])) for column in columns) for row in texts]
     return sorted(range(len(lengths)), key=lengths.__getitem__)

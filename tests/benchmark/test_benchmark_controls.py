@@ -5,6 +5,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from sklearn.linear_model import LogisticRegression
 
 from atlas_hf.benchmark.methods import METHODS
@@ -51,6 +52,14 @@ def test_rows_by_length():
     lengths = [len(row[spec.text_columns[0]]) for row in data["train"]]
     assert [lengths[i] for i in by_length(data["train"], spec)] == sorted(lengths)
     assert by_length(list(data["train"]), spec) == by_length(data["train"], spec)
+    assert by_length(data["train"].with_format("torch"), spec) == by_length(data["train"], spec)
+
+
+def test_rows_by_length_of_a_transform_that_makes_the_text():
+    spec = TASKS[1][0]
+    (column,) = spec.text_columns
+    made = Dataset.from_dict({"n": [3, 1, 2]}).with_transform(lambda rows: {column: ["x" * n for n in rows["n"]]})
+    assert by_length(made, spec) == [1, 2, 0]
 
 
 def test_a_fine_tuned_backbone_is_the_task_s_alone():
