@@ -13,7 +13,7 @@ from atlas_hf.metrics.single import METRIC_FUNCTIONS, SCORES
 from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.evidence import LEAST, answers
+from atlas_hf.training.evidence import answers
 from atlas_hf.training.quiet import quiet, train_quietly
 from atlas_hf.training.trainer import AtlasTrainer
 
@@ -36,11 +36,6 @@ class Alone:
     gain: float
     error: float
     examples: int
-
-
-def is_cheap(examples: int, validation: Dataset | None) -> bool:
-    """Is a task of so many training examples a head alone, so that learning it again takes no training?"""
-    return examples < LEAST and validation is None
 
 
 def compare_alone(

@@ -11,12 +11,11 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atlas_hf.metrics.single import SCORES
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.checkpointing import CheckpointingTrainer, stages_of
 from atlas_hf.training.checkpoints import Checkpoint
 from atlas_hf.training.console import tell
-from atlas_hf.training.evidence import LEAST, MANY, answers, clearly_better, hold_out
+from atlas_hf.training.evidence import LEAST, MANY, answer_scores, clearly_better, hold_out
 from atlas_hf.training.head_start import learn_head
 from atlas_hf.training.rehearsal import rehearse
 from atlas_hf.training.sources import find_sources
@@ -221,7 +220,8 @@ class DecidingTrainer(CheckpointingTrainer):
     def _scores(self) -> NDArray:
         """How well the task answers each of the examples to decide by, (n,)."""
         size = self.task_args.per_device_eval_batch_size
-        return SCORES[self.spec.metric](*answers(self.model, self.task, self._evidence, size))
+        assert self._evidence is not None, "there are examples to decide by"
+        return answer_scores(self.model, self.task, self._evidence, size)
 
 
 def _beginning(opened: Sequence[str], errors: Mapping[str, float]) -> str:

@@ -6,7 +6,9 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from atlas_hf.data import batches, by_length
+from atlas_hf.metrics.single import SCORES
 from atlas_hf.model import AtlasModel, evaluating
+from atlas_hf.training.arguments import AtlasTrainingArguments
 
 LEAST = 48  # examples; fewer cannot tell whether an adapter helps, and a head learns more from them
 # From fewer it depends on the data what an adapter adds to a head: from 256 examples 32 points on digits' vqa, -9 on
@@ -32,6 +34,16 @@ def answers(model: AtlasModel, task: str, dataset: Dataset, batch_size: int) -> 
             labels.append(batch.pop("labels").cpu())
             logits.append(twin(task=task, **batch).logits.float().cpu())
     return torch.cat(logits).numpy(), torch.cat(labels).numpy()
+
+
+def answer_scores(model: AtlasModel, task: str, dataset: Dataset, batch_size: int) -> NDArray:
+    """How well a task answers each example, (n,), as its metric counts it, the shortest texts first."""
+    return SCORES[model.specs[task].metric](*answers(model, task, dataset, batch_size))
+
+
+def is_head_alone(examples: int, validation: Dataset | None, args: AtlasTrainingArguments) -> bool:
+    """Does a task of so many training examples learn a head and nothing else, because nothing can be decided by?"""
+    return args.recipe == "evidence" and args.expand == "auto" and validation is None and examples < LEAST
 
 
 def clearly_better(scores: NDArray, before: NDArray) -> bool:

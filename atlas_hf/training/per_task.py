@@ -14,7 +14,7 @@ from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.defaults import chosen_for, told
-from atlas_hf.training.evidence import LEAST
+from atlas_hf.training.evidence import LEAST, is_head_alone
 
 AUTO = "auto"  # chosen by the number of examples: instead of a task's settings, or among them with True
 CONFIG = ("r",)  # fields of `AtlasConfig`
@@ -84,8 +84,7 @@ def _of_task(
 
 def _few(data: Mapping[str, Dataset], args: AtlasTrainingArguments) -> str:
     """What becomes of a task that has too few examples to decide by; empty if it has enough. No step is taken then."""
-    few = len(data["train"]) < LEAST and "validation" not in data
-    if not (few and args.recipe == "evidence" and args.expand == "auto"):
+    if not is_head_alone(len(data["train"]), data.get("validation"), args):
         return ""
     return (
         f"fewer than {LEAST} examples and no validation data: only its head is learned, at the earlier task that "

@@ -8,10 +8,9 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from transformers import set_seed
 
-from atlas_hf.metrics.single import SCORES
 from atlas_hf.model import AtlasModel
 from atlas_hf.training.arguments import AtlasTrainingArguments
-from atlas_hf.training.evidence import answers
+from atlas_hf.training.evidence import answer_scores
 from atlas_hf.training.quiet import quiet, train_quietly
 from atlas_hf.training.task_trainer import TaskTrainer
 
@@ -46,9 +45,9 @@ def rehearse(
                 examples.select(np.sort(rows)) for rows in (np.setdiff1d(range(len(examples)), fold), fold)
             )
             learn_head(seen)
-            before = _scores(model, task, unseen, args)
+            before = answer_scores(model, task, unseen, args.per_device_eval_batch_size)
             _learn_adapter(model, task, seen, args, len(examples) / len(seen))
-            found.append((before, _scores(model, task, unseen, args)))
+            found.append((before, answer_scores(model, task, unseen, args.per_device_eval_batch_size)))
             _put(tensors, start)
     finally:
         _put(tensors, start)
@@ -65,10 +64,6 @@ def _learn_adapter(
     with quiet(args.for_stage(task, "expansion")) as quiet_args:
         quiet_args.num_train_epochs *= longer
         train_quietly(TaskTrainer(model, quiet_args, task, examples))
-
-
-def _scores(model: AtlasModel, task: str, examples: Dataset, args: AtlasTrainingArguments) -> NDArray:
-    return SCORES[model.specs[task].metric](*answers(model, task, examples, args.per_device_eval_batch_size))
 
 
 def _put(tensors: dict[str, torch.Tensor], values: dict[str, torch.Tensor]) -> None:

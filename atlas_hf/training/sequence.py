@@ -26,10 +26,11 @@ from atlas_hf.model import AtlasModel
 from atlas_hf.report.card import write_card
 from atlas_hf.report.pictures import draw_results
 from atlas_hf.report.text import format_score
-from atlas_hf.training import alone
+from atlas_hf.training.alone import compare_alone
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.checking import check_arguments, check_stream, pairs_of
 from atlas_hf.training.checkpoints import remove_checkpoints
+from atlas_hf.training.evidence import is_head_alone
 from atlas_hf.training.learning import environment, learn_task
 from atlas_hf.training.per_task import Given, TaskSettings, settings_by_task
 from atlas_hf.training.publishing import repository
@@ -195,7 +196,7 @@ class _Sequence:
             ]
             scores.append(measure(model, result, data["test"], args))
             if self._compares(result, data):
-                result.alone = asdict(alone.compare_alone(model, spec.name, data, args, **own.config))
+                result.alone = asdict(compare_alone(model, spec.name, data, args, **own.config))
             results.add(result, scores)
             model.metrics[spec.name] = {spec.metric: scores[-1], "random_baseline": spec.random_baseline}
             if args.process_index == 0:
@@ -204,7 +205,7 @@ class _Sequence:
 
     def _compares(self, result: TaskResult, data: Mapping[str, Dataset]) -> bool:
         """Is it to be told what reuse gave the task? Nothing, if it reuses nothing."""
-        cheap = alone.is_cheap(len(data["train"]), data.get("validation"))
+        cheap = is_head_alone(len(data["train"]), data.get("validation"), self.by_task[result.name].args)
         return bool(result.experience) and (cheap if self.compare_alone is None else self.compare_alone)
 
 

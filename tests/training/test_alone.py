@@ -8,8 +8,9 @@ import torch
 from atlas_hf import AtlasConfig, AtlasModel, AtlasTrainer, learn_sequence
 from atlas_hf.folder import Results, TaskResult
 from atlas_hf.report.text import format_help, format_results
-from atlas_hf.training import alone
-from atlas_hf.training.alone import compare_alone, is_cheap
+from atlas_hf.training import evidence
+from atlas_hf.training.alone import compare_alone
+from atlas_hf.training.evidence import is_head_alone
 from shared.comparing import tensor_digests
 from shared.tiny import quick, text_data, text_spec
 
@@ -64,7 +65,11 @@ def test_after_an_error_the_model_is_as_it_was(after_noise_and_sight, data, monk
 
 
 def test_it_is_cheap_where_a_head_is_all_that_is_learned():
-    assert is_cheap(16, None) and not is_cheap(16, text_data("a", 8)) and not is_cheap(alone.LEAST, None)
+    args = quick(recipe="evidence")
+    assert is_head_alone(16, None, args) and not is_head_alone(16, text_data("a", 8), args)
+    assert not is_head_alone(evidence.LEAST, None, args)
+    assert not is_head_alone(16, None, quick(recipe="evidence", expand="always"))
+    assert not is_head_alone(16, None, quick(recipe="paper"))
 
 
 @pytest.mark.parametrize(("size", "compare", "told"), [(24, None, True), (24, False, False), (60, True, True)])

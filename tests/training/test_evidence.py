@@ -199,7 +199,7 @@ def test_a_task_alone_without_expansion_is_a_head_on_the_bare_backbone(model, tm
     assert found == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("where", ["learn_head", "answers"])
+@pytest.mark.parametrize("where", ["learn_head", "answer_scores"])
 def test_after_an_error_all_examples_are_there_again(model, monkeypatch, where):
     monkeypatch.setattr(deciding, "MANY", 100)
     monkeypatch.setattr(deciding, where, Mock(side_effect=FloatingPointError))
@@ -259,8 +259,8 @@ def test_a_task_alone_with_fewer_examples_gets_an_adapter_if_it_helps(model, mon
 
 def test_a_rehearsal_is_scored_on_examples_that_it_did_not_learn_from_and_leaves_no_trace(model, monkeypatch):
     seen, scored = [], []
-    scores = rehearsal._scores
-    monkeypatch.setattr(rehearsal, "_scores", lambda *args: scored.append(args[2]) or scores(*args))
+    scores = rehearsal.answer_scores
+    monkeypatch.setattr(rehearsal, "answer_scores", lambda *args: scored.append(args[2]) or scores(*args))
     model.add_task(text_spec("new"), experience=())
     before = tensor_digests(model)
     data = text_data("a", 50)

@@ -29,9 +29,8 @@ class LinearHead(nn.Module):
     def __init__(self, head: Head, scale: float) -> None:
         super().__init__()
         self.head, self.scale = head, scale
-        rows = head.rows_per_example if head.joins_rows else 1
         self.out = nn.Linear(head.dense.in_features, head.out.out_features)
-        self.per_example = head.rows_per_example // rows
+        self.per_example = 1 if head.joins_rows else head.rows_per_example
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(B x rows, D) -> logits (B, C)."""
@@ -54,7 +53,7 @@ class LinearProbe(FreezeEncoder):
     summary = "regularised logistic regression on the bare backbone"
 
     def train(self, tasks: Sequence[LoadedTask], args: AtlasTrainingArguments, steps: int) -> None:
-        """In closed batches, by L-BFGS, until it is at its end."""
+        """By L-BFGS, on all examples at once."""
         ((spec, data),) = tasks
         self.model.add_task(spec)
         features, labels = pooled_features(self.model, spec.name, data["train"], args.per_device_eval_batch_size)
