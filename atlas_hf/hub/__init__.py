@@ -2,7 +2,7 @@
 
 Knows files, not models; may import `folder`. In the order of imports: `checks`, what can be asked for; `backbones`;
 `errors`, and what one of the client means; `folder`, what of a folder belongs to which task; `retry`; `sizes`;
-`target`, a repository; `pushing` and `loading`.
+`target`, a repository; `pushing` and `loading`; `sentence_encoders`.
 """
 
 from atlas_hf.hub.backbones import SHIPPED_BACKBONES, local_or_id
@@ -21,6 +21,7 @@ from atlas_hf.hub.folder import Finished, finished_tasks, snapshot
 from atlas_hf.hub.loading import download, load_backbone, locate, read_backbone
 from atlas_hf.hub.pushing import FilledSpace, Pushed, fill_space, push, pushable_tasks
 from atlas_hf.hub.retry import Retry, until_done
+from atlas_hf.hub.sentence_encoders import trained_pooling
 from atlas_hf.hub.target import check_data_set, check_login, ensure_writable_repo
 
 __all__ = [
@@ -28,5 +29,5 @@ __all__ = [
     "HubUnavailableError", "NoTasksError", "PushConflictError", "PushRejectedError", "Pushed", "Retry",
     "check_data_set", "check_is_there", "check_login", "check_request", "download", "ensure_writable_repo",
     "fill_space", "finished_tasks", "is_repository", "load_backbone", "local_or_id", "locate", "push",
-    "pushable_tasks", "read_backbone", "snapshot", "until_done",
+    "pushable_tasks", "read_backbone", "snapshot", "trained_pooling", "until_done",
 ]  # fmt: skip

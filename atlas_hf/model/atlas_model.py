@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from atlas_hf import hub
 from atlas_hf.folder import DTYPES, BaseModel, Index, TaskRecord, library_versions
-from atlas_hf.hub import is_repository, load_backbone, local_or_id, locate
+from atlas_hf.hub import is_repository, load_backbone, local_or_id, locate, trained_pooling
 from atlas_hf.model import storage
 from atlas_hf.model.backed_model import BackedModel
 from atlas_hf.model.foreign_arguments import (
@@ -177,6 +177,9 @@ class AtlasModel(BackedModel):
         if source is None or folder is None:
             bare: Any = source if backbone is None else backbone
             loaded, processor, base_id = load_backbone(bare, revision, dtype or torch.float32, token)
+            config = config or AtlasConfig()
+            if config.pooling is None and base_id:
+                config = replace(config, pooling=trained_pooling(base_id, revision, token))
             atlas = cls(loaded, processor, config, base_id, revision)
         else:
             base = Index.load(folder).base_model

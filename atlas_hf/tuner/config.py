@@ -74,7 +74,7 @@ class AtlasConfig(PeftConfig):
             Chosen by the benchmark (`docs/benchmark.md`).
         pooling: where a head's vector comes from: `"pooler"` (the backbone's own), `"cls"` (the first token),
             `"mean"` (over the tokens that are not padding), `"joined"` (image and text embeddings, one after the
-            other). By default what the backbone offers.
+            other). By default what a sentence encoder was trained with, as its files say, or what the backbone offers.
         init_weights: True starts the up projection at zero, so that a new adapter changes nothing.
 
     Attributes:
