@@ -58,7 +58,9 @@ class OwnDataArguments:
     text_column: list[str] | None = _option(
         "columns to read, '' for none", shown="the only one of texts that is no id or label", metavar="COLUMN"
     )
-    label_column: str | None = _option("column to learn", shown="'label', or the only class column", metavar="COLUMN")
+    label_column: str | None = _option(
+        "column to learn", shown="'label', or the only column of classes", metavar="COLUMN"
+    )
     choices_column: str | None = _option("lists of strings to choose from", metavar="COLUMN")
     problem_type: str | None = _option("kind of answer", shown="what the label looks like", metavar="TYPE")
     spec: str | None = _option("YAML file that says what the task is, edited", metavar="FILE")

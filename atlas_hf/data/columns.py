@@ -4,12 +4,13 @@ import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from datasets import ClassLabel, Dataset, Features, Image, LargeList, List, Value
+from datasets import ClassLabel, Dataset, Image, LargeList, List, Value
 
 from atlas_hf.data.faults import short
 from atlas_hf.data.looking import TEXT
 
 LONGEST = 200  # characters of an identifier
+OFTEN = 5  # rows of each class, on average
 SAMPLE = 10_000  # rows, spread over all, that show what a column holds
 # What stands for a row or a file, wherever it occurs ...
 _NAME = re.compile(r"(.+\.(jpe?g|png|gif|bmp|webp|tiff?|svg|txt|wav|mp3|mp4|json|pdf|html?))|\w+://\S+", re.I)
@@ -108,10 +109,25 @@ def _key(value: Any) -> Hashable:
     return value if isinstance(value, Hashable) else repr(value)
 
 
-def label_to_learn(features: Features) -> str:
-    """`label`, or the only `ClassLabel`; a `ValueError`, with what to do, if there is none or a choice."""
-    classes = tuple(name for name, feature in features.items() if isinstance(feature, ClassLabel))
-    found = ("label",) if "label" in features else classes
+def _holds_classes(rows: Dataset, column: str) -> bool:
+    """Words or whole numbers, each in `OFTEN` rows on average."""
+    feature = rows.features[column]
+    if not isinstance(feature, Value) or not re.fullmatch(r"(large_)?string|u?int\d+|bool", feature.dtype):
+        return False
+    sample = rows.with_format(None).select(range(min(len(rows), SAMPLE)))[column]
+    return 2 <= len({value for value in sample if value is not None}) <= len(sample) / OFTEN
+
+
+def label_to_learn(rows: Dataset) -> str:
+    """`label`, or the only `ClassLabel`, or of two columns the only one of few values, each of which occurs often.
+
+    A `ValueError`, with what to do, if there is none or a choice.
+    """
+    features = rows.features
+    classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    found = ["label"] if "label" in features else classes
+    if not found and len(features) == 2:
+        found = [name for name in features if _holds_classes(rows, name)]
     if len(found) == 1:
         return found[0]
     there = ", ".join(map(repr, features))

@@ -102,7 +102,8 @@ def infer_spec(
         image_columns: by default all columns of images.
         text_columns: by default the only column of strings that is none of those that `columns.texts_to_read` leaves:
             the label in other words, identifiers, or the same in every row. What was taken and left is logged.
-        label_column: by default `label`, or the only `ClassLabel` column.
+        label_column: by default `label`, the only `ClassLabel` column, or of two columns the one that holds a few
+            words or whole numbers, again and again.
         choices_column: a list of strings per row; makes it a multiple choice.
         problem_type: by default what the label is: a class or a string, a list (multi-label), a fraction (regression);
             two images make a pair.
@@ -112,7 +113,7 @@ def infer_spec(
             labels, or as many as rows; a label that may be a class or a number.
     """
     features = rows.features
-    label = label_column or label_to_learn(features)
+    label = label_column or label_to_learn(rows)
     given = (*_as_tuple(image_columns or ()), *_as_tuple(text_columns or ()), label, *_as_tuple(choices_column or ()))
     check_columns(rows, given)
     images = _of_type(features, Image) if image_columns is None else _as_tuple(image_columns)

@@ -17,6 +17,7 @@ from atlas_hf.folder import BARE
 from atlas_hf.metrics.continual import average_accuracy, backward_transfer, forgetting
 from atlas_hf.report.card_source import CardTask
 from atlas_hf.report.printable import number, real
+from atlas_hf.report.text import format_help
 
 COMPARED = "The benchmark ran the same tasks in the same order, with a number of examples of its own."
 NOT_COMPARED = (
@@ -52,7 +53,9 @@ def model_name(place: Place) -> str:
 def about_task(task: CardTask) -> str:
     """One line on a task: what it asks, and what it scored."""
     shape = f"{task.spec.modality}, {task.spec.problem_type.replace('_', ' ')}"
-    score = "" if task.score is None else f" · {task.metric} {task.score:.3f} (chance {task.spec.random_baseline:.3f})"
+    error = "" if task.standard_error is None else f" ± {task.standard_error:.3f}"
+    chance = number(task.chance, ".3f")
+    score = "" if task.score is None else f" · {task.metric} {task.score:.3f}{error} (chance {chance})"
     told = escape(task.spec.description or "No description.")
     return f'<p class="about">{told} <span class="muted">{escape(shape)}{escape(score)}</span></p>'
 
@@ -141,6 +144,7 @@ def graph(place: Place, chosen: str) -> str:
 def _beginning(task: CardTask) -> str:
     """Where a task begins, how much that helps, and whether an adapter of its own does; empty if not measured."""
     told = [_helped(task)] if task.result and task.sources else []
+    told += [f"{escape(line)}." for line in format_help(task.result)] if task.result else []
     if task.expansion or not task.own_adapter:
         scores = "" if task.expansion is None else ": {:.3f} without, {:.3f} with one".format(*task.expansion)
         scores += ", which is not clearly better" if scores and not task.own_adapter else ""

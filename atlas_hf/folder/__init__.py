@@ -46,15 +46,15 @@ from atlas_hf.folder.reading import (
     read_json,
 )
 from atlas_hf.folder.records import check_types
-from atlas_hf.folder.results import BARE, DOWNSTREAM, FIGURES, UPSTREAM, Results, TaskResult
+from atlas_hf.folder.results import BARE, DOWNSTREAM, FIGURES, UPSTREAM, Alone, Results, TaskResult
 from atlas_hf.folder.spec import read_spec
 from atlas_hf.folder.weights import check_header, check_task_folder, load_tensors, read_tensors, tensor_bytes
 
 __all__ = [
     "BACKBONE_HEADER", "BARE", "CARD", "CHECKPOINTS", "CONFIG", "DOWNSTREAM", "DTYPES", "FIGURES", "HISTORY", "HOME",
     "INDEX", "MARK", "MATRIX_PLOT", "NEW_TASKS", "REPORT_FILES", "RESULTS", "REUSE_PLOT", "ROOT_FILES", "SPEC",
-    "START", "TASK_FILES", "UPSTREAM", "WEIGHTS", "AtlasFormatError", "BaseModel", "EditedError", "Index", "Owned",
-    "Results", "TaskRecord", "TaskResult", "brief", "check_bytes", "check_free", "check_header", "check_json",
+    "START", "TASK_FILES", "UPSTREAM", "WEIGHTS", "Alone", "AtlasFormatError", "BaseModel", "EditedError", "Index",
+    "Owned", "Results", "TaskRecord", "TaskResult", "brief", "check_bytes", "check_free", "check_header", "check_json",
     "check_size", "check_structure", "check_task_folder", "check_types", "copy_tasks", "creating", "file_sha256",
     "history_name", "json_text", "kind", "library_versions", "limit_of", "load_tensors", "paths_of_a_run", "prepared",
     "read_bytes", "read_json", "read_spec", "read_tensors", "refuse_links", "refuse_others",

@@ -10,7 +10,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from atlas_hf.folder.files import RESULTS, AtlasFormatError, refuse_links
 from atlas_hf.folder.index import FORMAT_VERSION
@@ -22,6 +22,15 @@ from atlas_hf.metrics import continual
 UPSTREAM, DOWNSTREAM = "upstream", "downstream"
 BARE = "__base__"  # in `TaskResult.sources`: the bare backbone
 FIGURES = (continual.average_accuracy, continual.backward_transfer, continual.forgetting)
+
+
+class Alone(TypedDict):
+    """A task against itself, learned without the others, see `atlas_hf.training.alone.compare_alone`."""
+
+    score: float  # of the task that was learned alone
+    gain: float  # by reuse, in scores of one test example, their mean ...
+    error: float | None  # ... and its standard error; None of one example
+    examples: int
 
 
 @dataclass
@@ -41,8 +50,7 @@ class TaskResult:
         test_examples, standard_error: of that split, and of the score; None where it was not measured.
         chance: what one answer for all the test examples would score at best.
         only_answer: the label that it answers all of them with, if it does.
-        alone: the same task learned without the others: `score`, and `gain` with its standard `error`, in scores of
-            one test example (`atlas_hf.training.alone.Alone`); None where that was not compared.
+        alone: the same task learned without the others; None where that was not compared.
         pruned: what `atlas-hf prune` dropped and what that did; None if it was not pruned.
     """
 
@@ -66,7 +74,7 @@ class TaskResult:
     standard_error: float | None = None
     chance: float | None = None
     only_answer: str | None = None
-    alone: dict[str, float] | None = None
+    alone: Alone | None = None
     pruned: dict[str, Any] | None = None
 
     @property
@@ -131,6 +139,14 @@ class Results:
         """The figures of the accuracy matrix; None where one is not defined yet."""
         return {figure.__name__: figure(self.matrix) for figure in FIGURES}
 
+    @property
+    def forward_transfer(self) -> dict[str, Alone]:
+        """By task what reuse gave it, where it was learned alone as well; not the score before learning.
+
+        Lopez-Paz and Ranzato (2017) call that forward transfer, which `atlas_hf.metrics` computes of a matrix.
+        """
+        return {task.name: task.alone for task in self.tasks if task.alone is not None}
+
     def add(self, task: TaskResult, scores: Sequence[float]) -> None:
         """A task that was learned, with its scores.
 
@@ -145,7 +161,7 @@ class Results:
     def rescore(self, name: str, score: float) -> TaskResult:
         """The present score of a task whose model was changed; earlier rows of the matrix are history."""
         task = next(task for task in self.tasks if task.name == name)
-        task.score, task.standard_error, task.only_answer = score, None, None
+        task.score, task.standard_error, task.only_answer, task.alone = score, None, None, None
         if task.role == UPSTREAM:
             self.matrix[-1][self.upstream.index(task)] = score
         return task
@@ -162,6 +178,7 @@ class Results:
             if task["pruned"] is None:
                 del task["pruned"]
         measured = {"tasks": values.pop("tasks"), "matrix": values.pop("matrix"), "summary": self.summary}
+        measured["forward_transfer"] = self.forward_transfer
         return {"format_version": FORMAT_VERSION, **measured, **values}
 
     def save(self, folder: Path) -> None:

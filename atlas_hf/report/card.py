@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from atlas_hf.folder import CARD, FIGURES, HISTORY, INDEX, MATRIX_PLOT, REUSE_PLOT, EditedError, Owned
 from atlas_hf.report.card_source import METRIC_NAMES, PIPELINES, CardTask, Source, read_source
 from atlas_hf.report.printable import facts, md, number
+from atlas_hf.report.text import format_gain
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def _write(
         template_path=str(Path(__file__).parent / "templates" / template),
         summary={figure.__name__: figure(source.matrix) for figure in FIGURES},
         plots={"matrix": MATRIX_PLOT, "reuse": REUSE_PLOT},
-        source=source, learned=tasks, repo_id=repo_id, md=md, number=number, facts=facts,
+        source=source, learned=tasks, repo_id=repo_id, md=md, number=number, facts=facts, format_gain=format_gain,
     )  # fmt: skip
     with Owned(root).replacing(path) as temporary:
         temporary.write_text(str(card).rstrip("\n") + "\n", encoding="utf-8", newline="\n")

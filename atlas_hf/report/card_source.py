@@ -98,6 +98,17 @@ class CardTask:
         return None if without is None or with_it is None else (without, with_it)
 
     @property
+    def standard_error(self) -> float | None:
+        """Of the score."""
+        return real(self.result and self.result.standard_error)
+
+    @property
+    def chance(self) -> float | None:
+        """What one answer for all test examples gives; where they were not counted, what the task's author says."""
+        measured = self.result and self.result.chance
+        return real(self.spec.random_baseline if measured is None else measured)
+
+    @property
     def seconds(self) -> float | None:
         """That learning it took."""
         return real(mapping(self.result and self.result.timing).get("seconds"))

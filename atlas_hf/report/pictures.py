@@ -10,6 +10,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from atlas_hf.folder import MATRIX_PLOT, REUSE_PLOT, Owned, Results
+from atlas_hf.report.text import format_gain
 
 Rows = Sequence[Sequence[float | None]]
 
@@ -29,7 +30,10 @@ def draw_results(results: Results, folder: Path) -> None:
         if one in names
     ]
     title += "\nframed: the task at whose model one began" if begun else ""
-    _draw(folder / REUSE_PLOT, rows, names, title, "adapter of", "in task", begun)
+    gains = [format_gain(task) for task in results.tasks]
+    title += "\nbelow a task: what reuse gave it, ± 2 standard errors" if any(gains) else ""
+    labels = [f"{name}\n{gain}".strip() for name, gain in zip(names, gains, strict=True)]
+    _draw(folder / REUSE_PLOT, rows, names, title, "adapter of", "in task", begun, labels)
 
 
 def _draw(
@@ -40,6 +44,7 @@ def _draw(
     x_label: str,
     y_label: str,
     framed: Sequence[tuple[int, int]] = (),
+    labels: Sequence[str] | None = None,
 ) -> None:
     figure = Figure(figsize=(3.2 + 0.85 * len(names), 2.2 + 0.6 * len(names)), layout="constrained")
     axes = figure.subplots()
@@ -47,7 +52,7 @@ def _draw(
     for x, y in framed:
         axes.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="crimson", linewidth=2))
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), labels or names)
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.set_title(title, fontsize=10)
     figure.colorbar(image, ax=axes)

@@ -25,15 +25,20 @@ def format_help(task: TaskResult) -> list[str]:
     """A sentence on what reuse gave a task, if that was compared; the range is two standard errors."""
     if task.alone is None:
         return []
-    gain, error = task.alone["gain"], 2 * task.alone["error"]
-    clear = abs(gain) > error
+    gain, error = task.alone["gain"], task.alone["error"]
+    clear = error is not None and abs(gain) > 2 * error
     verdict = ("helped" if gain > 0 else "set back") if clear else "neither helped nor set back clearly"
     by = " + ".join(task.opened or task.experience)
+    return [f"{task.name}: {verdict} by {by}, {format_gain(task)}; alone it scores {_score(task.alone['score'])}"]
+
+
+def format_gain(task: TaskResult) -> str:
+    """What reuse gave a task, with two standard errors; empty if that was not compared."""
+    if task.alone is None:
+        return ""
     scale, unit = (1, "of squared error") if task.metric == "pearson" else (100, "points")
-    return [
-        f"{task.name}: {verdict} by {by}, {scale * gain:+.1f} ± {scale * error:.1f} {unit}; "
-        f"alone it scores {_score(task.alone['score'])}"
-    ]
+    gain, error = task.alone["gain"], task.alone["error"]
+    return f"{scale * gain:+.1f} ± {'?' if error is None else f'{2 * scale * error:.1f}'} {unit}"
 
 
 def format_doubt(task: TaskResult) -> list[str]:
@@ -76,6 +81,12 @@ def _scores(tasks: Sequence[TaskResult]) -> list[str]:
     header = ["task", "score", "standard error", "test examples", "chance"]
     measured = [task for task in tasks if task.test_examples]
     rows = [[t.name, *map(_score, (t.score, t.standard_error)), t.test_examples, _score(_chance(t))] for t in measured]
+    if any(task.alone for task in measured):
+        header += ["alone", "gain by reuse"]
+        rows = [
+            [*row, _score(t.alone and t.alone["score"]), format_gain(t) or "-"]
+            for row, t in zip(rows, measured, strict=True)
+        ]
     doubts = [_plain(line) for task in measured for line in (*format_help(task), *format_doubt(task))]
     return ["\nScore of each task now; chance is one answer for all", table(header, rows), *doubts] if measured else []
 

@@ -1,7 +1,7 @@
 """Did reuse help? The task is learned once more, without it, and both answer the same examples."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 from transformers import set_seed
 
+from atlas_hf.folder import Alone
 from atlas_hf.metrics.single import METRIC_FUNCTIONS, SCORES
 from atlas_hf.model import AtlasModel
 from atlas_hf.tasks import TaskSpec
@@ -20,30 +21,14 @@ from atlas_hf.training.trainer import AtlasTrainer
 BEST_STATE = ("eval_strategy", "save_strategy", "load_best_model_at_end", "early_stopping_patience")  # how it is found
 
 
-@dataclass(frozen=True)
-class Alone:
-    """A learned task against the same task learned without the others.
-
-    Args:
-        score: the metric of the task that was learned alone.
-        gain: how much better each example is answered with reuse, mean over the examples: for accuracies the
-            difference of both, for a correlation the squared error that is gone.
-        error: standard error of that mean; it knows the examples, and not what other draws of training examples do.
-        examples: how many.
-    """
-
-    score: float
-    gain: float
-    error: float
-    examples: int
-
-
 def compare_alone(
     model: AtlasModel, task: str, data: Mapping[str, Dataset], args: AtlasTrainingArguments, **config: Any
 ) -> Alone:
     """A finished task against itself, learned by the same arguments without the others, on the split `test`.
 
-    That takes as long as learning it did; the model is left as it was, and no file is written.
+    That takes as long as learning it did; the model is left as it was, and no file is written. What is compared is how
+    well each example is answered: for accuracies whether it is right, for a correlation the squared error. The
+    standard error knows the examples, and not what other draws of training examples do.
 
     Args:
         data: the splits `train` and `test`, and `validation` if the task was learned with one.
@@ -62,8 +47,8 @@ def compare_alone(
             if name in model.tasks:
                 model.delete_task(name)
     gains = scores(with_reuse, labels) - scores(without, labels)
-    error = float(gains.std(ddof=1) / len(gains) ** 0.5) if len(gains) > 1 else float("nan")
-    return Alone(metric(without, labels), float(gains.mean()), error, len(gains))
+    error = float(gains.std(ddof=1) / len(gains) ** 0.5) if len(gains) > 1 else None
+    return {"score": metric(without, labels), "gain": float(gains.mean()), "error": error, "examples": len(gains)}
 
 
 def _learn(

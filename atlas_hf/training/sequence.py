@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ from atlas_hf.training.scoring import measure
 from atlas_hf.training.screening import most_useful
 from atlas_hf.training.settings import all_settings, as_written, differing
 from atlas_hf.training.task_trainer import score
+
+CHEAP = 0.1  # share of all training examples up to which a task is learned twice unasked
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +89,8 @@ def learn_sequence(
             rest, `{"learning_rate": 1e-3, "auto": True}`.
 
         compare_alone: learn each task that reuses others once more, without them, and say what reuse gave it
-            (`atlas_hf.training.alone`); that doubles its time. None does so where nothing but a head is learned.
+            (`atlas_hf.training.alone`); that doubles its time. None does so where it costs little: for a task that
+            has a tenth of all training examples at most, or of which nothing but a head is learned.
 
     Returns what `results.json` holds.
 
@@ -196,7 +199,7 @@ class _Sequence:
             ]
             scores.append(measure(model, result, data["test"], args))
             if self._compares(result, data):
-                result.alone = asdict(compare_alone(model, spec.name, data, args, **own.config))
+                result.alone = compare_alone(model, spec.name, data, args, **own.config)
             results.add(result, scores)
             model.metrics[spec.name] = {spec.metric: scores[-1], "random_baseline": spec.random_baseline}
             if args.process_index == 0:
@@ -205,8 +208,10 @@ class _Sequence:
 
     def _compares(self, result: TaskResult, data: Mapping[str, Dataset]) -> bool:
         """Is it to be told what reuse gave the task? Nothing, if it reuses nothing."""
-        cheap = is_head_alone(len(data["train"]), data.get("validation"), self.by_task[result.name].args)
-        return bool(result.experience) and (cheap if self.compare_alone is None else self.compare_alone)
+        few, of_all = len(data["train"]), sum(len(split["train"]) for _, split in self.tasks)
+        head_alone = is_head_alone(few, data.get("validation"), self.by_task[result.name].args)
+        asked = head_alone or few <= CHEAP * of_all if self.compare_alone is None else self.compare_alone
+        return asked and bool(result.experience)
 
 
 @contextmanager

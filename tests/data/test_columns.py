@@ -7,6 +7,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, LargeList, Value
 
 from atlas_hf.cli import main
+from atlas_hf.data.columns import label_to_learn
 from atlas_hf.data.own_data import infer_spec, own_task
 from shared.tiny import picture
 
@@ -187,3 +188,25 @@ def test_a_pair_of_images_and_no_text(caplog):
     spec = infer_spec(Dataset.from_dict(given, features), "pairs")
     assert (spec.image_columns, spec.text_columns) == (("a", "b"), ())
     assert "Read: 'a', 'b'; the label: 'kind'. Left: 'note' holds 'x y' in every row." in caplog.text
+
+
+@pytest.mark.parametrize("values", [["good", "bad"], [0, 1], [1, 2, 3, 4, 5], [True, False], ["good", "bad", None]])
+def test_of_two_columns_the_one_of_few_values_is_the_label(values):
+    count = 20 * len(values)
+    rows = Dataset.from_dict({"sentiment": values * 20, "text": [f"number {i} it is" for i in range(count)]})
+    assert label_to_learn(rows) == "sentiment"
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"text": ["a b", "c d"] * 10, "kind": ["x", "y"] * 10}, "both are of few values"),
+        ({"text": [f"a {i}" for i in range(20)], "kind": ["v", "w", "x", "y", "z"] * 4}, "too few of each"),
+        ({"text": [f"a {i}" for i in range(20)], "rating": [0.5, 1.5] * 10}, "fractions"),
+        ({"text": [f"a {i}" for i in range(20)], "kind": ["x"] * 20}, "one value"),
+        ({"text": [f"a {i}" for i in range(20)], "kind": ["x", "y"] * 10, "who": ["m", "n"] * 10}, "three columns"),
+    ],
+)
+def test_where_more_than_one_could_be_meant_the_user_is_asked(columns, reason):
+    with pytest.raises(ValueError, match="Which column is the label"):
+        label_to_learn(Dataset.from_dict(columns))

@@ -20,6 +20,7 @@ from atlas_hf.folder import Owned, Results
 from atlas_hf.report.card import write_card, write_task_card
 from atlas_hf.report.card_source import CardTask, hub_id
 from atlas_hf.report.printable import md
+from atlas_hf.report.text import format_gain
 from shared.hub_server.card_check import check_card
 from shared.tiny import quick, splits, text_spec
 
@@ -82,7 +83,7 @@ def by_evidence(bert_folder, tmp_path_factory):
     model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
     stream = [(text_spec(name), splits(letter, *sizes)) for name, letter, *sizes in (
         ("alone", "c", 24, 8), ("sees-a", "a", 76, 100), ("twin", "a", 24, 8))]  # fmt: skip
-    learn_sequence(model, stream, args, folder)
+    learn_sequence(model, stream, args, folder, compare_alone=True)
     return folder
 
 
@@ -182,6 +183,31 @@ def test_the_terminal_says_who_helped_whom(by_evidence, capsys):
     errors = rf"{twin.sources['sees-a']:.4f} +{twin.sources['__base__']:.4f}"
     assert re.search(rf"^twin +sees-a +{errors} +no ", found, re.MULTILINE)
     assert "\nalone: none\n" in found
+
+
+def test_what_reuse_gave_a_task(by_evidence, tmp_path):
+    folder = Path(shutil.copytree(by_evidence, tmp_path / "evidence"))
+    results = Results.load(folder)
+    twin = results.tasks[-1]
+    assert json.loads((folder / "results.json").read_text())["forward_transfer"] == results.forward_transfer
+    assert results.forward_transfer == {"twin": twin.alone} and twin.alone["gain"] > 0
+    row = f"| `twin` | sees-a | {twin.score:.4f} | {twin.alone['score']:.4f} | {format_gain(twin)} |"
+    assert row in write_card(folder).read_text()
+    task_card = write_task_card(folder, "twin").read_text()
+    assert f"| learned without the others | {twin.alone['score']:.4f} ({format_gain(twin)} by reuse) |" in task_card
+    assert f"| chance | {twin.chance:.4f} |" in task_card
+    results.rescore("twin", 0.5)
+    assert results.forward_transfer == {}, "another model"
+
+
+@pytest.mark.parametrize(
+    "alone", [{}, {"score": 1, "gain": 0.1}, {"score": "x", "gain": 0, "error": 0, "examples": 1}]
+)
+def test_a_strangers_comparison_is_checked(by_evidence, tmp_path, alone):
+    folder = Path(shutil.copytree(by_evidence, tmp_path / "evidence"))
+    edit(folder / "results.json", lambda results: results["tasks"][-1].update(alone=alone))
+    with pytest.raises(AtlasFormatError, match=r"results\.json.*alone"):
+        write_card(folder)
 
 
 def test_same_files_same_bytes(copy):
