@@ -1,6 +1,7 @@
 """The README's Python and every code block of the documentation, run as printed; the documentation builds.
 
-A page that needs a trained model finds one in `runs/digits`, and the Hub is one on the loopback, where `me` may write.
+A page that needs a trained model finds one in `runs/digits`, and the Hub is one on the loopback, where `me` may write,
+and which has a tiny encoder under the name of the sentence encoder. Where a page says `movies.csv`, there are tables.
 """
 
 import os
@@ -18,6 +19,7 @@ from shared.hub_server import client_env, loopback_hub
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
+ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 
 
@@ -29,11 +31,25 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def tables(folder):
+    """The tables of texts, small."""
+    (folder / "tweets").mkdir()
+    sizes = {"movies": 60, "products": 50, "tweets/train": 16, "tweets/test": 30, "songs": 50}
+    for name, size in sizes.items():
+        rows = [f"{'bad' if i % 2 else 'good'} {'abcde'[i % 5]} {i},{'neg' if i % 2 else 'pos'}itive" for i in range(size)]
+        (folder / f"{name}.csv").write_text("\n".join(["text,sentiment", *rows]))
+    (folder / "new.csv").write_text("text\ngood a\nbad b\n")
+
+
 @pytest.fixture
-def hub(folder, tmp_path):
+def hub(folder, tables, bert_folder, tmp_path):
     with loopback_hub(tmp_path / "home") as hub:
         user = hub.store.users["hf_write"]
         hub.store.users["hf_write"] = replace(user, organizations=(*user.organizations, "me"))
+        hub.store.create("model", ENCODER)
+        files = {path.name: path.read_bytes() for path in bert_folder.iterdir()}
+        hub.foreign_commit(ENCODER, files | {"1_Pooling/config.json": b'{"pooling_mode_mean_tokens": true}'})
         yield hub
 
 
@@ -54,7 +70,7 @@ def run_shell(text, hub, home):
             assert program == "make", f"{line!r}: how is it to be run?"
 
 
-def test_the_python_of_the_readme_runs_as_printed(folder, monkeypatch, capsys):
+def test_the_python_of_the_readme_runs_as_printed(folder, hub, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     scope = {"__name__": "readme"}
     for _, block in blocks(ROOT / "README.md", "python"):

@@ -186,11 +186,12 @@ class Results:
         Owned(folder).write_json(folder / RESULTS, self.to_dict())
 
     @classmethod
-    def load(cls, folder: Path) -> Results:
+    def load(cls, folder: str | Path) -> Results:
         """Read and check `results.json`; of a folder without one, empty results. Raises `AtlasFormatError`.
 
         Fields that an older version did not write have their defaults; those that it wrote besides are left out.
         """
+        folder = Path(folder)
         refuse_links(folder / RESULTS, folder)
         if not (folder / RESULTS).exists():
             return cls()
