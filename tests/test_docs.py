@@ -37,7 +37,9 @@ def tables(folder):
     (folder / "tweets").mkdir()
     sizes = {"movies": 60, "products": 50, "tweets/train": 16, "tweets/test": 30, "songs": 50}
     for name, size in sizes.items():
-        rows = [f"{'bad' if i % 2 else 'good'} {'abcde'[i % 5]} {i},{'neg' if i % 2 else 'pos'}itive" for i in range(size)]
+        rows = [
+            f"{'bad' if i % 2 else 'good'} {'abcde'[i % 5]} {i},{'neg' if i % 2 else 'pos'}itive" for i in range(size)
+        ]
         (folder / f"{name}.csv").write_text("\n".join(["text,sentiment", *rows]))
     (folder / "new.csv").write_text("text\ngood a\nbad b\n")
 

@@ -75,7 +75,7 @@ def _prune(model: AtlasModel, results: Results, name: str, data: Dataset, thresh
     Earlier rows of the matrix are history.
     """
     from atlas_hf.report.text import table
-    from atlas_hf.training import mean_coefficients, prune_experience
+    from atlas_hf.training import contributions, mean_coefficients, prune_experience
 
     pruned = prune_experience(model, name, data, threshold)
     rows = [
@@ -89,4 +89,5 @@ def _prune(model: AtlasModel, results: Results, name: str, data: Dataset, thresh
     record.experience = list(model.peft_config[name].experience)
     record.parameters = model.count_parameters(name)
     record.coefficients = mean_coefficients(model, name, data)
+    record.contributions = contributions(model, name, data)
     record.pruned = {"threshold": threshold} | asdict(pruned)

@@ -133,9 +133,12 @@ def test_set_map(task: CardTask) -> str:
 
 def graph(place: Place, chosen: str) -> str:
     """What each task reuses; the arcs of the chosen one stand out."""
-    reuse = {t.name: {name: t.coefficients.get(name) or 0.0 for name in t.record.experience} for t in place.tasks}
+    measured = any(task.contributions for task in place.tasks)
+    found = {task.name: task.contributions if measured else task.coefficients for task in place.tasks}
+    reuse = {t.name: {name: found[t.name].get(name) or 0.0 for name in t.record.experience} for t in place.tasks}
+    by = "what its adapter adds, as a share of what it adds to" if measured else "mean coefficient"
     return (
-        "<figure><figcaption>Who reuses whom, by mean coefficient</figcaption>"
+        f"<figure><figcaption>Who reuses whom, by {by}</figcaption>"
         f"{pictures.reuse_graph([task.name for task in place.tasks], reuse, chosen)}</figure>"
         f"{_beginning(place.task(chosen))}"
     )

@@ -44,6 +44,8 @@ class TaskResult:
         sources: how well it could have begun elsewhere, see `atlas_hf.training.sources.find_sources`.
         stages, parameters: metrics by stage, and how many parameters it added by part.
         coefficients: the mean coefficient of each adapter, by site.
+        contributions: what each adapter adds, as a share of what it adds to (`atlas_hf.training.contributions`); empty
+            in folders of older versions.
         timing: seconds, of the whole task and by stage.
         settings: those of its training that are not the folder's (`Results.settings`).
         score: its metric on the test split, now; set by `Results.add` and `Results.rescore`.
@@ -67,6 +69,7 @@ class TaskResult:
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
     coefficients: dict[str, dict[str, float]] = field(default_factory=dict)
+    contributions: dict[str, float] = field(default_factory=dict)
     timing: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     score: float | None = None

@@ -122,6 +122,11 @@ class CardTask:
         return {name: sum(found) / len(found) if len(found) == len(sites) else None for name, found in known.items()}
 
     @property
+    def contributions(self) -> dict[str, float | None]:
+        """What each adapter adds, by the task whose it is; empty where that was not measured."""
+        return {name: real(share) for name, share in mapping(self.result and self.result.contributions).items()}
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """Those of its training that are not the folder's."""
         return mapping(self.result and self.result.settings)

@@ -21,8 +21,11 @@ def draw_results(results: Results, folder: Path) -> None:
     title = "Score on each task after learning each task"
     _draw(folder / MATRIX_PLOT, results.matrix, names, title, "evaluated on", "after learning")
     names = [task.name for task in results.tasks]
-    rows = [[task.mean_by_member.get(name) for name in names] for task in results.tasks]
-    title = "Mean coefficient of each task's adapter (test examples, all sites)"
+    measured = any(task.contributions for task in results.tasks)
+    found = [task.contributions if measured else task.mean_by_member for task in results.tasks]
+    rows = [[task.get(name) for name in names] for task in found]
+    title = "What each task's adapter adds, as a share of what it adds to"
+    title = title if measured else "Mean coefficient of each task's adapter (test examples, all sites)"
     begun = [
         (names.index(one), i)
         for i, task in enumerate(results.tasks)

@@ -71,9 +71,18 @@ def format_results(results: Results) -> str:
     header = ["task", "chance", *counted, "parameters", "time"]
     parts += ["\nParameters added per task", table(header, rows), *_beginnings(tasks)]
     parts += _own_settings(tasks)
-    lines = [f"{task.name}: {_listed(task.mean_by_member, '.3f') or 'none'}" for task in tasks]
-    parts += ["\nMean coefficient of each adapter", "\n".join(map(_plain, lines))]
-    return "\n".join(parts)
+    return "\n".join([*parts, *_adapters(tasks)])
+
+
+def _adapters(tasks: Sequence[TaskResult]) -> list[str]:
+    """What the adapters in each task come to; where only their coefficients were measured, those."""
+    if any(task.contributions for task in tasks):
+        title = "\nWhat each adapter adds, as a share of what it adds to (one that has not learned adds 0)"
+        found = {task.name: task.contributions for task in tasks}
+    else:
+        title = "\nMean coefficient of each adapter (0 to 1; untrained ones are near 0.5)"
+        found = {task.name: task.mean_by_member for task in tasks}
+    return [title, *(_plain(f"{name}: {_listed(numbers, '.3f') or 'none'}") for name, numbers in found.items())]
 
 
 def _scores(tasks: Sequence[TaskResult]) -> list[str]:

@@ -4,6 +4,7 @@ May import `model`, `report`, `hub`, `data`, `folder`, `tuner`, `metrics` and `t
 """
 
 from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.contributions import contributions
 from atlas_hf.training.defaults import chosen_for
 from atlas_hf.training.learning import environment, mean_coefficients
 from atlas_hf.training.pruning import Pruned, prune_experience
@@ -15,7 +16,7 @@ from atlas_hf.training.task_trainer import TaskTrainer, evaluate_task, score
 from atlas_hf.training.trainer import AtlasTrainer
 
 __all__ = [
-    "AtlasTrainer", "AtlasTrainingArguments", "Pruned", "StageTable", "TaskTrainer", "chosen_for", "environment",
-    "evaluate_task", "learn_sequence", "mean_coefficients", "most_useful", "prune_experience",
+    "AtlasTrainer", "AtlasTrainingArguments", "Pruned", "StageTable", "TaskTrainer", "chosen_for", "contributions",
+    "environment", "evaluate_task", "learn_sequence", "mean_coefficients", "most_useful", "prune_experience",
     "saying_what_to_do_without_the_hub", "score", "write_results",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ from atlas_hf.model import AtlasModel, evaluating
 from atlas_hf.tasks import TaskSpec
 from atlas_hf.training.arguments import AtlasTrainingArguments
 from atlas_hf.training.checkpoints import remove_checkpoints
+from atlas_hf.training.contributions import contributions
 from atlas_hf.training.trainer import AtlasTrainer
 
 COEFFICIENT_EXAMPLES = 256
@@ -39,7 +40,7 @@ def learn_task(
 
     By evidence, it reuses at most `limit` of the experience. `changes` are the fields of its config that are not the
     model's. Without the split `validation` its last state counts. Returned is all that is known but its role, settings
-    and score, with the coefficients on the split `test` of its data.
+    and score, with coefficients and contributions on the split `test` of its data.
     """
     args = _arguments(args, folder)
     set_seed(args.seed)
@@ -87,6 +88,7 @@ def _record(trainer: AtlasTrainer, data: Mapping[str, Dataset]) -> TaskResult:
         sources={name: error for name, error in trainer.sources.items() if isfinite(error)},
         stages=stages,
         coefficients=mean_coefficients(model, spec.name, data["test"]),
+        contributions=contributions(model, spec.name, data["test"]),
         parameters=model.count_parameters(spec.name),
         timing=timing,
     )

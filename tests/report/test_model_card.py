@@ -196,6 +196,8 @@ def test_what_reuse_gave_a_task(by_evidence, tmp_path):
     task_card = write_task_card(folder, "twin").read_text()
     assert f"| learned without the others | {twin.alone['score']:.4f} ({format_gain(twin)} by reuse) |" in task_card
     assert f"| chance | {twin.chance:.4f} |" in task_card
+    (share,), (coefficient,) = twin.contributions.values(), twin.mean_by_member.values()
+    assert f"| `twin` |  | {share:.3f} ({coefficient:.3f}) |  |" in write_card(folder).read_text() and share > 0
     results.rescore("twin", 0.5)
     assert results.forward_transfer == {}, "another model"
 

@@ -6,8 +6,9 @@ from datasets import Dataset
 from torch.nn.functional import silu
 
 from atlas_hf import AtlasConfig, AtlasModel, prune_experience
-from atlas_hf.training.pruning import contributions
+from atlas_hf.training.contributions import contributions
 from atlas_hf.training.screening import most_useful
+from shared.backbones import examples, save_backbone, task_spec
 from shared.comparing import seeded, tensor_digests
 from shared.tiny import picture, randomize, text_data, text_spec
 
@@ -50,9 +51,23 @@ def test_the_data_padding_and_variants(bert_folder, config):
     model, data = learned(bert_folder, **config), text_data("a", 40)
     found = contributions(model, "last", data, batch_size=40)
     assert found == pytest.approx(contributions(model, "last", data, batch_size=1), rel=1e-4), "padding left out"
-    assert list(found) == ["strong", "weak", "silent"] and contributions(model, "strong", data) == {}
+    assert list(found) == ["strong", "weak", "silent", "last"] and list(contributions(model, "strong", data)) == [
+        "strong"
+    ]
     if config.get("variant") == "reference":
         assert found["silent"] > 0.3, "its residual is weighted, too"
+
+
+@pytest.mark.parametrize("kind", ["swin", "clip", "vilt", "whisper"])
+def test_windows_two_towers_and_sound(tmp_path, kind):
+    model, data = AtlasModel.from_pretrained(save_backbone(kind, tmp_path), config=AtlasConfig(r=4)), examples(4)
+    for name in ("one", "two"):
+        model.add_task(task_spec(name, kind))
+        randomize(model, name)
+        model.set_stage(name, "complete")
+    found = contributions(model, "two", data)
+    assert list(found) == ["one", "two"] and all(share > 0 for share in found.values())
+    assert found == pytest.approx(contributions(model, "two", data, batch_size=1), rel=0.2)  # images of other sizes
 
 
 def test_what_is_negligible_is_dropped(bert_folder, tmp_path):
