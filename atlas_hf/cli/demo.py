@@ -4,7 +4,7 @@ from argparse import Namespace
 from contextlib import closing
 
 from atlas_hf.cli.commands import command_parser
-from atlas_hf.demo import DIGITS_MODEL_ID
+from atlas_hf.demo import DIGITS_MODEL_ID, check_gradio
 from atlas_hf.demo.waiting import WaitingPage
 
 HELP = """Example:
@@ -23,6 +23,7 @@ parser.add_argument("--port", type=int, help="by default the first free one from
 def parse(argv: list[str]) -> Namespace:
     """The options, and the page that waits, which is there before anything is imported."""
     options = parser.parse_args(argv)
+    check_gradio()
     options.page = WaitingPage(options.host, options.port)
     return options
 

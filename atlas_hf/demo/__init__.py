@@ -8,10 +8,11 @@ starts it; `space`, the same as files of a Space.
 Needs gradio (`pip install atlas_hf[demo]`), which only `api`, `page`, `events` and `app` import.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DIGITS_MODEL", "DIGITS_MODEL_ID", "launch"]
+__all__ = ["DIGITS_MODEL", "DIGITS_MODEL_ID", "check_gradio", "launch"]
 
 # The model that comes with the package: `atlas-hf learn --stream digits --order multi-first --downstream`.
 DIGITS_MODEL = Path(__file__).parent / "digits_model"
@@ -25,10 +26,13 @@ def launch(model_id: str = DIGITS_MODEL_ID, revision: str | None = None, **optio
         ValueError: gradio is not installed, or there is no such model.
         HubError: the repository cannot be read.
     """
-    try:
-        from atlas_hf.demo.app import launch as serve
-    except ModuleNotFoundError as error:
-        if error.name != "gradio":
-            raise
-        raise ValueError("The demo needs gradio. Install it with: pip install 'atlas_hf[demo]'") from error
+    check_gradio()
+    from atlas_hf.demo.app import launch as serve
+
     serve(model_id, revision, **options)
+
+
+def check_gradio() -> None:
+    """Raise a `ValueError`, with what to do, if gradio is not installed; it is not imported, which takes seconds."""
+    if find_spec("gradio") is None:
+        raise ValueError("The demo needs gradio. Install it with: pip install 'atlas_hf[demo]'")

@@ -528,4 +528,6 @@ def test_without_gradio_the_command_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "atlas_hf.demo.app", raising=False)
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["demo"]) == 2
-    assert "The demo needs gradio. Install it with: pip install 'atlas_hf[demo]'" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "The demo needs gradio. Install it with: pip install 'atlas_hf[demo]'" in said.err
+    assert said.out == "", "no address of a page that cannot come"
