@@ -106,13 +106,15 @@ def _chance(task: TaskResult) -> float:
 
 
 def _own_settings(tasks: Sequence[TaskResult]) -> list[str]:
-    """What tasks were learned with that is not as the folder was begun, where there is such."""
-    lines = [f"{task.name}: {settings_text(task.settings)}" for task in tasks if task.settings]
-    return (
-        ["\nLearned with other settings than those that the folder was begun with", *map(_plain, lines)]
-        if lines
-        else []
-    )
+    """What tasks were learned with that is not as the folder was begun, where there is such: first what all share."""
+    own = {task.name: task.settings for task in tasks if task.settings}
+    if not own:
+        return []
+    first = tasks[0].settings if len(own) == len(tasks) > 1 else {}
+    shared = {name: value for name, value in first.items() if all(one.get(name) == value for one in own.values())}
+    rest = [(task, {name: v for name, v in one.items() if name not in shared}) for task, one in own.items()]
+    lines = [f"{tasks}: {text}" for tasks, one in [("all", shared), *rest] if (text := settings_text(one))]
+    return ["\nLearned with other settings than those that the folder was begun with", *map(_plain, lines)]
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:

@@ -72,8 +72,17 @@ def test_it_is_cheap_where_a_head_is_all_that_is_learned():
     assert not is_head_alone(16, None, quick(recipe="paper"))
 
 
-@pytest.mark.parametrize(("size", "compare", "told"), [(24, None, True), (24, False, False), (60, True, True)])
-def test_a_sequence_says_what_reuse_gave(bert_folder, tmp_path, capsys, size, compare, told):
+@pytest.mark.parametrize(
+    ("size", "validation", "compare", "told"),
+    [
+        (24, 0, None, True),  # nothing but a head is learned
+        (28, 8, None, True),  # a tenth of all training examples
+        (40, 8, None, False),
+        (24, 0, False, False),
+        (60, 0, True, True),
+    ],
+)
+def test_a_sequence_says_what_reuse_gave(bert_folder, tmp_path, capsys, size, validation, compare, told):
     torch.manual_seed(0)
     model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
     args = quick(
@@ -81,8 +90,9 @@ def test_a_sequence_says_what_reuse_gave(bert_folder, tmp_path, capsys, size, co
     )
     splits = {"train": text_data("a", 256), "test": text_data("a", 100, seed=8)}
     new = {"train": text_data("a", size, seed=1), "test": text_data("a", 100, seed=9)}
+    new |= {"validation": text_data("a", validation, seed=3)} if validation else {}
     stream = [(text_spec("first"), splits), (text_spec("new"), new)]
-    settings = {"first": {"expand": "always"}}
+    settings = {"first": {"expand": "always"}, "new": {"expand": "never"} if validation else {}}
     results = learn_sequence(model, stream, args, tmp_path, compare_alone=compare, settings=settings)
     first, found = results["tasks"]
     out = capsys.readouterr().out

@@ -8,7 +8,8 @@ import torch
 
 from atlas_hf import AtlasConfig, AtlasModel, learn_sequence
 from atlas_hf.cli import main
-from atlas_hf.folder import Results
+from atlas_hf.folder import Results, TaskResult
+from atlas_hf.report.text import format_results
 from atlas_hf.training.per_task import settings_by_task
 from shared.tiny import quick, splits, text_data, text_spec
 
@@ -165,3 +166,14 @@ def test_what_auto_chose_is_told_and_recorded(fresh, tmp_path, capsys):
     assert "has-a: 64 train, 32 validation, 32 test, 2 classes\nhas-a: chosen for 64 examples: 40 steps" in told
     assert {"max_steps": 40, "learning_rate": 2e-3}.items() <= results["tasks"][0]["settings"].items()
     assert results["tasks"][0]["stages"]["expansion"]["steps"] == 40
+
+
+def test_what_all_tasks_share_is_printed_once():
+    auto = {"adam_epsilon": 1e-8, "max_steps": 40}
+    tasks = [TaskResult("a", settings=auto), TaskResult("b", settings=auto | {"max_steps": 52, "r": 4})]
+    printed = format_results(Results(tasks, [[1.0, None], [1.0, 1.0]])).splitlines()
+    assert printed[printed.index("all: adam_epsilon 1e-08") :][:3] == [
+        "all: adam_epsilon 1e-08", "a: max_steps 40", "b: max_steps 52, r 4"
+    ]  # fmt: skip
+    tasks.append(TaskResult("c"))
+    assert "a: adam_epsilon 1e-08, max_steps 40" in format_results(Results(tasks, [[1.0] * 3] * 3))
