@@ -96,7 +96,7 @@ def stage_table(
     """
     experience = model.peft_config[task].experience
     reused = f", reuses {', '.join(experience)}" if experience else ""
-    reused += f" (begins with {', '.join(opened)})" if opened else ""
+    reused += f" (a probe found useful: {', '.join(opened)})" if opened and {*opened} != {*experience} else ""
     rows = [f"{task}: stage {stages.index(stage) + 1} of {len(stages)}, {STAGES[stage].title}{reused}"]
     rows.append(f"  {'trains':<30}{'tensors':>8}{'parameters':>12}{'learning rate':>15}")
     trained = {name: parameter.numel() for name, parameter in model.named_parameters() if parameter.requires_grad}

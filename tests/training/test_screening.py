@@ -96,7 +96,7 @@ def test_the_trainer_screens_before_its_first_stage_and_says_so(model, args, cap
     torch.manual_seed(3)
     trainer.train()
     assert trainer.opened == ["sees-a"]
-    assert "reuses noise, sees-a (begins with sees-a)" in capsys.readouterr().out
+    assert "reuses noise, sees-a (a probe found useful: sees-a)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("init", ["opposed", "normal"])
