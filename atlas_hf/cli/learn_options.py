@@ -151,6 +151,7 @@ class AdapterArguments:
     pooling: Literal["pooler", "joined", "cls", "mean"] | None = field(
         default=None, metadata={"help": "One of ('pooler', 'joined', 'cls', 'mean')."}
     )
+    head_width: int | None = field(default=None, metadata={"help": "Units of the hidden layer of a head."})
     init_weights: bool | None = field(default=None, metadata={"help": "Start the up projection at zero."})
 
 

@@ -26,7 +26,7 @@ from atlas_hf.model.foreign_arguments import (
     told_apart,
 )
 from atlas_hf.report.card import write_card
-from atlas_hf.tuner import AtlasConfig, head_arguments
+from atlas_hf.tuner import AtlasConfig, is_head_of
 
 
 class AtlasModel(BackedModel):
@@ -216,7 +216,7 @@ class AtlasModel(BackedModel):
             self.check_learned_here(index.base_model)
         loaded = super().load_adapter(model_id, adapter_name, *args, **kwargs)
         config = self.peft_config[adapter_name]
-        if spec is not None and config.head == head_arguments(spec, self.pooled_size):
+        if spec is not None and is_head_of(config.head, spec, self.pooled_size):
             config.spec = spec
         return loaded
 

@@ -38,7 +38,7 @@ from atlas_hf.folder import (
 from atlas_hf.hub import is_repository
 from atlas_hf.model.task_model import TaskModel
 from atlas_hf.tasks import TaskSpec
-from atlas_hf.tuner import AtlasConfig, head_arguments
+from atlas_hf.tuner import AtlasConfig, is_head_of
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ def _read_config(folder: Path, name: str, record: TaskRecord, in_features: int) 
         raise AtlasFormatError(f"A record of task '{name}' is not one of atlas_hf: {brief(error)}") from error
     if spec.name != name or config.experience != record.experience or config.stage != record.stage:
         raise AtlasFormatError(f"The files of task '{name}' disagree with {INDEX} in name, experience or stage.")
-    if config.head != head_arguments(spec, in_features):
+    if not is_head_of(config.head, spec, in_features):
         raise AtlasFormatError(f"{name}/{CONFIG} describes a head that {SPEC} does not.")
     if config.modules_to_save:
         raise AtlasFormatError(f"{name}/{CONFIG} has modules_to_save, which no task of an AtlasModel has.")

@@ -131,9 +131,9 @@ class TaskModel(PeftModel):
         own: dict[str, Any] = {
             "experience": reused,
             "stage": "experience" if reused else "expansion",
-            "head": head_arguments(spec, self.pooled_size),
         }
         config = replace(deepcopy(self.task_config), **overrides, **own)
+        config.head = head_arguments(spec, self.pooled_size, config.hidden_units(self.pooled_size))
         if config.modules_to_save:
             raise ValueError(
                 f"modules_to_save is {config.modules_to_save!r}; a task of an AtlasModel has a head of its own and "

@@ -10,7 +10,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPIN
 from atlas_hf.tuner.backbones import TARGET_MODULES, backbone_of, position_limit
 from atlas_hf.tuner.config import BASE, AtlasConfig, AtlasPeftType, reused_by
 from atlas_hf.tuner.draws import global_draws, one_seed, own_draws
-from atlas_hf.tuner.heads import Head, build_head, head_arguments
+from atlas_hf.tuner.heads import Head, build_head, head_arguments, is_head_of
 from atlas_hf.tuner.layer import AtlasLayer, whole_sequences
 from atlas_hf.tuner.mixing import Mixture
 from atlas_hf.tuner.model import AtlasTuner
@@ -22,8 +22,8 @@ from atlas_hf.tuner.stages import PARTS, REUSED, STAGES, count_by_part, part_and
 __all__ = [
     "BASE", "PARTS", "REUSED", "ROUTE", "STAGES", "TARGET_MODULES", "AtlasConfig", "AtlasLayer", "AtlasPeftType",
     "AtlasTuner", "Head", "Mixture", "PackCache", "Route", "backbone_of", "build_head", "count_by_part",
-    "global_draws", "head_arguments", "one_seed", "own_draws", "part_and_task", "pool", "pool_runs", "pooled_size",
-    "position_limit", "reused_by", "routed", "whole_sequences",
+    "global_draws", "head_arguments", "is_head_of", "one_seed", "own_draws", "part_and_task", "pool", "pool_runs",
+    "pooled_size", "position_limit", "reused_by", "routed", "whole_sequences",
 ]  # fmt: skip
 
 # As PEFT's own `register_peft_method` does for the methods of its closed enum.

@@ -75,6 +75,9 @@ class AtlasConfig(PeftConfig):
         pooling: where a head's vector comes from: `"pooler"` (the backbone's own), `"cls"` (the first token),
             `"mean"` (over the tokens that are not padding), `"joined"` (image and text embeddings, one after the
             other). By default what a sentence encoder was trained with, as its files say, or what the backbone offers.
+        head_width: units of the hidden layer of a task's head. By default 256, or as many as labels if there are
+            more, but at most twice the size D of a pooled vector; with `variant="reference"` 2D, as in the released
+            code.
         init_weights: True starts the up projection at zero, so that a new adapter changes nothing.
 
     Attributes:
@@ -104,6 +107,7 @@ class AtlasConfig(PeftConfig):
     head: dict[str, Any] | None = field(default=None, metadata={"help": "Arguments of build_head."})
     init_queries: str | None = field(default=None, metadata={"help": f"One of {QUERY_INITS}."})
     pooling: str | None = field(default=None, metadata={"help": f"One of {tuple(POOLINGS)}."})
+    head_width: int | None = field(default=None, metadata={"help": "Units of the hidden layer of a head."})
     init_weights: bool = field(default=True, metadata={"help": "Start the up projection at zero."})
     spec: TaskSpec | None = field(default=None, init=False)
 
@@ -133,7 +137,8 @@ class AtlasConfig(PeftConfig):
             raise ValueError(f"pooling is {self.pooling!r}; possible are {', '.join(POOLINGS)}, or None to choose.")
 
     def _check_numbers(self) -> None:
-        for name in ("r", "num_queries") + (() if self.num_heads is None else ("num_heads",)):
+        chosen = [name for name in ("num_heads", "head_width") if getattr(self, name) is not None]
+        for name in ("r", "num_queries", *chosen):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65536:
                 raise ValueError(f"{name} is {value!r}; give a whole number from 1 to 65536.")
@@ -156,6 +161,10 @@ class AtlasConfig(PeftConfig):
         if self.num_heads is None:
             raise ValueError("num_heads is None; give a number, or let AtlasTuner take the backbone's.")
         return self.num_heads
+
+    def hidden_units(self, pooled_size: int) -> int | None:
+        """Of a head that reads vectors of this size D; None for what suits the task (`heads.head_arguments`)."""
+        return self.head_width or (2 * pooled_size if self.variant == "reference" else None)
 
     @property
     def query_rows(self) -> int:
