@@ -134,6 +134,8 @@ def _check_backbone(place: str) -> None:
     from atlas_hf.hub.backbones import SHIPPED_BACKBONES, check_backbone_folder
 
     path = Path(place)
+    if path.is_file():
+        raise ValueError(f"The backbone {place!r} is a file. Give the folder or Hub id of a pretrained encoder.")
     if path.is_dir() and not (path / INDEX).exists() and place not in SHIPPED_BACKBONES:
         check_backbone_folder(path)
     if not path.exists():

@@ -106,7 +106,7 @@ class LearningArguments:
     max_experience: int | None = _option("reuse so many earlier tasks at most", shown="all that help", metavar="N")
     independent: bool = _option("learn every task alone, without reuse, to compare", False)
     compare_alone: bool | None = _option(
-        "learn each task that reuses others alone, too, and say what reuse gave", shown="where only a head is learned"
+        "learn each task that reuses others alone, too, and say what reuse gave", shown="where that costs little"
     )
     threads: int | None = _option("CPU threads", shown="the stream's own, or torch's", metavar="N")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from atlas_hf.tasks import TaskSpec
 
 if TYPE_CHECKING:
     from atlas_hf.model import AtlasModel
+
+logger = logging.getLogger(__name__)
 
 BATCH = 256  # rows that are asked about at a time: images may be large
 ADDED = ("answer", "score")
@@ -41,6 +44,9 @@ def read_rows(spec: TaskSpec, source: Path, target: Path) -> Dataset:
     if faults:
         more = f" (and {len(faults) - SHOWN} more)" if len(faults) > SHOWN else ""
         raise ValueError(f"{source}, rows from 0: {' '.join(faults[:SHOWN])}{more}")
+    if empty := sorted({i for column in spec.text_columns for i, text in enumerate(rows[column]) if text == ""}):
+        told = "%s: %d rows hold an empty text, and are answered all the same; row %d is one."
+        logger.warning(told, source, len(empty), empty[0])
     return rows
 
 

@@ -138,4 +138,9 @@ def label_to_learn(rows: Dataset) -> str:
         )
     if len(features) == 1 and re.search(r"[;\t|]", there):
         raise ValueError(f"There is a single column, {there}: is the table separated by commas?")
+    if len(features) == 1:
+        raise ValueError(
+            f"There is a single column, {there}, and so no label to learn. A learned task answers its rows: atlas-hf "
+            "predict --input."
+        )
     raise ValueError(f"Which column is the label? There are {there}. Name label_column (--label-column).")

@@ -82,6 +82,8 @@ def _adapters(tasks: Sequence[TaskResult]) -> list[str]:
     else:
         title = "\nMean coefficient of each adapter (0 to 1; untrained ones are near 0.5)"
         found = {task.name: task.mean_by_member for task in tasks}
+    if not any(found.values()):
+        return ["\nNo task has an adapter: each is a head on the bare backbone"]
     return [title, *(_plain(f"{name}: {_listed(numbers, '.3f') or 'none'}") for name, numbers in found.items())]
 
 

@@ -114,6 +114,8 @@ class DecidingTrainer(CheckpointingTrainer):
         """The first word: before anything is computed."""
         offered = self._config.experience
         among = f", and looks where to begin: at {', '.join(offered)} or the bare backbone" if offered else ""
+        if not offered and len(self.model.finished) > 0:
+            among = ", alone: no earlier task has an adapter that it might reuse"
         self._tell(f"learns from {len(self._examples):,} examples{among if self._by_evidence else ''}")
         if half_trained:
             self._tell("was left half-trained by a training that did not end; begins anew, as it was before that")
@@ -192,8 +194,9 @@ class DecidingTrainer(CheckpointingTrainer):
         found = {"score_before": before.mean(), "score_after": after.mean(), "kept": kept}
         found = {name: float(value) for name, value in found.items()}
         self.stage_metrics[stage] = self.stage_metrics.get(stage, {}) | found
+        what = "kept" if kept else "undone, as not clearly better"
         self._tell(
-            f"{STAGES[stage].title} {'kept' if kept else 'undone'}: {found['score_after']:.3f} with it, "
+            f"{STAGES[stage].title} {what}: {found['score_after']:.3f} with it, "
             f"{found['score_before']:.3f} without, on {len(after)} examples that it did not learn from"
         )
 

@@ -199,6 +199,7 @@ class _Sequence:
             ]
             scores.append(measure(model, result, data["test"], args))
             if self._compares(result, data):
+                self._tell(f"{spec.name}: is learned once more without the others, to compare")
                 result.alone = compare_alone(model, spec.name, data, args, **own.config)
             results.add(result, scores)
             model.metrics[spec.name] = {spec.metric: scores[-1], "random_baseline": spec.random_baseline}

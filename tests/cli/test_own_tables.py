@@ -200,13 +200,14 @@ def test_every_bad_input_is_a_line_before_anything_is_written(here, bert_folder,
     (here / "movies.xlsx").write_text("x")
     (here / "more").mkdir()
     write_texts(here / "more/movies.csv")
-    write_texts(here / "other.csv", columns=("review", "stars"))
+    (here / "other.csv").write_text("review,stars,who\na b,1,x\nc d,2,y\n")
     assert "There is no file 'twets.csv'. Did you mean 'tweets.csv'?" in fails(capsys, "movies.csv", "twets.csv")
     assert "There is no file 'tweets'. Did you mean 'tweets.csv'?" in fails(capsys, "tweets", *backbone)
     (here / "encoder").symlink_to(bert_folder)
     for place, text in (
         ("encodr", "There is no folder 'encodr'. Did you mean encoder?"),
         ("more", "more is no model of transformers"),
+        ("movies.csv", "The backbone 'movies.csv' is a file. Give the folder or Hub id of a pretrained encoder"),
         ("more/encoder", "There is no 'more/encoder'; in 'more'"),
     ):
         assert text in fails(capsys, "movies.csv", "--backbone", place)

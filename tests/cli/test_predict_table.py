@@ -85,6 +85,14 @@ def test_images_by_paths_that_are_relative_to_the_table(tmp_path):
     assert ask(DIGITS_MODEL, write(tmp_path / "in/new.csv", rows), tmp_path / "other.csv", "vqa") == 2
 
 
+def test_empty_texts_are_told_of(folder, tmp_path, caplog):
+    source = write(tmp_path / "some.csv", [{"text": "a b"}, {"text": ""}, {"text": ""}])
+    assert (
+        main(["predict", str(folder), "--task", "one", "--input", str(source), "--output", f"{tmp_path}/x.csv"]) == 0
+    )
+    assert "some.csv: 2 rows hold an empty text, and are answered all the same; row 1 is one." in caplog.text
+
+
 def test_what_cannot_be_answered_is_a_line_and_nothing_is_written_or_overwritten(folder, tmp_path, capsys):
     def fails(source, target="x.csv", task="one", *more):
         assert main([

@@ -210,3 +210,10 @@ def test_of_two_columns_the_one_of_few_values_is_the_label(values):
 def test_where_more_than_one_could_be_meant_the_user_is_asked(columns, reason):
     with pytest.raises(ValueError, match="Which column is the label"):
         label_to_learn(Dataset.from_dict(columns))
+
+
+def test_a_table_without_labels():
+    with pytest.raises(
+        ValueError, match="There is a single column, 'text', and so no label to learn.*atlas-hf predict"
+    ):
+        label_to_learn(Dataset.from_dict({"text": ["a b", "c"]}))

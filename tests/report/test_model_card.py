@@ -16,11 +16,11 @@ from markdown_it import MarkdownIt
 
 from atlas_hf import AtlasConfig, AtlasFormatError, AtlasModel, AtlasTrainingArguments, TaskSpec, learn_sequence
 from atlas_hf.cli import main
-from atlas_hf.folder import Owned, Results
+from atlas_hf.folder import Owned, Results, TaskResult
 from atlas_hf.report.card import write_card, write_task_card
 from atlas_hf.report.card_source import CardTask, hub_id
 from atlas_hf.report.printable import md
-from atlas_hf.report.text import format_gain
+from atlas_hf.report.text import format_gain, format_results
 from shared.hub_server.card_check import check_card
 from shared.tiny import quick, splits, text_spec
 
@@ -183,6 +183,8 @@ def test_the_terminal_says_who_helped_whom(by_evidence, capsys):
     errors = rf"{twin.sources['sees-a']:.4f} +{twin.sources['__base__']:.4f}"
     assert re.search(rf"^twin +sees-a +{errors} +no ", found, re.MULTILINE)
     assert "\nalone: none\n" in found
+    heads = Results([TaskResult("a"), TaskResult("b")], [[1.0, None], [1.0, 1.0]])
+    assert format_results(heads).endswith("No task has an adapter: each is a head on the bare backbone")
 
 
 def test_what_reuse_gave_a_task(by_evidence, tmp_path):

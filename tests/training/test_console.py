@@ -70,6 +70,17 @@ def test_the_first_word_comes_before_anything_is_computed(model, tmp_path, capsy
     )
 
 
+def test_a_task_that_can_reuse_nothing_says_so(model, tmp_path, capsys):
+    for name in [*model.tasks][::-1]:
+        model.delete_task(name)
+    for name in ("first", "second"):
+        model.add_task(text_spec(name))
+        AtlasTrainer(model, quick(tmp_path, recipe="evidence", expand="never"), name, text_data("a", 24)).train()
+    told = capsys.readouterr().out
+    assert "first: learns from 24 examples\n" in told
+    assert "second: learns from 24 examples, alone: no earlier task has an adapter that it might reuse\n" in told
+
+
 def test_examples_that_are_held_out_are_spoken_of(model, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(deciding, "find_sources", lambda *given: (["one"], {"one": 0.25, "__base__": 0.5}))
     monkeypatch.setattr(deciding, "MANY", 50)  # fewer are not held out, but rehearsed
@@ -81,7 +92,9 @@ def test_examples_that_are_held_out_are_spoken_of(model, tmp_path, capsys, monke
         r"^new: learns its head first, of (\d+) examples; (\d+) others are held out, to decide by$", text, re.M
     )
     assert of and int(of[1]) + int(of[2]) == 100
-    assert re.search(rf"new: .* (?:kept|undone): [\d.]+ with it, [\d.]+ without, on {of[2]} examples", text)
+    assert re.search(
+        rf"new: .* (?:kept|undone, as not clearly better): [\d.]+ with it, [\d.]+ without, on {of[2]} examples", text
+    )
 
 
 def test_how_long_it_takes_is_told_after_the_first_steps(model, tmp_path, capsys, monkeypatch):
