@@ -38,8 +38,13 @@ SECONDS, MEGABYTES = 2, 200
 @pytest.fixture(scope="module", autouse=True)
 def imported():
     """What a command imports takes seconds, and is no part of what is timed."""
-    import_module("atlas_hf.training")
-    import_module("atlas_hf.cli.stream_tasks")
+    for name in (
+        "atlas_hf.training",
+        "atlas_hf.cli.stream_tasks",
+        "atlas_hf.streams.digits.tasks",
+        "sklearn.datasets",
+    ):
+        import_module(name)
 
 
 @pytest.fixture
