@@ -31,7 +31,7 @@ def texts_to_read(
     Raises:
         ValueError: several columns are left to choose from, or none that could be read.
     """
-    sample = rows.with_format(None).select(range(0, len(rows), max(1, len(rows) // SAMPLE)))
+    sample = _sample(rows)
     labels = [_key(value) for value in sample[label]]
     options = sample[choices] if choices else None
     left: dict[str, str] = {}
@@ -105,6 +105,10 @@ def _is_the_answer(values: Sequence[str | None], labels: Sequence[Any], options:
     )
 
 
+def _sample(rows: Dataset) -> Dataset:
+    return rows.with_format(None).select(range(0, len(rows), max(1, len(rows) // SAMPLE)))
+
+
 def _key(value: Any) -> Hashable:
     return value if isinstance(value, Hashable) else repr(value)
 
@@ -114,7 +118,7 @@ def _holds_classes(rows: Dataset, column: str) -> bool:
     feature = rows.features[column]
     if not isinstance(feature, Value) or not re.fullmatch(r"(large_)?string|u?int\d+|bool", feature.dtype):
         return False
-    sample = rows.with_format(None).select(range(min(len(rows), SAMPLE)))[column]
+    sample = _sample(rows)[column]
     return 2 <= len({value for value in sample if value is not None}) <= len(sample) / OFTEN
 
 

@@ -67,6 +67,12 @@ def test_a_width_that_does_not_fit_the_weights_is_refused(folder, hidden):
         AtlasModel.from_pretrained(folder)
 
 
+@pytest.mark.parametrize("hidden", [0, -1, True, "8", 10**7])
+def test_a_width_that_no_head_has(hidden):
+    with pytest.raises(ValueError, match="A head's hidden is .*; give a whole number from 1 to 1,000,000"):
+        build_head("single_label_classification", 8, 2, hidden=hidden)
+
+
 @pytest.mark.parametrize("width", [0, -1, 1.5, True, "8", 10**6])
 def test_a_width_that_is_none(width):
     with pytest.raises(ValueError, match="head_width is .*; give a whole number from 1 to 65536"):
