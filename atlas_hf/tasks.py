@@ -140,6 +140,10 @@ class TaskSpec:
         """Width of the head's output: classes, or 1 for a score per choice or a number."""
         return len(self.label_names) if self.label_names else 1
 
+    def same_classes(self, other: TaskSpec) -> bool:
+        """Do the classes of both bear the same names, in the same order?"""
+        return self.label_names is not None and self.label_names == other.label_names
+
     @property
     def rows_per_example(self) -> int:
         """How many backbone rows one example is flattened into: choices, images of a pair, or 1."""

@@ -106,6 +106,8 @@ def _name(name: str | None, place: str) -> str:
     if name is not None:
         return check_task_name(name)
     path = Path(place)
+    if "," in place and all(Path(part.strip()).exists() for part in place.split(",")):
+        raise ValueError(f"{place!r} is several places: separate them by spaces, not by commas.")
     called = path.resolve().name if path.is_dir() else path.stem
     try:
         return check_task_name(called.lower().replace(" ", "-"))

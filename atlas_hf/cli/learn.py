@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
@@ -66,6 +67,7 @@ def run(options: Namespace) -> None:
             with saying_what_to_do_without_the_hub(args):
                 hub.check_login(args.hub_token)
     torch.set_num_threads(options.threads or (torch.get_num_threads() if is_own else stream.THREADS))
+    say_if_busy(torch.get_num_threads())
     settings = None
     if not is_own:
         upstream, downstream, description = load_stream(stream, options)
@@ -85,6 +87,18 @@ def run(options: Namespace) -> None:
         return
     print(format_results(Results.load(Path(options.output))))
     print(f"\nWritten to {options.output}: {INDEX}, {RESULTS}, accuracy_matrix.png, reuse.png")
+
+
+def say_if_busy(threads: int) -> None:
+    """Others compute here, too, and threads that wait for one another may take several times as long."""
+    cpus, others = os.cpu_count() or 1, round(os.getloadavg()[0]) if hasattr(os, "getloadavg") else 0
+    free = max(1, cpus - others)
+    if others and threads > free:
+        print(
+            f"Others keep {others} of this machine's {cpus} CPUs busy, and torch's {threads} threads wait for one "
+            f"another: --threads {free} may be several times faster.",
+            flush=True,
+        )
 
 
 def _own_stream(options: Namespace) -> list[Loaded]:

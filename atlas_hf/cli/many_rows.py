@@ -1,9 +1,10 @@
-"""`atlas-hf predict --input TABLE --output TABLE`: an answer for every row of a table."""
+"""`atlas-hf predict --input TABLE`: an answer for every row of a table, printed or written to another one."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,20 +27,22 @@ DIGITS = 6  # of a score, after the point
 SHOWN = 3  # faults of one message
 
 
-def read_rows(spec: TaskSpec, source: Path, target: Path) -> Dataset:
+def read_rows(spec: TaskSpec, source: Path, target: Path | None) -> Dataset:
     """The rows to answer, checked.
 
     Raises a `ValueError` for a table that cannot be read, or one that lacks a column that the task reads, has one that
     the answers need, or has rows that cannot be read; and for a kind of `target` that cannot hold them.
     """
-    format_of(target)
+    if target:
+        format_of(target)
     rows = read_table(source)
     check_columns(rows, _read_columns(spec))
     if taken := [name for name in ADDED if name in rows.column_names]:
         raise ValueError(f"{source} has a column {taken[0]!r} already, which the answers are written to. Rename it.")
     images = [name for name, feature in rows.features.items() if isinstance(feature, Image)]
-    if images and target.suffix.lower() != ".parquet":
-        raise ValueError(f"{source} holds images in {images[0]!r}, which {target} cannot. Give an --output .parquet.")
+    if images and (target is None or target.suffix.lower() != ".parquet"):
+        cannot = f"{target} cannot" if target else "cannot be printed"
+        raise ValueError(f"{source} holds images in {images[0]!r}, which {cannot}. Give an --output .parquet.")
     faults = [f"row {i} {fault}" for i, row in enumerate(rows) for fault in _faults(spec, row, source.parent)]
     if faults:
         more = f" (and {len(faults) - SHOWN} more)" if len(faults) > SHOWN else ""
@@ -50,13 +53,16 @@ def read_rows(spec: TaskSpec, source: Path, target: Path) -> Dataset:
     return rows
 
 
-def answer_rows(model: AtlasModel, task: str, rows: Dataset, folder: Path, target: Path) -> None:
-    """Write the columns of `rows` as they are, and the best answer to each with its score.
+def answer_rows(model: AtlasModel, task: str, rows: Dataset, folder: Path, target: Path | None) -> None:
+    """Write the columns of `rows` as they are, and the best answer to each with its score; or print them as CSV.
 
     `folder` is what paths of images are relative to. Raises a `FileExistsError` if `target` is there.
     """
     spec, answers, scores = model.specs[task], list[Any](), list[float]()
-    with creating(target) as temporary, tqdm(total=len(rows), desc=task, unit=" rows", delay=2) as bar:
+    with (
+        creating(target) if target else nullcontext() as temporary,
+        tqdm(total=len(rows), desc=task, unit=" rows", delay=2) as bar,
+    ):
         for start in range(0, len(rows), BATCH):
             given = rows.select(range(start, min(start + BATCH, len(rows)))).to_list()
             best = [ranked[0] for ranked in model.predict(task, **_inputs(spec, given, folder), top_k=1)]
@@ -64,7 +70,11 @@ def answer_rows(model: AtlasModel, task: str, rows: Dataset, folder: Path, targe
             answers += scores[start:] if spec.problem_type == "regression" else [one["label"] for one in best]
             bar.update(len(given))
         with quietly([]):
-            _write(rows.add_column("answer", answers).add_column("score", scores), target.suffix.lower(), temporary)
+            rows = rows.add_column("answer", answers).add_column("score", scores)
+            if target and temporary:
+                _write(rows, target.suffix.lower(), temporary)
+    if target is None:
+        print(rows.to_pandas().to_csv(index=False), end="")
 
 
 def _read_columns(spec: TaskSpec) -> list[str]:

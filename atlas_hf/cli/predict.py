@@ -9,10 +9,12 @@ from atlas_hf.cli.commands import command_parser
 HELP = """Example:
   atlas-hf predict runs/digits --task vqa --images scene.png --text "what digit is at the top left ?"
   atlas-hf predict runs/digits --task text-choice --text "which is larger ?" --choices seven three
+  atlas-hf predict runs/mine --task tweets --input new.csv
   atlas-hf predict runs/mine --task tweets --input new.csv --output answers.csv
 
-Of a table (CSV, TSV, JSON lines or Parquet) the columns are read that the task was learned from. What is written has
-all of its columns, and the best answer to each row with its score."""
+Of a table (CSV, TSV, JSON lines or Parquet) the columns are read that the task was learned from. The answer has
+all of its columns, and the best answer to each row with its score: a new file, or, without --output,
+printed as CSV."""
 parser = command_parser("predict", HELP)
 parser.add_argument("model", help="folder or Hub repository")
 parser.add_argument("--task", required=True)
@@ -20,7 +22,12 @@ parser.add_argument("--images", nargs="+", help="one image file, or two for a ta
 parser.add_argument("--text", nargs="+", help="one text, or one per text column")
 parser.add_argument("--choices", nargs="+")
 parser.add_argument("--input", type=Path, metavar="TABLE", help="answer every row of a table, in one start")
-parser.add_argument("--output", type=Path, metavar="TABLE", help="where the answers to --input go: a new file")
+parser.add_argument(
+    "--output",
+    type=Path,
+    metavar="TABLE",
+    help="where the answers to --input go: a new file; without, they are printed",
+)
 parser.add_argument("--top-k", type=int, default=5)
 parser.add_argument("--revision", help="commit, branch or tag, for a repository")
 
@@ -28,8 +35,8 @@ parser.add_argument("--revision", help="commit, branch or tag, for a repository"
 def parse(argv: list[str]) -> Namespace:
     """The options, checked."""
     options = parser.parse_args(argv)
-    if bool(options.input) != bool(options.output):
-        raise ValueError("--input, the table with the rows, and --output, the new table with answers, go together.")
+    if options.output and not options.input:
+        raise ValueError(f"--output {options.output} is for the answers to a table; give it with --input TABLE.")
     if options.input and (options.images or options.text or options.choices):
         raise ValueError("Give --input, for all rows of a table, or one example (--images, --text, --choices).")
     if options.output and os.path.lexists(options.output):
@@ -51,7 +58,8 @@ def run(options: Namespace) -> None:
     model = AtlasModel.from_pretrained(options.model, revision=options.revision, tasks=[options.task])
     if options.input:
         answer_rows(model, options.task, rows, options.input.parent, options.output)
-        print(f"{len(rows)} answers written to {options.output}")
+        if options.output:
+            print(f"{len(rows)} answers written to {options.output}")
         return
     images, texts = (tuple(value) if value else None for value in (options.images, options.text))
     for answer in model.predict(options.task, images, texts, options.choices, top_k=options.top_k):

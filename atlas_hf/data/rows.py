@@ -55,7 +55,12 @@ def _columns(spec: TaskSpec, names: tuple[str, ...], values: list[Any]) -> dict[
     """Split values that are tuples, one item per column."""
     rows = [value if isinstance(value, tuple) else (value,) for value in values]
     if any(len(row) != len(names) for row in rows):
-        raise ValueError(f"Task '{spec.name}' takes {len(names)} item(s) per example, as a tuple: {', '.join(names)}.")
+        given = next(len(row) for row in rows if len(row) != len(names))
+        way = ", as a tuple" if len(names) > 1 else ""
+        raise ValueError(
+            f"Task '{spec.name}' takes {len(names)} item(s) per example{way}: {', '.join(names)}; given were {given}. "
+            "On a command line, an item with spaces needs quotes around it."
+        )
     return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
 

@@ -150,6 +150,15 @@ class Results:
         """
         return {task.name: task.alone for task in self.tasks if task.alone is not None}
 
+    @property
+    def learned_with(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """The settings that all tasks were learned with, and by task those that they do not share."""
+        whole = {task.name: self.settings | task.settings for task in self.tasks}
+        first = next(iter(whole.values()), self.settings)
+        shared = {key: value for key, value in first.items() if all(one.get(key) == value for one in whole.values())}
+        rest = {task: {key: one[key] for key in one if key not in shared} for task, one in whole.items()}
+        return shared, {task: one for task, one in rest.items() if one}
+
     def add(self, task: TaskResult, scores: Sequence[float]) -> None:
         """A task that was learned, with its scores.
 

@@ -127,11 +127,6 @@ class CardTask:
         return {name: real(share) for name, share in mapping(self.result and self.result.contributions).items()}
 
     @property
-    def settings(self) -> Mapping[str, Any]:
-        """Those of its training that are not the folder's."""
-        return mapping(self.result and self.result.settings)
-
-    @property
     def modules(self) -> str:
         """Its sites, ready to print."""
         found = self.config.get("target_modules")

@@ -70,7 +70,7 @@ def format_results(results: Results) -> str:
     ]  # fmt: skip
     header = ["task", "chance", *counted, "parameters", "time"]
     parts += ["\nParameters added per task", table(header, rows), *_beginnings(tasks)]
-    parts += _own_settings(tasks)
+    parts += _own_settings(results)
     return "\n".join([*parts, *_adapters(tasks)])
 
 
@@ -107,16 +107,14 @@ def _chance(task: TaskResult) -> float:
     return task.random_baseline if task.chance is None else task.chance
 
 
-def _own_settings(tasks: Sequence[TaskResult]) -> list[str]:
+def _own_settings(results: Results) -> list[str]:
     """What tasks were learned with that is not as the folder was begun, where there is such: first what all share."""
-    own = {task.name: task.settings for task in tasks if task.settings}
-    if not own:
+    if not any(task.settings for task in results.tasks):
         return []
-    first = tasks[0].settings if len(own) == len(tasks) > 1 else {}
-    shared = {name: value for name, value in first.items() if all(one.get(name) == value for one in own.values())}
-    rest = [(task, {name: v for name, v in one.items() if name not in shared}) for task, one in own.items()]
-    lines = [f"{tasks}: {text}" for tasks, one in [("all", shared), *rest] if (text := settings_text(one))]
-    return ["\nLearned with other settings than those that the folder was begun with", *map(_plain, lines)]
+    shared, own = results.learned_with
+    others = {name: value for name, value in shared.items() if results.settings.get(name) != value}
+    lines = [f"{task}: {text}" for task, one in [("all", others), *own.items()] if (text := settings_text(one))]
+    return ["\nSettings, where tasks differ, or all from what the folder was begun with", *map(_plain, lines)]
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:

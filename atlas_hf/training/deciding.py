@@ -133,7 +133,9 @@ class DecidingTrainer(CheckpointingTrainer):
         self.model.set_stage(self.task, "expansion")
         self._tell(f"rehearses an adapter of its own, on parts of its {len(self._examples):,} examples")
         with changing_only(self.model, self.task, "expansion"):
-            before, after = rehearse(self.model, self.task, self._examples, self.task_args, self._learn_head)
+            before, after = rehearse(
+                self.model, self.task, self._examples, self.task_args, self._learn_head, self._tell
+            )
         found = broadcast_object_list([clearly_better(after, before)])
         self._adapter_helps = found[0]
         self._found("expansion", before, after, found[0])

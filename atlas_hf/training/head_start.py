@@ -48,8 +48,8 @@ def learn_head(
 
 
 def _same_labels(model: Any, task: str, other: str) -> bool:
-    mine, theirs = model.specs[task].label_names, model.specs[other].label_names
-    return mine is not None and mine == theirs and model.peft_config[task].head == model.peft_config[other].head
+    same = model.specs[task].same_classes(model.specs[other])
+    return same and model.peft_config[task].head == model.peft_config[other].head
 
 
 def fitted(head: Head, features: Tensor, labels: Tensor) -> Head:

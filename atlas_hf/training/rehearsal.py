@@ -1,5 +1,6 @@
 """Would an adapter help? Rehearsed on parts of the examples, where there are too few to hold any out."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,7 @@ from transformers import set_seed
 
 from atlas_hf.model import AtlasModel
 from atlas_hf.training.arguments import AtlasTrainingArguments
+from atlas_hf.training.console import duration
 from atlas_hf.training.evidence import answer_scores
 from atlas_hf.training.quiet import quiet, train_quietly
 from atlas_hf.training.task_trainer import TaskTrainer
@@ -23,6 +25,7 @@ def rehearse(
     examples: Dataset,
     args: AtlasTrainingArguments,
     learn_head: Callable[[Dataset], None],
+    tell: Callable[[str], None],
 ) -> tuple[NDArray, NDArray]:
     """How well each example is answered by a task that has not learned from it: three-fold cross-validation.
 
@@ -31,6 +34,7 @@ def rehearse(
 
     Args:
         learn_head: learns the task's head from examples, the own adapter taking no part.
+        tell: what is said of each part when it is done.
 
     Returns:
         Scores (n,) with the head alone, and with the adapter, of the same examples.
@@ -40,7 +44,8 @@ def rehearse(
     folds = np.array_split(np.random.default_rng(args.seed).permutation(len(examples)), FOLDS)
     found = []
     try:
-        for fold in folds:
+        for part, fold in enumerate(folds, 1):
+            began = time.perf_counter()
             seen, unseen = (
                 examples.select(np.sort(rows)) for rows in (np.setdiff1d(range(len(examples)), fold), fold)
             )
@@ -49,6 +54,7 @@ def rehearse(
             _learn_adapter(model, task, seen, args, len(examples) / len(seen))
             found.append((before, answer_scores(model, task, unseen, args.per_device_eval_batch_size)))
             _put(tensors, start)
+            tell(f"rehearsed part {part} of {FOLDS}, in {duration(time.perf_counter() - began)}")
     finally:
         _put(tensors, start)
         model.set_stage(task, "expansion")

@@ -17,10 +17,9 @@ from atlas_hf.tuner import BASE, Head
 
 logger = logging.getLogger(__name__)
 FULLY = 8  # candidates that are computed with; of more, those whose heads say most of the labels (`_first_look`)
-# Of the error. On real texts (movies, products and glosses before tweets, products and editorials; validation data, 30
-# draws each) this finds a related task in 90, 95 and 97 % of draws at 16, 32 and 64 examples, and none where labels
-# were shuffled in 93 %. No margin: 93, 95, 98 and 47 to 70 %; one standard error over the examples: 82, 82, 85, 87.
-MIN_GAIN = 0.03
+# Shares of the error by which a source must be better than none: one whose classes bear the same names, and another.
+# Chosen on real texts, 12 cases of a new task after others, 30 draws each of validation data: docs/reuse.md.
+MIN_GAIN, MIN_GAIN_OF_OTHERS = 0.01, 0.1
 MIN_GAIN_BESIDE = 0.05
 
 
@@ -29,8 +28,9 @@ def find_sources(
 ) -> tuple[list[str], dict[str, float]]:
     """At which earlier tasks' models a task in its first stage had best begin, for `AtlasTuner.begin_at`.
 
-    The earlier task with the lowest error of the probe is taken if that is lower than the bare backbone's by 3 %.
-    Others of which that is true, too, join it if they lower it by 5 % more. The task is left as it was.
+    The earlier task with the lowest error of the probe is taken if that is lower than the bare backbone's by 1 %, or,
+    of one whose classes bear other names, by 10 %; that much its error counts more, too. Others of which that is
+    true, too, join it if they lower it by 5 % more. The task is left as it was.
 
     Args:
         task: its experience are the candidates, and what is made of nothing else.
@@ -60,8 +60,8 @@ def _measured(
         names = sorted(names, key=lambda name: probe.first_look(name, bare))[:FULLY]
     tried: dict[tuple[str, ...], Tensor] = {(): probe.errors((), bare)}
     tried |= {(name,): probe.errors((name,)) for name in names}
-    helpful = [name for name in names if _lower(tried[name,], tried[()], MIN_GAIN)]
-    helpful.sort(key=lambda name: _mean(tried[name,]))
+    counted = {name: _mean(tried[name,]) / (1 - _asked_of(model, task, name)) for name in names}
+    helpful = sorted((name for name in names if counted[name] < _mean(tried[()])), key=counted.__getitem__)
     best: tuple[str, ...] = tuple(helpful[:1])
     for name in helpful[1:]:
         both = (*best, name)
@@ -108,6 +108,11 @@ class _Probe:
             return torch.inf
         with torch.no_grad():
             return _mean(self._errors(Head.forward(head, bare.repeat(1, repeats))))
+
+
+def _asked_of(model: AtlasModel, task: str, name: str) -> float:
+    """The share of the error by which an earlier task must be better than none."""
+    return MIN_GAIN if model.specs[task].same_classes(model.specs[name]) else MIN_GAIN_OF_OTHERS
 
 
 def _lower(errors: Tensor, others: Tensor, gain: float) -> bool:

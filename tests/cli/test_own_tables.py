@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from atlas_hf.cli import main
+from atlas_hf.cli.learn import say_if_busy
 from shared.own_tables import write_texts
 
 QUICK = ["--max_steps", "1", "--r", "3", "--use_cpu", "True", "--disable_tqdm", "True", "--recipe", "paper"]
@@ -219,9 +220,20 @@ def test_every_bad_input_is_a_line_before_anything_is_written(here, bert_folder,
     assert "Own data need --backbone, as out holds no tasks" in fails(capsys, "movies.csv", "tweets.csv")
     assert "other.csv: Which column is the label?" in fails(capsys, "movies.csv", "other.csv", *backbone)
     assert "--task gives 1 names, and there are 2 places" in fails(capsys, "a.csv", "b.csv", "--task", "x")
+    commas = fails(capsys, "movies.csv,tweets.csv", *backbone)
+    assert "'movies.csv,tweets.csv' is several places: separate them by spaces, not by commas." in commas
     assert "Give own data (movies.csv) or a stream (--stream digits)" in fails(capsys, "movies.csv", "--stream=digits")
     assert "A YAML file comes first: atlas-hf learn run.yaml" in fails(capsys, "movies.csv", "run.yaml")
     assert "--spec says what one task is, and there are 2" in fails(
         capsys, "movies.csv", "tweets.csv", "--spec", "x.yaml", *backbone
     )
     assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize(("load", "threads", "told"), [(0.4, 2, None), (1.9, 1, None), (1.2, 2, 1), (7.0, 4, 1)])
+def test_threads_that_would_wait_for_one_another_are_told_of(monkeypatch, capsys, load, threads, told):
+    monkeypatch.setattr("os.cpu_count", lambda: 2 if threads < 4 else 8)
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    say_if_busy(threads)
+    printed = capsys.readouterr().out
+    assert printed.endswith(f"--threads {told} may be several times faster.\n") if told else printed == ""

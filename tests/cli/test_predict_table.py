@@ -1,4 +1,4 @@
-"""`atlas-hf predict --input TABLE --output TABLE`: every row in one start, and nothing lost or overwritten."""
+"""`atlas-hf predict --input TABLE`: every row in one start, and nothing lost or overwritten."""
 
 import csv
 import json
@@ -58,6 +58,15 @@ def test_the_columns_of_the_table_stay_and_get_answer_and_score(folder, tmp_path
     assert [float(row["score"]) for row in answers] == pytest.approx([best[0]["score"] for best in expected], abs=1e-5)
 
 
+def test_without_an_output_the_answers_are_printed_as_what_would_be_written(folder, tmp_path, capfd):
+    source = write(tmp_path / "new.tsv", [{"text": text, "price": "1.50"} for text in TEXTS])
+    assert ask(folder, source, tmp_path / "out.csv") == 0
+    capfd.readouterr()
+    assert main(["predict", str(folder), "--task", "one", "--input", str(source)]) == 0
+    assert capfd.readouterr().out == (tmp_path / "out.csv").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"new.tsv", "out.csv"}
+
+
 def test_other_kinds_of_tables_and_tasks(folder, tmp_path):
     model = AtlasModel.from_pretrained(folder)
     (tmp_path / "new.jsonl").write_text("\n".join(json.dumps({"text": text, "n": 1}) for text in TEXTS))
@@ -114,6 +123,6 @@ def test_what_cannot_be_answered_is_a_line_and_nothing_is_written_or_overwritten
     assert "has a column 'score' already, which the answers are written to. Rename it." in fails(used)
     (tmp_path / "null.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
     assert "null.jsonl, rows from 0: row 1 has a text that is not a string: None." in fails(tmp_path / "null.jsonl")
-    assert main(["predict", str(folder), "--task", "one", "--input", str(good)]) == 2
-    assert "--input, the table with the rows, and --output, the new table" in capsys.readouterr().err
+    assert main(["predict", str(folder), "--task", "one", "--output", str(tmp_path / "x.csv")]) == 2
+    assert "x.csv is for the answers to a table; give it with --input TABLE." in capsys.readouterr().err
     assert not (tmp_path / "x.csv").exists() and (tmp_path / "there.csv").read_text() == "mine"

@@ -139,7 +139,7 @@ def test_rows_that_are_not_what_the_task_takes(shared_vilt, task, row, error):
         ("one", {"images": picture(), "texts": "a"}, "takes texts; given were images and texts"),
         ("one", {}, "takes texts; given were none"),
         ("one", {"texts": [None]}, "a text that is not a string: None"),
-        ("one", {"texts": ("a", "b")}, r"takes 1 item\(s\) per example, as a tuple: text"),
+        ("one", {"texts": ("a", "b")}, r"takes 1 item\(s\) per example: text; given were 2"),
         ("two", {"texts": "a", "choices": []}, "has 0 choices; the task has 3"),
         (
             "two",

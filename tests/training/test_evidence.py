@@ -70,6 +70,22 @@ def test_none_helps_with_labels_that_mean_nothing(model):
     assert "experience" not in trainer.stage_metrics
 
 
+@pytest.mark.parametrize(
+    ("error", "names", "expected"),
+    [
+        (0.995, ["no", "yes"], []),
+        (0.95, ["no", "yes"], ["sees-a"]),
+        (0.95, ["bad", "good"], []),
+        (0.85, ["bad", "good"], ["sees-a"]),
+    ],
+)
+def test_a_source_of_other_classes_must_help_more(model, monkeypatch, error, names, expected):
+    of_sees_a = {(): 1.0, ("sees-a",): error, ("noise",): 2.0}
+    monkeypatch.setattr(sources._Probe, "errors", lambda self, where, *_: torch.tensor([of_sees_a[tuple(where)]]))
+    model.add_task(text_spec("new", label_names=names))
+    assert find_sources(model, "new", text_data("a", 24))[0] == expected
+
+
 def test_what_a_source_reuses_comes_with_it_and_a_limit_keeps_it_out(model):
     model.add_task(text_spec("on-both"), experience=["noise", "sees-a"])
     model.set_stage("on-both", "complete")
@@ -258,17 +274,18 @@ def test_a_task_alone_with_fewer_examples_gets_an_adapter_if_it_helps(model, mon
 
 
 def test_a_rehearsal_is_scored_on_examples_that_it_did_not_learn_from_and_leaves_no_trace(model, monkeypatch):
-    seen, scored = [], []
+    seen, scored, told = [], [], []
     scores = rehearsal.answer_scores
     monkeypatch.setattr(rehearsal, "answer_scores", lambda *args: scored.append(args[2]) or scores(*args))
     model.add_task(text_spec("new"), experience=())
     before = tensor_digests(model)
     data = text_data("a", 50)
-    without, with_adapter = rehearse(model, "new", data, by_evidence(), seen.append)
+    without, with_adapter = rehearse(model, "new", data, by_evidence(), seen.append, told.append)
     assert len(without) == len(with_adapter) == 50 and tensor_digests(model) == before
     for learned, first, second in zip(seen, scored[::2], scored[1::2], strict=True):
         assert sorted([*learned["text"], *first["text"]]) == sorted(data["text"]) and first is second
     assert sorted(text for one in scored[::2] for text in one["text"]) == sorted(data["text"])
+    assert [line[: line.index(",")] for line in told] == [f"rehearsed part {part} of 3" for part in (1, 2, 3)]
 
 
 def test_expand_decides_beforehand(model):

@@ -53,10 +53,14 @@ def test_the_next_task_has_others_and_the_one_after_it_its_own(fresh, folder, ca
     assert [stage["steps"] for stage in found.tasks[1].stages.values()] == [3, 3]
     loaded = AtlasModel.from_pretrained(folder)
     assert all(torch.equal(logits(loaded, name), logits(model, name)) for name in model.tasks)
-    assert "| has-b | learning_rate 0.01, max_steps 3, r 6, optim sgd |" in (folder / "README.md").read_text()
+    card, own = (
+        (folder / "README.md").read_text(),
+        "learning_rate 0.01, num_train_epochs 2, max_steps 3, r 6, optim sgd",
+    )
+    assert f"| has-b | {own} |" in card and "| learning_rate |" not in card
     capsys.readouterr()
     main(["info", str(folder)])
-    assert "\nhas-b: learning_rate 0.01, max_steps 3, r 6, optim sgd\n" in capsys.readouterr().out
+    assert f"\nhas-b: {own.replace('epochs 2', 'epochs 2.0')}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
