@@ -95,7 +95,9 @@ class DecidingTrainer(CheckpointingTrainer):
             found = find_sources(self.model, self.task, self._examples, self.max_experience, self.task_args.seed)
             self.opened, self.sources = broadcast_object_list([*found])  # as in `_decide`
             self.model.base_model.begin_at(self.task, self.opened)
-            self._tell(f"{_beginning(self.opened, self.sources)}, in {time.perf_counter() - began:.1f} s")
+            reused = self._config.experience
+            of = f", so it reuses {', '.join(reused)}" if set(reused) != set(self.opened) else ""
+            self._tell(f"{_beginning(self.opened, self.sources)}{of}; found in {time.perf_counter() - began:.1f} s")
         self._hold_out()
         if self._rehearses and len(self._examples) >= LEAST:
             self._rehearse()

@@ -32,6 +32,7 @@ from atlas_hf.training.checking import check_arguments, check_stream, pairs_of
 from atlas_hf.training.checkpoints import remove_checkpoints
 from atlas_hf.training.evidence import is_head_alone
 from atlas_hf.training.learning import environment, learn_task
+from atlas_hf.training.pace import Pace, examples_trained_on
 from atlas_hf.training.per_task import Given, TaskSettings, settings_by_task
 from atlas_hf.training.publishing import repository
 from atlas_hf.training.resuming import Stream, check_tasks_of_model, resume
@@ -106,10 +107,12 @@ def learn_sequence(
     sequence = _Sequence(model, stream, downstream, args, by_task, Path(output_dir), limit, compare_alone)
     with ExitStack() as running:
         results, repo_id = sequence.begin(dict(description or {}), running)
+        pace = sequence.pace()
         for position, (spec, _) in enumerate(sequence.tasks):
             if spec.name not in model.specs:
                 with saying_what_is_safe(sequence.folder, f"Task '{spec.name}'", model.tasks):
                     sequence.learn(position, results)
+                    sequence.tell(pace.after(spec.name))
                     if sequence.args.process_index == 0:
                         publish(sequence.folder, spec.name, repo_id, sequence.args)
         PartialState().wait_for_everyone()
@@ -158,9 +161,9 @@ class _Sequence:
     def _tell_what_comes(self, results: Results) -> None:
         """The data and what was chosen for them, of each task that is to be learned; what no longer has an effect."""
         for spec, data in self.tasks[len(results.tasks) :]:
-            self._tell(sizes(spec, data))
+            self.tell(sizes(spec, data))
             if own := self.by_task[spec.name].told:
-                self._tell(f"{spec.name}: {own}")
+                self.tell(f"{spec.name}: {own}")
         done = len(results.tasks) == len(self.tasks)
         for task in results.tasks:
             if done or self.by_task[task.name].named:
@@ -168,17 +171,22 @@ class _Sequence:
                 others = {name: now for name, now in self._own(then, task.name).items() if name in then}
                 listed = ", ".join(f"{name}={then[name]!r} (now {now!r})" for name, now in others.items())
                 if listed:
-                    self._tell(f"{task.name}: finished, and stays as it was learned, with {listed}")
+                    self.tell(f"{task.name}: finished, and stays as it was learned, with {listed}")
 
-    def _tell(self, *lines: str) -> None:
-        if self.args.process_index == 0:
-            for line in lines:
-                print(line, flush=True)
+    def tell(self, *lines: str) -> None:
+        """Print, once of all processes."""
+        for line in filter(None, lines if self.args.process_index == 0 else ()):
+            print(line, flush=True)
 
     def _own(self, then: Mapping[str, Any], task: str) -> dict[str, Any]:
         """The settings of a task that are others `then`."""
         own = self.by_task[task]
         return differing(then, *all_settings(self.model, own.args, self.limit, own.config))
+
+    def pace(self) -> Pace:
+        """How long the tasks will take."""
+        lengths = ((s.name, examples_trained_on(self.by_task[s.name].args, len(d["train"]))) for s, d in self.tasks)
+        return Pace(dict(lengths))
 
     def learn(self, position: int, results: Results) -> None:
         """Choose what a task reuses, learn it, score it and those before it, and save it."""
@@ -199,13 +207,13 @@ class _Sequence:
             ]
             scores.append(measure(model, result, data["test"], args))
             if self._compares(result, data):
-                self._tell(f"{spec.name}: is learned once more without the others, to compare")
+                self.tell(f"{spec.name}: is learned once more without the others, to compare")
                 result.alone = compare_alone(model, spec.name, data, args, **own.config)
             results.add(result, scores)
             model.metrics[spec.name] = {spec.metric: scores[-1], "random_baseline": spec.random_baseline}
             if args.process_index == 0:
                 keep(model, spec.name, results, self.folder)
-        self._tell(*format_score(result))
+        self.tell(*format_score(result))
 
     def _compares(self, result: TaskResult, data: Mapping[str, Dataset]) -> bool:
         """Is it to be told what reuse gave the task? Nothing, if it reuses nothing."""

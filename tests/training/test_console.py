@@ -11,6 +11,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, Tra
 from atlas_hf import AtlasModel, AtlasTrainer
 from atlas_hf.training import console, deciding
 from atlas_hf.training.console import TrainingBar, TrainingLines, duration
+from atlas_hf.training.pace import Pace, examples_trained_on
 from shared.tiny import learned, quick, text_data, text_spec
 
 LINE = re.compile(r"new  (epoch|step) ([\d.]+) of ([\d.]+)  loss (\d\.\d{3})(?:  accuracy (\d\.\d{3}))?  \((.*)\)")
@@ -87,7 +88,7 @@ def test_examples_that_are_held_out_are_spoken_of(model, tmp_path, capsys, monke
     args = quick(tmp_path, recipe="evidence", num_train_epochs=1)
     AtlasTrainer(model, args, "new", text_data("b", 100)).train()
     text = capsys.readouterr().out
-    assert "new: begins at one (error of a linear probe: one 0.250, bare backbone 0.500), in " in text
+    assert "new: begins at one (error of a linear probe: one 0.250, bare backbone 0.500); found in " in text
     of = re.search(
         r"^new: learns its head first, of (\d+) examples; (\d+) others are held out, to decide by$", text, re.M
     )
@@ -182,3 +183,14 @@ def test_a_training_that_goes_on_says_what_it_leaves_out(model, tmp_path, capsys
     assert f"new: goes on from {first} with novel knowledge expansion; left out, as it is done: experience-" in text
     assert "stage 1 of 2" not in text and "  goes on after step 3; the steps before are not repeated\n" in text
     assert [line[:3] for line in LINE.findall(text)] == [("epoch", "2", "2")] and last.name == "checkpoint-6"
+
+
+def test_how_long_the_other_tasks_will_take_is_told_after_each(monkeypatch):
+    clock = iter([0.0, 60.0, 200.0, 300.0])
+    monkeypatch.setattr("atlas_hf.training.pace.time.perf_counter", lambda: next(clock))
+    long, short = quick(max_steps=30, per_device_train_batch_size=10), quick(max_steps=-1, num_train_epochs=2.0)
+    assert examples_trained_on(long, 7) == 300 and examples_trained_on(short, 50) == 100
+    pace = Pace({"before": 50, "first": 300, "second": 400, "third": 100})
+    assert pace.after("first") == "2 of 4 tasks after 60 s; about 2 min for the others"  # 60 s * 500 / 300
+    assert pace.after("second") == "3 of 4 tasks after 3 min; about 29 s for the others"
+    assert pace.after("third") == ""
