@@ -17,10 +17,11 @@ from atlas_hf.tuner import BASE, Head
 
 logger = logging.getLogger(__name__)
 FULLY = 8  # candidates that are computed with; of more, those whose heads say most of the labels (`_first_look`)
-# Shares of the error by which a source must be better than none: one whose classes bear the same names, and another.
-# Chosen on real texts, 12 cases of a new task after others, 30 draws each of validation data: docs/reuse.md.
-MIN_GAIN, MIN_GAIN_OF_OTHERS = 0.01, 0.1
-MIN_GAIN_BESIDE = 0.05
+# By how much a source's error must be lower than the bare backbone's, if its classes bear the same names, and if not.
+# That they do counts in its favour as much as one example more. Chosen on real texts, 12 cases of a new task after
+# others, 30 draws each of validation data: docs/reuse.md.
+MIN_GAIN, MIN_GAIN_OF_OTHERS = 0.02, 0.1
+MIN_GAIN_BESIDE = 0.05  # of the error
 
 
 def find_sources(
@@ -28,9 +29,10 @@ def find_sources(
 ) -> tuple[list[str], dict[str, float]]:
     """At which earlier tasks' models a task in its first stage had best begin, for `AtlasTuner.begin_at`.
 
-    The earlier task with the lowest error of the probe is taken if that is lower than the bare backbone's by 1 %, or,
-    of one whose classes bear other names, by 10 %; that much its error counts more, too. Others of which that is
-    true, too, join it if they lower it by 5 % more. The task is left as it was.
+    The earlier task with the lowest error of the probe is taken if that is lower than the bare backbone's, by 0.1 of
+    the mean's error, or by 0.02 less the share of one example if its classes bear the same names; its error counts as
+    that much higher. Others of which that is true, too, join it if their adapters lower the error by 5 % more. The
+    task is left as it was.
 
     Args:
         task: its experience are the candidates, and what is made of nothing else.
@@ -60,12 +62,13 @@ def _measured(
         names = sorted(names, key=lambda name: probe.first_look(name, bare))[:FULLY]
     tried: dict[tuple[str, ...], Tensor] = {(): probe.errors((), bare)}
     tried |= {(name,): probe.errors((name,)) for name in names}
-    counted = {name: _mean(tried[name,]) / (1 - _asked_of(model, task, name)) for name in names}
+    counted = {name: _mean(tried[name,]) + _asked_of(model, task, name, len(tried[()])) for name in names}
     helpful = sorted((name for name in names if counted[name] < _mean(tried[()])), key=counted.__getitem__)
     best: tuple[str, ...] = tuple(helpful[:1])
     for name in helpful[1:]:
         both = (*best, name)
-        if limit is None or len(model.base_model.origins(both)) <= limit:
+        adapters = len(model.base_model.origins(both))
+        if len(model.base_model.origins(best)) < adapters <= (adapters if limit is None else limit):
             tried[both] = probe.errors(both)
             best = both if _lower(tried[both], tried[best], MIN_GAIN_BESIDE) else best
     return best, tried
@@ -110,9 +113,10 @@ class _Probe:
             return _mean(self._errors(Head.forward(head, bare.repeat(1, repeats))))
 
 
-def _asked_of(model: AtlasModel, task: str, name: str) -> float:
-    """The share of the error by which an earlier task must be better than none."""
-    return MIN_GAIN if model.specs[task].same_classes(model.specs[name]) else MIN_GAIN_OF_OTHERS
+def _asked_of(model: AtlasModel, task: str, name: str, examples: int) -> float:
+    """By how much the error of an earlier task must be lower than none's."""
+    same = model.specs[task].same_classes(model.specs[name])
+    return MIN_GAIN - 1 / max(examples, 1) if same else MIN_GAIN_OF_OTHERS
 
 
 def _lower(errors: Tensor, others: Tensor, gain: float) -> bool:

@@ -73,15 +73,15 @@ def test_none_helps_with_labels_that_mean_nothing(model):
 @pytest.mark.parametrize(
     ("error", "names", "expected"),
     [
-        (0.995, ["no", "yes"], []),
-        (0.95, ["no", "yes"], ["sees-a"]),
-        (0.95, ["bad", "good"], []),
-        (0.85, ["bad", "good"], ["sees-a"]),
+        (1.03, ["no", "yes"], []),
+        (1.01, ["no", "yes"], ["sees-a"]),  # 0.02 less a 24th
+        (0.91, ["bad", "good"], []),
+        (0.89, ["bad", "good"], ["sees-a"]),
     ],
 )
 def test_a_source_of_other_classes_must_help_more(model, monkeypatch, error, names, expected):
     of_sees_a = {(): 1.0, ("sees-a",): error, ("noise",): 2.0}
-    monkeypatch.setattr(sources._Probe, "errors", lambda self, where, *_: torch.tensor([of_sees_a[tuple(where)]]))
+    monkeypatch.setattr(sources._Probe, "errors", lambda self, where, *_: torch.full((24,), of_sees_a[tuple(where)]))
     model.add_task(text_spec("new", label_names=names))
     assert find_sources(model, "new", text_data("a", 24))[0] == expected
 

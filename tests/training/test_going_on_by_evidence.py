@@ -110,7 +110,7 @@ def test_what_is_drawn_does_not_depend_on_what_else_there_is(bert_folder, tmp_pa
     for others in ([], ["sees-b"]):
         model = AtlasModel.from_pretrained(bert_folder, config=AtlasConfig(r=4))
         for name in others:
-            model.add_task(text_spec(name))
+            model.add_task(text_spec(name, label_names=["bad", "good"]))
             model.set_stage(name, "complete")
         data = TWIN | {"train": text_data("b", 48, 7)}  # a task that does nothing helps nothing
         learn_task(model, text_spec("new"), data, others, quick(**WAYS["always"]), tmp_path / str(len(others)))
